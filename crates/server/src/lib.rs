@@ -1,0 +1,1 @@
+//! What every Headwater binary shares: configuration, telemetry, signals.

@@ -1,0 +1,1 @@
+//! One request in, one response out: the only crate of Headwater that waits.

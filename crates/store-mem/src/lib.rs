@@ -1,0 +1,1 @@
+//! The readable reference store: everything in memory, gone with the process.

@@ -1,0 +1,1 @@
+//! The contract between the Durable Streams rules and whatever keeps the bytes.
