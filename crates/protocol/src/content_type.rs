@@ -1,0 +1,146 @@
+//! Content types (section 9): kept as they were sent, compared by type and subtype, without regard to case.
+
+use std::fmt;
+
+use crate::Refusal;
+
+/// The longest Content-Type, in bytes.
+pub const CONTENT_TYPE_BYTES_MAX: usize = 256;
+
+/// The media type of a stream, fixed when it is created.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ContentType(Box<str>);
+
+/// How event streams carry the bytes of a stream (section 5.8).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SseEncoding {
+    /// `text/*`: as they are, line by line.
+    Text,
+    /// `application/json`: an array on one line.
+    Json,
+    /// Everything else: base64 on one line.
+    Base64,
+}
+
+impl ContentType {
+    /// Reads a Content-Type as RFC 9110, 8.3.1 writes it.
+    ///
+    /// # Errors
+    /// [`Refusal::ContentTypeMalformed`] when it isn't `type/subtype` with optional parameters, or is too long.
+    pub fn parse(text: &str) -> Result<Self, Refusal> {
+        let text = text.trim_ascii();
+        let (kind, subtype) = essence(text).split_once('/').unwrap_or_default();
+        let visible = text.bytes().all(|byte| byte == b' ' || byte == b'\t' || byte.is_ascii_graphic());
+        if text.len() <= CONTENT_TYPE_BYTES_MAX && visible && is_token(kind) && is_token(subtype) {
+            Ok(Self(text.into()))
+        } else {
+            Err(Refusal::ContentTypeMalformed)
+        }
+    }
+
+    /// What a stream is when nobody says: `application/octet-stream`.
+    #[must_use]
+    pub fn octet_stream() -> Self {
+        Self("application/octet-stream".into())
+    }
+
+    /// As it was sent.
+    #[must_use]
+    pub const fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether both name the same type; parameters don't count.
+    #[must_use]
+    pub fn matches(&self, other: &Self) -> bool {
+        essence(&self.0).eq_ignore_ascii_case(essence(&other.0))
+    }
+
+    /// Whether the stream keeps message boundaries (section 9.1).
+    #[must_use]
+    pub fn is_json(&self) -> bool {
+        essence(&self.0).eq_ignore_ascii_case("application/json")
+    }
+
+    /// How event streams carry it.
+    #[must_use]
+    pub fn sse_encoding(&self) -> SseEncoding {
+        let is_text = self.0.get(..5).is_some_and(|kind| kind.eq_ignore_ascii_case("text/"));
+        match () {
+            () if self.is_json() => SseEncoding::Json,
+            () if is_text => SseEncoding::Text,
+            () => SseEncoding::Base64,
+        }
+    }
+}
+
+impl fmt::Display for ContentType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+fn essence(text: &str) -> &str {
+    text.split_once(';').map_or(text, |(essence, _)| essence).trim_ascii_end()
+}
+
+/// RFC 9110, 5.6.2.
+fn is_token(text: &str) -> bool {
+    !text.is_empty()
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn type_and_subtype_decide_without_case_and_parameters() {
+        let json = ContentType::parse("application/json").unwrap();
+        for same in [
+            "APPLICATION/JSON",
+            "application/json; charset=utf-8",
+            " application/json ;x=y",
+            "application/json;",
+        ] {
+            let other = ContentType::parse(same).unwrap();
+            assert!(json.matches(&other) && other.is_json(), "{same}");
+        }
+        for other in ["application/jsonl", "application/vnd.api+json", "text/json"] {
+            assert!(!json.matches(&ContentType::parse(other).unwrap()), "{other}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_type_slash_subtype_is_malformed() {
+        let long = format!("text/{}", "x".repeat(252));
+        for text in [
+            "",
+            "text",
+            "/",
+            "text/",
+            "/plain",
+            "te xt/plain",
+            "text/pl ain",
+            "text/plain/x",
+            "text/plain;\u{e9}",
+            &long,
+        ] {
+            assert_eq!(ContentType::parse(text), Err(Refusal::ContentTypeMalformed), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn event_streams_encode_by_type() {
+        let cases = [
+            ("text/plain", SseEncoding::Text),
+            ("TEXT/html; charset=utf-8", SseEncoding::Text),
+            ("application/json", SseEncoding::Json),
+            ("application/octet-stream", SseEncoding::Base64),
+            ("application/ndjson", SseEncoding::Base64),
+        ];
+        for (text, encoding) in cases {
+            assert_eq!(ContentType::parse(text).unwrap().sse_encoding(), encoding, "{text}");
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! What browsers need to use a stream from another site, safely (Fetch Standard; section 12.7).
+
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+
+use crate::{names, response::ResponseHead};
+
+/// The methods of a stream.
+pub const METHODS: &str = "GET, HEAD, PUT, POST, DELETE, OPTIONS";
+/// What pages may send. Named one by one: a `*` doesn't cover Authorization.
+pub const REQUEST_HEADERS: &str = "Authorization, Content-Type, If-None-Match, Last-Event-ID, Cache-Control, \
+    Stream-TTL, Stream-Expires-At, Stream-Seq, Stream-Closed, Stream-Visibility, Stream-Forked-From, \
+    Stream-Fork-Offset, Stream-Fork-Sub-Offset, Producer-Id, Producer-Epoch, Producer-Seq";
+/// What pages may read.
+pub const RESPONSE_HEADERS: &str = "Stream-Next-Offset, Stream-Cursor, Stream-Up-To-Date, Stream-Closed, \
+    Stream-TTL, Stream-Expires-At, Stream-SSE-Data-Encoding, Producer-Epoch, Producer-Seq, \
+    Producer-Expected-Seq, Producer-Received-Seq, ETag, Location, Age, X-Cache, X-Cache-Hits, Cache-Status, \
+    Server-Timing, Retry-After";
+const PREFLIGHT_MAX_AGE_S: u64 = 86_400;
+
+/// Which sites' pages may use the streams.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub enum Origins {
+    /// All of them. One answer serves every site, so caches keep it once.
+    #[default]
+    Any,
+    /// These. With more than one the answer varies by Origin, and caches keep one for each.
+    Only(Vec<HeaderValue>),
+}
+
+impl Origins {
+    /// Adds what every answer carries, refusals too.
+    pub fn decorate(&self, headers: &mut HeaderMap, request_origin: Option<&[u8]>) {
+        headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        headers.insert(names::CROSS_ORIGIN_RESOURCE_POLICY, HeaderValue::from_static("cross-origin"));
+        let allowed = match self {
+            Self::Any => Some(HeaderValue::from_static("*")),
+            Self::Only(origins) => {
+                if origins.len() > 1 {
+                    headers.append(header::VARY, HeaderValue::from_static("Origin"));
+                }
+                let named = origins.iter().find(|origin| Some(origin.as_bytes()) == request_origin);
+                named.or(origins.first().filter(|_| origins.len() == 1)).cloned()
+            }
+        };
+        if let Some(allowed) = allowed {
+            headers.insert(names::TIMING_ALLOW_ORIGIN, allowed.clone());
+            headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, allowed);
+            headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(RESPONSE_HEADERS));
+        }
+    }
+}
+
+/// The answer to OPTIONS, preflight or not.
+#[must_use]
+pub fn respond_to_options() -> ResponseHead {
+    let mut head = ResponseHead::new(StatusCode::NO_CONTENT);
+    head.headers.insert(header::ALLOW, HeaderValue::from_static(METHODS));
+    head.headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(METHODS));
+    head.headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static(REQUEST_HEADERS));
+    head.headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from(PREFLIGHT_MAX_AGE_S));
+    head
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn decorated(origins: &Origins, request_origin: Option<&str>) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        origins.decorate(&mut headers, request_origin.map(str::as_bytes));
+        headers
+    }
+
+    fn only(origins: &[&'static str]) -> Origins {
+        Origins::Only(origins.iter().map(|origin| HeaderValue::from_static(origin)).collect())
+    }
+
+    #[test]
+    fn any_site_gets_the_same_answer() {
+        let headers = decorated(&Origins::Any, Some("https://a.example"));
+        assert_eq!(headers[header::ACCESS_CONTROL_ALLOW_ORIGIN], "*");
+        assert_eq!(headers[header::X_CONTENT_TYPE_OPTIONS], "nosniff");
+        assert!(!headers.contains_key(header::VARY));
+    }
+
+    #[test]
+    fn one_site_needs_no_vary_and_several_do() {
+        let one = only(&["https://a.example"]);
+        for origin in [None, Some("https://a.example"), Some("https://b.example")] {
+            let headers = decorated(&one, origin);
+            assert_eq!(headers[header::ACCESS_CONTROL_ALLOW_ORIGIN], "https://a.example");
+            assert!(!headers.contains_key(header::VARY));
+        }
+        let two = only(&["https://a.example", "https://b.example"]);
+        assert_eq!(
+            decorated(&two, Some("https://b.example"))[header::ACCESS_CONTROL_ALLOW_ORIGIN],
+            "https://b.example"
+        );
+        let stranger = decorated(&two, Some("https://c.example"));
+        assert!(!stranger.contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN));
+        assert_eq!(stranger[header::VARY], "Origin");
+    }
+
+    #[test]
+    fn preflights_name_every_header_that_a_client_sends() {
+        let head = respond_to_options();
+        let allowed =
+            head.headers[header::ACCESS_CONTROL_ALLOW_HEADERS].to_str().unwrap().to_ascii_lowercase();
+        for name in
+            [header::IF_NONE_MATCH, header::AUTHORIZATION, names::PRODUCER_SEQ, names::STREAM_FORKED_FROM]
+        {
+            assert!(allowed.split(", ").any(|allowed| allowed == name.as_str()), "{name}");
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! Time-to-live and expiry (section 5.1), with arithmetic that no client can overflow.
+
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+
+use crate::{Refusal, producer::SAFE_INTEGER_MAX};
+
+/// How long a stream lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Lifetime {
+    /// Until it is deleted.
+    #[default]
+    Unlimited,
+    /// Until nobody read or wrote it for so long.
+    Sliding {
+        /// The window, in seconds; at most 2^53-1.
+        ttl_s: u64,
+    },
+    /// Until a fixed time.
+    Until {
+        /// Milliseconds since 1970.
+        expires_at_ms: u64,
+    },
+}
+
+impl Lifetime {
+    /// Reads `Stream-TTL` and `Stream-Expires-At`; `None` when the request names neither.
+    ///
+    /// # Errors
+    /// A [`Refusal`] when both are there, when one is malformed, or when the time is past already.
+    pub fn parse(ttl: Option<&str>, expires_at: Option<&str>, now_ms: u64) -> Result<Option<Self>, Refusal> {
+        match (ttl, expires_at) {
+            (None, None) => Ok(None),
+            (Some(_), Some(_)) => Err(Refusal::TtlAndExpiresAt),
+            (Some(ttl), None) => Ok(Some(Self::Sliding { ttl_s: parse_ttl(ttl)? })),
+            (None, Some(text)) => {
+                let expires_at_ms = parse_rfc3339(text).ok_or(Refusal::ExpiresAtMalformed)?;
+                if expires_at_ms <= now_ms {
+                    return Err(Refusal::ExpiresAtPast);
+                }
+                Ok(Some(Self::Until { expires_at_ms }))
+            }
+        }
+    }
+
+    /// When a stream that is used at `now_ms` ends, in milliseconds since 1970; `None` if it doesn't.
+    #[must_use]
+    pub const fn deadline_ms(self, now_ms: u64) -> Option<u64> {
+        match self {
+            Self::Unlimited => None,
+            Self::Sliding { ttl_s } => Some(now_ms.saturating_add(ttl_s.saturating_mul(1_000))),
+            Self::Until { expires_at_ms } => Some(expires_at_ms),
+        }
+    }
+}
+
+/// Whether a stream with that deadline is over.
+#[must_use]
+pub fn is_past(deadline_ms: Option<u64>, now_ms: u64) -> bool {
+    deadline_ms.is_some_and(|deadline_ms| now_ms >= deadline_ms)
+}
+
+/// Whole seconds that are left until the deadline, rounded down.
+#[must_use]
+pub fn remaining_s(deadline_ms: Option<u64>, now_ms: u64) -> Option<u64> {
+    deadline_ms.map(|deadline_ms| deadline_ms.saturating_sub(now_ms) / 1_000)
+}
+
+/// Milliseconds since 1970 as RFC 3339 in UTC; `None` past the year 9999.
+#[must_use]
+pub fn format_rfc3339(at_ms: u64) -> Option<String> {
+    let at = OffsetDateTime::from_unix_timestamp_nanos(i128::from(at_ms) * 1_000_000).ok()?;
+    at.format(&Rfc3339).ok()
+}
+
+fn parse_ttl(text: &str) -> Result<u64, Refusal> {
+    strict_decimal(text).filter(|&ttl_s| ttl_s <= SAFE_INTEGER_MAX).ok_or(Refusal::TtlMalformed)
+}
+
+fn parse_rfc3339(text: &str) -> Option<u64> {
+    let at = OffsetDateTime::parse(text, &Rfc3339).ok()?;
+    // A time before 1970 is malformed for a deadline, as is one that u64 can't hold.
+    u64::try_from(at.unix_timestamp_nanos() / 1_000_000).ok()
+}
+
+/// A decimal number without sign, leading zeroes or anything else.
+pub(crate) fn strict_decimal(text: &str) -> Option<u64> {
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    if !digits || (text.len() > 1 && text.starts_with('0')) { None } else { text.parse().ok() }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn the_grammar_of_ttl_is_strict() {
+        for (text, ttl_s) in [("0", 0), ("1", 1), ("3600", 3_600), ("9007199254740991", SAFE_INTEGER_MAX)] {
+            assert_eq!(Lifetime::parse(Some(text), None, 0), Ok(Some(Lifetime::Sliding { ttl_s })), "{text}");
+        }
+        let malformed = [
+            "",
+            "-1",
+            "+60",
+            "00060",
+            "60.5",
+            "1e3",
+            " 60",
+            "60 ",
+            "0x10",
+            "abc",
+            "9007199254740992",
+            "9223372036854775807",
+            "99999999999999999999999",
+        ];
+        for text in malformed {
+            assert_eq!(Lifetime::parse(Some(text), None, 0), Err(Refusal::TtlMalformed), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn expires_at_is_rfc_3339_and_ahead() {
+        let now_ms = 1_700_000_000_000;
+        let accepted = [
+            ("2033-05-18T03:33:20Z", 2_000_000_000_000),
+            ("2033-05-18T03:33:20.5+00:00", 2_000_000_000_500),
+            ("2033-05-18T05:33:20+02:00", 2_000_000_000_000),
+        ];
+        for (text, expires_at_ms) in accepted {
+            assert_eq!(
+                Lifetime::parse(None, Some(text), now_ms),
+                Ok(Some(Lifetime::Until { expires_at_ms }))
+            );
+        }
+        for text in
+            ["", "not-a-timestamp", "2033-05-18", "2033-05-18T03:33:20", "2033-02-30T00:00:00Z", "2000000000"]
+        {
+            assert_eq!(
+                Lifetime::parse(None, Some(text), now_ms),
+                Err(Refusal::ExpiresAtMalformed),
+                "{text:?}"
+            );
+        }
+        assert_eq!(Lifetime::parse(None, Some("2001-09-09T01:46:40Z"), now_ms), Err(Refusal::ExpiresAtPast));
+        assert_eq!(
+            Lifetime::parse(None, Some("1960-01-01T00:00:00Z"), now_ms),
+            Err(Refusal::ExpiresAtMalformed)
+        );
+    }
+
+    #[test]
+    fn both_at_once_are_refused_even_when_malformed() {
+        assert_eq!(Lifetime::parse(Some("x"), Some("y"), 0), Err(Refusal::TtlAndExpiresAt));
+    }
+
+    #[test]
+    fn a_window_slides_and_a_date_stays() {
+        assert_eq!(Lifetime::Sliding { ttl_s: 2 }.deadline_ms(10_000), Some(12_000));
+        assert_eq!(Lifetime::Until { expires_at_ms: 7 }.deadline_ms(10_000), Some(7));
+        assert_eq!(Lifetime::Unlimited.deadline_ms(10_000), None);
+        assert!(is_past(Some(12_000), 12_000) && !is_past(Some(12_000), 11_999) && !is_past(None, u64::MAX));
+        assert_eq!(remaining_s(Some(12_000), 10_001), Some(1));
+    }
+
+    proptest! {
+        #[test]
+        fn no_ttl_overflows(ttl_s in 0..=SAFE_INTEGER_MAX, now_ms: u64) {
+            let deadline = Lifetime::Sliding { ttl_s }.deadline_ms(now_ms);
+            prop_assert!(deadline.unwrap() >= now_ms);
+        }
+
+        #[test]
+        fn what_is_formatted_parses_back(at_ms in 1..253_402_300_799_999u64) {
+            let text = format_rfc3339(at_ms).unwrap();
+            prop_assert_eq!(Lifetime::parse(None, Some(&text), 0), Ok(Some(Lifetime::Until { expires_at_ms: at_ms })));
+        }
+
+        #[test]
+        fn no_text_panics(text in ".{0,40}") {
+            let _ = Lifetime::parse(Some(&text), None, 0);
+            let _ = Lifetime::parse(None, Some(&text), 0);
+        }
+    }
+}

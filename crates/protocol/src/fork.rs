@@ -1,0 +1,250 @@
+//! Forks (section 4.2): new streams that begin with the bytes of another one, without copying them.
+//!
+//! A fork remembers whose logs hold its inherited bytes (its ancestors) and counts on its source to keep them.
+
+use crate::{
+    Refusal,
+    content_type::ContentType,
+    json,
+    offset::{Incarnation, ReadFrom},
+    path::StreamName,
+    stream::StreamHead,
+};
+
+/// The longest chain of forks of forks.
+pub const FORK_DEPTH_MAX: u16 = 64;
+
+/// A log that holds inherited bytes: from the previous ancestor's end (or 0) up to `until`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ancestor {
+    /// Whose log.
+    pub incarnation: Incarnation,
+    /// The position after the last byte that is inherited from it.
+    pub until: u64,
+}
+
+/// What the creation of a fork asked for; compared when the creation is repeated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ForkOrigin {
+    /// The stream that is kept for the fork.
+    pub source: StreamName,
+    /// The life of it that the fork counts on.
+    pub source_incarnation: Incarnation,
+    /// As `Stream-Fork-Offset` said it.
+    pub offset: Option<ReadFrom>,
+    /// As `Stream-Fork-Sub-Offset` said it; 0 if it didn't.
+    pub sub_offset: u64,
+    /// How many forks lead from here to a stream that isn't one.
+    pub depth: u16,
+}
+
+/// A fork as a request asks for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ForkRequest {
+    /// `Stream-Forked-From`.
+    pub source: StreamName,
+    /// `Stream-Fork-Offset`.
+    pub offset: Option<ReadFrom>,
+    /// `Stream-Fork-Sub-Offset`; 0 if absent.
+    pub sub_offset: u64,
+}
+
+/// A part of a stream's bytes that lies in one log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Piece {
+    /// Whose log.
+    pub incarnation: Incarnation,
+    /// The position after its last byte that belongs to the stream; `None` for the stream's own log.
+    pub until: Option<u64>,
+}
+
+impl StreamHead {
+    /// The log that holds the byte at a position.
+    #[must_use]
+    pub fn piece(&self, position: u64) -> Piece {
+        match self.ancestors.iter().find(|ancestor| position < ancestor.until) {
+            Some(ancestor) => Piece { incarnation: ancestor.incarnation, until: Some(ancestor.until) },
+            None => Piece { incarnation: self.incarnation, until: None },
+        }
+    }
+
+    /// Whose logs hold the bytes before `point`.
+    #[must_use]
+    pub fn ancestors_at(&self, point: u64) -> Vec<Ancestor> {
+        let whole = self.ancestors.iter().take_while(|ancestor| ancestor.until < point);
+        let last = Ancestor { incarnation: self.offset(point).incarnation, until: point };
+        whole.copied().chain([last]).collect()
+    }
+}
+
+impl ForkRequest {
+    /// Where in the source the fork begins, before the sub-offset.
+    ///
+    /// # Errors
+    /// [`Refusal::ForkSourceDeleted`], [`Refusal::ForkTooDeep`], or [`Refusal::ForkOffset`] for what isn't an
+    /// offset of the source.
+    pub fn anchor(&self, source: &StreamHead) -> Result<u64, Refusal> {
+        if source.soft_deleted {
+            return Err(Refusal::ForkSourceDeleted);
+        }
+        if source.fork.as_ref().is_some_and(|origin| origin.depth >= FORK_DEPTH_MAX) {
+            return Err(Refusal::ForkTooDeep);
+        }
+        source.position(self.offset.unwrap_or(ReadFrom::Now)).map_err(|_| Refusal::ForkOffset)
+    }
+
+    /// How many bytes past the anchor belong to the fork, given the bytes from the anchor to the next append
+    /// boundary.
+    ///
+    /// # Errors
+    /// [`Refusal::ForkSubOffset`] when the sub-offset names more than there is.
+    pub fn sub_bytes(&self, content_type: &ContentType, next_append: &[u8]) -> Result<u64, Refusal> {
+        let bytes = if content_type.is_json() {
+            json::prefix_bytes(next_append, self.sub_offset)
+        } else {
+            Some(self.sub_offset).filter(|&bytes| bytes <= next_append.len() as u64)
+        };
+        bytes.ok_or(Refusal::ForkSubOffset)
+    }
+
+    /// What the fork will remember.
+    #[must_use]
+    pub fn origin(&self, source: &StreamHead) -> ForkOrigin {
+        ForkOrigin {
+            source: self.source.clone(),
+            source_incarnation: source.incarnation,
+            offset: self.offset,
+            sub_offset: self.sub_offset,
+            depth: source.fork.as_ref().map_or(0, |origin| origin.depth).saturating_add(1),
+        }
+    }
+
+    /// Whether an existing fork was created by the same request.
+    #[must_use]
+    pub fn asked_for(&self, origin: &ForkOrigin) -> bool {
+        self.source == origin.source && self.offset == origin.offset && self.sub_offset == origin.sub_offset
+    }
+}
+
+impl StreamHead {
+    /// The source after a fork was taken from it.
+    ///
+    /// # Errors
+    /// [`Refusal::ForkTooMany`] when the count can't grow.
+    pub fn with_fork(&self, now_ms: u64) -> Result<Self, Refusal> {
+        let forks = self.forks.checked_add(1).ok_or(Refusal::ForkTooMany)?;
+        Ok(Self { forks, ..self.touched(now_ms) })
+    }
+
+    /// The source after one of its forks is gone; `None` when nothing needs it any more.
+    #[must_use]
+    pub fn without_fork(&self) -> Option<Self> {
+        let forks = self.forks.saturating_sub(1);
+        let needed = forks > 0 || !self.soft_deleted;
+        needed.then(|| Self { forks, version: self.version + 1, ..self.clone() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{offset::Offset, stream::tests::head};
+
+    fn request(offset: Option<ReadFrom>, sub_offset: u64) -> ForkRequest {
+        ForkRequest { source: StreamName::from_stored("source"), offset, sub_offset }
+    }
+
+    fn fork_of(source: &StreamHead, incarnation: u64, point: u64, tail: u64) -> StreamHead {
+        StreamHead {
+            ancestors: source.ancestors_at(point),
+            fork: Some(request(None, 0).origin(source)),
+            tail,
+            ..head(incarnation)
+        }
+    }
+
+    #[test]
+    fn a_fork_of_a_fork_reads_each_part_where_it_lies() {
+        let first = StreamHead { tail: 10, ..head(1) };
+        let second = fork_of(&first, 2, 6, 20);
+        let third = fork_of(&second, 3, 15, 30);
+        let lies_in = |position| third.piece(position).incarnation.get();
+        assert_eq!([0, 5, 6, 14, 15, 29].map(lies_in), [1, 1, 2, 2, 3, 3]);
+        assert_eq!(third.piece(0).until, Some(6));
+        assert_eq!(third.piece(20).until, None);
+    }
+
+    #[test]
+    fn forking_inside_the_inherited_part_skips_the_middle() {
+        let first = StreamHead { tail: 10, ..head(1) };
+        let second = fork_of(&first, 2, 6, 20);
+        for point in [0, 3, 6] {
+            let third = fork_of(&second, 3, point, 30);
+            assert_eq!(
+                third.ancestors,
+                [Ancestor { incarnation: first.incarnation, until: point }],
+                "{point}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_anchor_is_an_offset_of_the_source() {
+        let source = StreamHead { tail: 10, ..head(1) };
+        assert_eq!(request(None, 0).anchor(&source), Ok(10));
+        assert_eq!(request(Some(ReadFrom::Start), 0).anchor(&source), Ok(0));
+        let at = |incarnation, position| {
+            Some(ReadFrom::At(Offset { incarnation: Incarnation::new(incarnation).unwrap(), position }))
+        };
+        assert_eq!(request(at(1, 4), 0).anchor(&source), Ok(4));
+        assert_eq!(request(at(1, 11), 0).anchor(&source), Err(Refusal::ForkOffset));
+        assert_eq!(request(at(9, 4), 0).anchor(&source), Err(Refusal::ForkOffset));
+        let deleted = StreamHead { soft_deleted: true, ..source.clone() };
+        assert_eq!(request(None, 0).anchor(&deleted), Err(Refusal::ForkSourceDeleted));
+        let mut deep = fork_of(&source, 2, 0, 0);
+        deep.fork.as_mut().unwrap().depth = FORK_DEPTH_MAX;
+        assert_eq!(request(None, 0).anchor(&deep), Err(Refusal::ForkTooDeep));
+    }
+
+    #[test]
+    fn sub_offsets_count_bytes_or_messages_of_the_next_append() {
+        let text = ContentType::parse("text/plain").unwrap();
+        let json = ContentType::parse("application/json").unwrap();
+        assert_eq!(request(None, 3).sub_bytes(&text, b"hello"), Ok(3));
+        assert_eq!(request(None, 5).sub_bytes(&text, b"hello"), Ok(5));
+        assert_eq!(request(None, 6).sub_bytes(&text, b"hello"), Err(Refusal::ForkSubOffset));
+        assert_eq!(request(None, 1).sub_bytes(&text, b""), Err(Refusal::ForkSubOffset));
+        assert_eq!(request(None, 2).sub_bytes(&json, b"{},[1],7,"), Ok(7));
+        assert_eq!(request(None, 4).sub_bytes(&json, b"{},[1],7,"), Err(Refusal::ForkSubOffset));
+    }
+
+    #[test]
+    fn a_deleted_source_stays_until_its_last_fork_is_gone() {
+        let source = head(1).with_fork(0).unwrap().with_fork(0).unwrap();
+        let deleted = StreamHead { soft_deleted: true, ..source };
+        let one_left = deleted.without_fork().unwrap();
+        assert_eq!(one_left.forks, 1);
+        assert_eq!(one_left.without_fork(), None);
+        let alive = head(1).with_fork(0).unwrap().without_fork().unwrap();
+        assert_eq!((alive.forks, alive.soft_deleted), (0, false));
+    }
+
+    proptest! {
+        #[test]
+        fn ancestors_cover_every_inherited_byte_once(points in prop::collection::vec(0..40u64, 1..8)) {
+            let mut stream = StreamHead { tail: 40, ..head(1) };
+            for (index, point) in points.into_iter().enumerate() {
+                stream = fork_of(&stream, index as u64 + 2, point, 40);
+                let untils: Vec<u64> = stream.ancestors.iter().map(|ancestor| ancestor.until).collect();
+                prop_assert!(untils.is_sorted_by(|a, b| a < b), "{:?}", untils);
+                prop_assert_eq!(stream.own_from(), point);
+                for position in 0..point {
+                    prop_assert!(stream.piece(position).until.is_some_and(|until| until > position && until <= point));
+                }
+                prop_assert_eq!(stream.piece(point).until, None);
+            }
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! JSON mode (section 9.1): messages are kept as they were sent, byte for byte, each followed by one comma.
+//!
+//! So a batch is stored as `{"a":1},{"b":2},`, any range that begins and ends at messages is wrapped into an array by
+//! two brackets and a dropped comma, and no number or escape goes through a conversion.
+
+use serde_json::value::RawValue;
+
+use crate::Refusal;
+
+/// The deepest nesting that is taken.
+pub const DEPTH_MAX: usize = 128;
+/// What a read answers when there are no messages in its range.
+pub const EMPTY_ARRAY: &[u8] = b"[]";
+const SEPARATOR: u8 = b',';
+
+/// Checks a body and gives its stored form: one array level is split, any other value is one message. An empty
+/// array gives no bytes.
+///
+/// # Errors
+/// [`Refusal::JsonMalformed`], [`Refusal::JsonTooDeep`].
+pub fn split(body: &[u8]) -> Result<Vec<u8>, Refusal> {
+    // The depth comes first, by a scan without recursion, so that no parser ever meets a deep text.
+    if depth(body) > DEPTH_MAX {
+        return Err(Refusal::JsonTooDeep);
+    }
+    let malformed = |error: serde_json::Error| Refusal::JsonMalformed { reason: error.to_string().into() };
+    let is_array = body.trim_ascii_start().first() == Some(&b'[');
+    let messages: Vec<&RawValue> = if is_array {
+        serde_json::from_slice(body).map_err(malformed)?
+    } else {
+        vec![serde_json::from_slice(body).map_err(malformed)?]
+    };
+    let mut stored = Vec::with_capacity(body.len() + 1);
+    for message in messages {
+        stored.extend_from_slice(message.get().as_bytes());
+        stored.push(SEPARATOR);
+    }
+    Ok(stored)
+}
+
+/// The array of the messages in a stored range.
+#[must_use]
+pub fn wrap(stored: &[u8]) -> Vec<u8> {
+    let Some((_separator, messages)) = stored.split_last() else { return EMPTY_ARRAY.to_vec() };
+    let mut array = Vec::with_capacity(stored.len() + 1);
+    array.push(b'[');
+    array.extend_from_slice(messages);
+    array.push(b']');
+    array
+}
+
+/// How many bytes the first `count` messages of a stored batch take; `None` if it has fewer.
+#[must_use]
+pub fn prefix_bytes(stored: &[u8], count: u64) -> Option<u64> {
+    let count = usize::try_from(count).ok()?;
+    let array = wrap(stored);
+    let messages: Vec<&RawValue> = serde_json::from_slice(&array).ok()?;
+    let prefix = messages.get(..count)?;
+    Some(prefix.iter().map(|message| message.get().len() as u64 + 1).sum())
+}
+
+/// How deep arrays and objects nest in a text; right for JSON, some number for anything else.
+fn depth(text: &[u8]) -> usize {
+    let (mut depth, mut deepest) = (0usize, 0usize);
+    let (mut in_string, mut escaped) = (false, false);
+    for &byte in text {
+        match (in_string, byte) {
+            (true, _) if escaped => escaped = false,
+            (true, b'\\') => escaped = true,
+            (_, b'"') => in_string = !in_string,
+            (false, b'[' | b'{') => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            (false, b']' | b'}') => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::Value;
+
+    use super::*;
+
+    fn stored(body: &str) -> String {
+        String::from_utf8(split(body.as_bytes()).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn exactly_one_level_is_split() {
+        let cases = [
+            (r#"{"event":"created"}"#, r#"{"event":"created"},"#),
+            (r#"[{"a":1}, {"b":2}]"#, r#"{"a":1},{"b":2},"#),
+            ("[[1,2], [3,4]]", "[1,2],[3,4],"),
+            ("[[[1,2,3]]]", "[[1,2,3]],"),
+            ("[]", ""),
+            (" [ ] ", ""),
+            ("[[]]", "[],"),
+            ("7", "7,"),
+            (" \"x\"\n", "\"x\","),
+            ("null", "null,"),
+        ];
+        for (body, expected) in cases {
+            assert_eq!(stored(body), expected, "{body}");
+        }
+    }
+
+    #[test]
+    fn messages_are_kept_byte_for_byte() {
+        for message in [
+            "1.0",
+            "1e400",
+            "-0",
+            "12345678901234567890123",
+            r#""\u00e9\/\ud800""#,
+            r#"{ "a" : 1,"a":2 }"#,
+            "{\n\t\"a\":\r[ ]}",
+        ] {
+            assert_eq!(stored(message), format!("{message},"));
+            assert_eq!(stored(&format!("[{message},{message}]")), format!("{message},{message},"));
+        }
+    }
+
+    #[test]
+    fn what_is_not_json_is_refused() {
+        let bad: [&[u8]; 14] = [
+            b"",
+            b" ",
+            b"{",
+            b"[1,]",
+            b"[1 2]",
+            b"{} {}",
+            b"nul",
+            b"01",
+            b"+1",
+            b"'a'",
+            b"\"a",
+            b"\"\xff\"",
+            b"\xef\xbb\xbf{}",
+            b"[1]x",
+        ];
+        for body in bad {
+            assert!(matches!(split(body), Err(Refusal::JsonMalformed { .. })), "{}", body.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn depth_is_bounded_without_recursion() {
+        let nested = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
+        assert!(split(nested(DEPTH_MAX).as_bytes()).is_ok());
+        assert_eq!(split(nested(DEPTH_MAX + 1).as_bytes()), Err(Refusal::JsonTooDeep));
+        assert_eq!(split("[".repeat(10_000_000).as_bytes()), Err(Refusal::JsonTooDeep));
+        assert!(
+            split(format!("\"{}\"", "[".repeat(1_000)).as_bytes()).is_ok(),
+            "brackets in strings don't count"
+        );
+        assert!(split(br#"["\"[[[[\\", 1]"#).is_ok());
+    }
+
+    #[test]
+    fn a_prefix_counts_messages() {
+        let batch = split(br#"[{"a":1},[2,3],"x,y"]"#).unwrap();
+        let expected = [Some(0), Some(8), Some(14), Some(20), None];
+        for (count, expected) in expected.into_iter().enumerate() {
+            assert_eq!(prefix_bytes(&batch, count as u64), expected, "{count}");
+        }
+        assert_eq!(prefix_bytes(b"", 0), Some(0));
+    }
+
+    fn any_json() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            ".{0,8}".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(4, 24, 4, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                prop::collection::btree_map(".{0,3}", inner, 0..4)
+                    .prop_map(|map| Value::Object(map.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_split_wraps_back(messages in prop::collection::vec(any_json(), 0..6)) {
+            let stored = split(Value::from(messages.clone()).to_string().as_bytes()).unwrap();
+            let wrapped: Value = serde_json::from_slice(&wrap(&stored)).unwrap();
+            prop_assert_eq!(wrapped, Value::from(messages.clone()));
+            prop_assert_eq!(prefix_bytes(&stored, messages.len() as u64), Some(stored.len() as u64));
+        }
+
+        #[test]
+        fn ranges_join(left in prop::collection::vec(any_json(), 1..4), right in prop::collection::vec(any_json(), 1..4)) {
+            let mut stored = split(Value::from(left.clone()).to_string().as_bytes()).unwrap();
+            stored.extend(split(Value::from(right.clone()).to_string().as_bytes()).unwrap());
+            let wrapped: Value = serde_json::from_slice(&wrap(&stored)).unwrap();
+            prop_assert_eq!(wrapped, Value::from([left, right].concat()));
+        }
+
+        #[test]
+        fn no_body_panics(body: Vec<u8>) {
+            let _ = split(&body);
+        }
+
+        #[test]
+        fn it_agrees_with_the_parser(body in "[\\[\\]{}\",:0-9a-z\\\\ ]{0,24}") {
+            let parses = serde_json::from_str::<serde::de::IgnoredAny>(&body).is_ok();
+            prop_assert_eq!(split(body.as_bytes()).is_ok(), parses);
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! Offsets (section 8): `<incarnation>_<position>`, sixteen digits each.
+//!
+//! The position is a byte position in the stored form of the stream. The incarnation is the identity of one
+//! life of a stream name: it never comes back after a deletion, so that an offset in a URL names the same bytes
+//! for ever and a cache that still holds the old stream's answers can't poison the new one.
+
+use std::fmt;
+
+use crate::Refusal;
+
+/// The identity of one life of a stream; later lives have larger numbers. Never zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Incarnation(u64);
+
+impl Incarnation {
+    /// The largest number of sixteen digits.
+    pub const MAX: u64 = 9_999_999_999_999_999;
+
+    /// `None` for zero, which means "any stream", and for numbers of more than sixteen digits.
+    #[must_use]
+    pub const fn new(number: u64) -> Option<Self> {
+        if number == 0 || number > Self::MAX { None } else { Some(Self(number)) }
+    }
+
+    /// The incarnation for a stream created at `now_us` (microseconds since 1970) on a server that has given
+    /// out `last`: later than both, so that it never repeats, even when the clock was set back.
+    #[must_use]
+    pub const fn next(last: u64, now_us: u64) -> Self {
+        let later = last.saturating_add(1);
+        let number = if now_us > later { now_us } else { later };
+        Self(if number > Self::MAX { Self::MAX } else { number })
+    }
+
+    /// The number itself.
+    #[must_use]
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+}
+
+/// A position in one life of a stream, as clients see it in `Stream-Next-Offset`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Offset {
+    /// Which life of the stream the position belongs to.
+    pub incarnation: Incarnation,
+    /// Bytes of the stored form before this position; at most [`Offset::POSITION_MAX`].
+    pub position: u64,
+}
+
+impl Offset {
+    /// The largest position that sixteen digits can say.
+    pub const POSITION_MAX: u64 = 9_999_999_999_999_999;
+    /// The beginning of any stream.
+    pub const BEGINNING: &str = "0000000000000000_0000000000000000";
+    const LEN: usize = 33;
+
+    /// The sixteen digits, the line and the sixteen digits.
+    #[must_use]
+    pub fn encode(self) -> [u8; Self::LEN] {
+        let mut text = [b'_'; Self::LEN];
+        write_digits(&mut text[..16], self.incarnation.0);
+        write_digits(&mut text[17..], self.position);
+        text
+    }
+}
+
+impl fmt::Display for Offset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016}_{:016}", self.incarnation.0, self.position)
+    }
+}
+
+/// Where a read begins, as the `offset` parameter says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadFrom {
+    /// `-1`, the offset of all zeroes, or no parameter.
+    Start,
+    /// `now`: at the tail, whatever it is.
+    Now,
+    /// An offset that this server gave out.
+    At(Offset),
+}
+
+impl ReadFrom {
+    /// Reads the value of an `offset` parameter or of `Stream-Fork-Offset`.
+    ///
+    /// # Errors
+    /// [`Refusal::OffsetMalformed`] for anything that this server would not have given out.
+    pub fn parse(text: &str) -> Result<Self, Refusal> {
+        match text {
+            "-1" | Offset::BEGINNING => return Ok(Self::Start),
+            "now" => return Ok(Self::Now),
+            _ => {}
+        }
+        let malformed = Refusal::OffsetMalformed;
+        let Some((incarnation, position)) = text.split_once('_') else { return Err(malformed) };
+        match (read_digits(incarnation).and_then(Incarnation::new), read_digits(position)) {
+            (Some(incarnation), Some(position)) => Ok(Self::At(Offset { incarnation, position })),
+            _ => Err(malformed),
+        }
+    }
+}
+
+fn read_digits(text: &str) -> Option<u64> {
+    if text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_digit()) { text.parse().ok() } else { None }
+}
+
+fn write_digits(text: &mut [u8], mut number: u64) {
+    for digit in text.iter_mut().rev() {
+        *digit = b'0' + (number % 10) as u8;
+        number /= 10;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn the_three_spellings_of_a_place_are_told_apart() {
+        assert_eq!(ReadFrom::parse("-1"), Ok(ReadFrom::Start));
+        assert_eq!(ReadFrom::parse(Offset::BEGINNING), Ok(ReadFrom::Start));
+        assert_eq!(ReadFrom::parse("now"), Ok(ReadFrom::Now));
+    }
+
+    #[test]
+    fn what_the_server_never_gave_out_is_malformed() {
+        let malformed = [
+            "",
+            "0",
+            "-2",
+            "NOW",
+            "now ",
+            " now",
+            "0,1",
+            "0 1",
+            "1_2",
+            "_",
+            "0000000000000000_0000000000000001",
+            "000000000000000a_0000000000000000",
+            "0000000000000001_000000000000000",
+            "+000000000000001_0000000000000000",
+            "0000000000000001_0000000000000000_",
+            "00000000000000001_0000000000000000",
+            "١٢٣٤٥٦٧٨_0000000000000000",
+        ];
+        for text in malformed {
+            assert_eq!(ReadFrom::parse(text), Err(Refusal::OffsetMalformed), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn incarnations_never_repeat_when_the_clock_goes_back() {
+        let first = Incarnation::next(0, 1_763_715_600_000_000);
+        let second = Incarnation::next(first.get(), 1_000);
+        assert_eq!(second.get(), first.get() + 1);
+        assert_eq!(Incarnation::next(first.get(), 1_763_715_600_000_009).get(), 1_763_715_600_000_009);
+    }
+
+    proptest! {
+        #[test]
+        fn every_offset_survives_the_round_trip(incarnation in 1..=Incarnation::MAX, position in 0..=Offset::POSITION_MAX) {
+            let offset = Offset { incarnation: Incarnation::new(incarnation).unwrap(), position };
+            let text = String::from_utf8(offset.encode().to_vec()).unwrap();
+            prop_assert_eq!(&text, &offset.to_string());
+            prop_assert_eq!(ReadFrom::parse(&text), Ok(ReadFrom::At(offset)));
+        }
+
+        #[test]
+        fn text_sorts_as_offsets_do(a in 1..=Incarnation::MAX, b in 1..=Incarnation::MAX, p in 0..1000u64, q in 0..1000u64) {
+            let left = Offset { incarnation: Incarnation(a), position: p };
+            let right = Offset { incarnation: Incarnation(b), position: q };
+            prop_assert_eq!(left.cmp(&right), left.encode().cmp(&right.encode()));
+        }
+
+        #[test]
+        fn no_text_panics(text in ".{0,40}") {
+            let _ = ReadFrom::parse(&text);
+        }
+    }
+}

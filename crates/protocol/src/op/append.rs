@@ -1,0 +1,355 @@
+//! POST: append, close, or both at once (sections 5.2, 5.2.1 and 5.3).
+
+use bytes::Bytes;
+use http::{HeaderValue, StatusCode, header};
+
+use crate::{
+    Refusal,
+    content_type::ContentType,
+    json, names,
+    offset::Offset,
+    path::StreamName,
+    producer::{self, Claim, Judgement, ProducerState},
+    request::{ParseContext, RequestHead, check_length, says_true, single},
+    response::{ResponseHead, offset_value},
+    stream::{Change, Closure, StreamHead, Verdict},
+};
+
+/// The longest `Stream-Seq`, in bytes.
+pub const SEQ_BYTES_MAX: usize = 256;
+
+/// A POST, before its body.
+#[derive(Clone, Debug)]
+pub struct Append {
+    /// The stream.
+    pub name: StreamName,
+    /// Who writes, if it says so: the service looks up its state.
+    pub claim: Option<Claim>,
+    content_type: Option<Result<ContentType, Refusal>>,
+    seq: Option<Box<[u8]>>,
+    close: bool,
+}
+
+/// The body of a POST, checked and in its stored form.
+#[derive(Clone, Debug)]
+pub struct Payload {
+    /// What the body claims to be; `None` when there is none.
+    content_type: Option<ContentType>,
+    stored: Bytes,
+}
+
+/// What a POST came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Appended {
+    /// The tail afterwards.
+    pub next: Offset,
+    /// Whether the stream is closed afterwards.
+    pub closed: bool,
+    /// What the stream remembers of the producer afterwards.
+    pub producer: Option<ProducerState>,
+    /// Whether this request added bytes.
+    pub added: bool,
+}
+
+impl Append {
+    pub(crate) fn parse(
+        head: &impl RequestHead,
+        name: StreamName,
+        context: &ParseContext<'_>,
+    ) -> Result<Self, Refusal> {
+        check_length(head, context.body_bytes_max)?;
+        let seq = single(head, &names::STREAM_SEQ, "Stream-Seq")?.map(str::as_bytes);
+        if seq.is_some_and(|seq| seq.is_empty() || seq.len() > SEQ_BYTES_MAX) {
+            return Err(Refusal::SeqMalformed);
+        }
+        Ok(Self {
+            name,
+            claim: Claim::parse(
+                single(head, &names::PRODUCER_ID, "Producer-Id")?,
+                single(head, &names::PRODUCER_EPOCH, "Producer-Epoch")?,
+                single(head, &names::PRODUCER_SEQ, "Producer-Seq")?,
+            )?,
+            // Judged with the body: without one it doesn't matter what clients attach by default.
+            content_type: single(head, &header::CONTENT_TYPE, "Content-Type")?.map(ContentType::parse),
+            seq: seq.map(Into::into),
+            close: says_true(head, &names::STREAM_CLOSED),
+        })
+    }
+
+    /// Checks the body and makes its stored form. It needs no stream and no lock.
+    ///
+    /// # Errors
+    /// A [`Refusal`] for an empty body that doesn't close, a body without type, or one that isn't what it says.
+    pub fn prepare(&self, body: Bytes) -> Result<Payload, Refusal> {
+        if body.is_empty() {
+            let payload = Payload { content_type: None, stored: body };
+            return if self.close { Ok(payload) } else { Err(Refusal::BodyEmpty) };
+        }
+        let content_type = self.content_type.clone().ok_or(Refusal::ContentTypeMissing)??;
+        let stored = if content_type.is_json() { Bytes::from(json::split(&body)?) } else { body };
+        if stored.is_empty() {
+            return Err(Refusal::JsonEmptyArray);
+        }
+        Ok(Payload { content_type: Some(content_type), stored })
+    }
+
+    /// Decides, given the stream and what it remembers of the claim's producer. The order of the checks is that
+    /// of section 5.2: closed, content type, producer, `Stream-Seq`.
+    #[must_use]
+    pub fn decide(
+        &self,
+        head: Option<&StreamHead>,
+        producer: Option<ProducerState>,
+        payload: Payload,
+        now_ms: u64,
+    ) -> Verdict<Appended> {
+        let head = match StreamHead::usable(head, now_ms) {
+            Ok(head) => head,
+            Err(refusal) => return Verdict::Refuse(refusal),
+        };
+        let unchanged = |producer| Appended {
+            next: head.tail_offset(),
+            closed: head.closed.is_some(),
+            producer,
+            added: false,
+        };
+        if let Some(closure) = &head.closed {
+            let repeats_closing = self.claim.is_some() && self.claim == closure.by;
+            let closes_only = self.close && self.claim.is_none() && payload.stored.is_empty();
+            return if repeats_closing || closes_only {
+                Verdict::Repeat(unchanged(producer))
+            } else {
+                Verdict::Refuse(Refusal::StreamClosed { tail: head.tail_offset() })
+            };
+        }
+        if payload.content_type.is_some_and(|content_type| !content_type.matches(&head.content_type)) {
+            return Verdict::Refuse(Refusal::ContentTypeMismatch);
+        }
+        let accepted = match self.claim.as_ref().map(|claim| producer::judge(producer, claim)).transpose() {
+            Ok(Some(Judgement::Duplicate(state))) => return Verdict::Repeat(unchanged(Some(state))),
+            Ok(Some(Judgement::Accept(state))) => Some(state),
+            Ok(None) => None,
+            Err(refusal) => return Verdict::Refuse(refusal),
+        };
+        if self.seq.is_some() && self.seq <= head.seq_last {
+            return Verdict::Refuse(Refusal::SeqRegression);
+        }
+        let added = !payload.stored.is_empty();
+        let mut after = head.changed(now_ms);
+        after.tail = match head.tail.checked_add(payload.stored.len() as u64) {
+            Some(tail) if tail <= Offset::POSITION_MAX => tail,
+            _ => return Verdict::Refuse(Refusal::StorageFull),
+        };
+        after.seq_last = self.seq.clone().or(after.seq_last);
+        after.closed = self.close.then(|| Closure { by: self.claim.clone() });
+        let ack = Appended { next: after.tail_offset(), closed: self.close, producer: accepted, added };
+        let producer = self.claim.as_ref().map(|claim| claim.id.clone()).zip(accepted);
+        Verdict::Commit(Change { head: after, bytes: payload.stored, producer }, ack)
+    }
+
+    /// The answer.
+    #[must_use]
+    pub fn respond(&self, ack: &Appended) -> ResponseHead {
+        // Producers tell new data (200) from a repetition or a mere closure (204); nobody else needs to.
+        let status = if ack.added && self.claim.is_some() { StatusCode::OK } else { StatusCode::NO_CONTENT };
+        let mut head = ResponseHead::new(status);
+        head.headers.insert(names::STREAM_NEXT_OFFSET, offset_value(ack.next));
+        head.closed(ack.closed);
+        if let Some(state) = ack.producer.filter(|_| self.claim.is_some()) {
+            head.headers.insert(names::PRODUCER_EPOCH, HeaderValue::from(state.epoch));
+            head.headers.insert(names::PRODUCER_SEQ, HeaderValue::from(state.seq_last));
+        }
+        head
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        Request,
+        request::tests::{TestHead, parse},
+        stream::tests::head,
+    };
+
+    const TEXT: (&str, &str) = ("content-type", "text/plain");
+    const CLOSE: (&str, &str) = ("stream-closed", "true");
+    const BY_P: [(&str, &str); 3] = [("producer-id", "p"), ("producer-epoch", "0"), ("producer-seq", "1")];
+
+    fn append(headers: &[(&'static str, &'static str)]) -> Append {
+        let head = TestHead {
+            method: "POST",
+            path: "/v1/stream/a",
+            headers: headers.to_vec(),
+            ..TestHead::default()
+        };
+        match parse(&head) {
+            Ok(Request::Append(append)) => append,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn verdict(
+        stream: &StreamHead,
+        producer: Option<ProducerState>,
+        append: &Append,
+        body: &'static str,
+    ) -> Verdict<Appended> {
+        let payload = append.prepare(Bytes::from_static(body.as_bytes())).unwrap();
+        append.decide(Some(stream), producer, payload, 5_000)
+    }
+
+    fn refusal(stream: &StreamHead, append: &Append, body: &'static str) -> Refusal {
+        match verdict(stream, None, append, body) {
+            Verdict::Refuse(refusal) => refusal,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn closed_by(claim: Option<Claim>) -> StreamHead {
+        StreamHead { tail: 9, closed: Some(Closure { by: claim }), ..head(1) }
+    }
+
+    #[test]
+    fn an_append_is_one_change_with_all_that_it_alters() {
+        let request = append(&[TEXT, CLOSE, ("stream-seq", "7"), BY_P[0], BY_P[1], BY_P[2]]);
+        let before = StreamHead { tail: 4, seq_last: Some((*b"5").into()), ..head(1) };
+        let state = ProducerState { epoch: 0, seq_last: 0 };
+        let Verdict::Commit(change, ack) = verdict(&before, Some(state), &request, "hello") else { panic!() };
+        assert_eq!((change.head.tail, change.head.version, change.head.changed_ms), (9, 2, 5_000));
+        assert_eq!(change.bytes, "hello");
+        assert_eq!(change.head.seq_last.as_deref(), Some(&b"7"[..]));
+        assert_eq!(change.head.closed, Some(Closure { by: request.claim.clone() }));
+        assert_eq!(change.producer.unwrap().1, ProducerState { epoch: 0, seq_last: 1 });
+        assert_eq!((ack.next.position, ack.closed, ack.added), (9, true, true));
+        assert_eq!(request.respond(&ack).status, StatusCode::OK);
+    }
+
+    #[test]
+    fn plain_appends_answer_204_with_the_tail() {
+        let request = append(&[TEXT]);
+        let Verdict::Commit(_, ack) = verdict(&head(1), None, &request, "hello") else { panic!() };
+        let response = request.respond(&ack);
+        assert_eq!(response.status, StatusCode::NO_CONTENT);
+        assert_eq!(response.headers[names::STREAM_NEXT_OFFSET], "0000000000000001_0000000000000005");
+        assert!(!response.headers.contains_key(names::STREAM_CLOSED));
+    }
+
+    #[test]
+    fn closed_comes_before_content_type_producer_and_seq() {
+        let stream = StreamHead { seq_last: Some((*b"9").into()), ..closed_by(None) };
+        let tail = stream.tail_offset();
+        let requests = [
+            append(&[TEXT]),
+            append(&[TEXT, CLOSE]),
+            append(&[("content-type", "image/png")]),
+            append(&[TEXT, ("stream-seq", "1")]),
+            append(&[TEXT, BY_P[0], BY_P[1], BY_P[2]]),
+        ];
+        for request in requests {
+            assert_eq!(refusal(&stream, &request, "x"), Refusal::StreamClosed { tail }, "{request:?}");
+        }
+    }
+
+    #[test]
+    fn closing_again_succeeds_only_for_who_closed_and_for_who_only_closes() {
+        let by_p = append(&[TEXT, CLOSE, BY_P[0], BY_P[1], BY_P[2]]);
+        let stream = closed_by(by_p.claim.clone());
+        assert!(
+            matches!(verdict(&stream, None, &by_p, "x"), Verdict::Repeat(_)),
+            "closing_append_retried_by_same_tuple"
+        );
+        assert!(matches!(verdict(&stream, None, &append(&[CLOSE]), ""), Verdict::Repeat(_)));
+        let other = append(&[TEXT, CLOSE, BY_P[0], BY_P[1], ("producer-seq", "2")]);
+        assert!(matches!(verdict(&stream, None, &other, "x"), Verdict::Refuse(_)));
+        assert!(matches!(verdict(&stream, None, &other, ""), Verdict::Refuse(_)));
+    }
+
+    #[test]
+    fn duplicates_answer_with_the_highest_seq_and_change_nothing() {
+        let request = append(&[TEXT, ("stream-seq", "1"), BY_P[0], BY_P[1], BY_P[2]]);
+        let stream = StreamHead { seq_last: Some((*b"9").into()), ..head(1) };
+        let state = ProducerState { epoch: 0, seq_last: 5 };
+        let Verdict::Repeat(ack) = verdict(&stream, Some(state), &request, "x") else { panic!() };
+        let response = request.respond(&ack);
+        assert_eq!(
+            (response.status, &response.headers[names::PRODUCER_SEQ]),
+            (StatusCode::NO_CONTENT, &5.into())
+        );
+    }
+
+    #[test]
+    fn stream_seq_is_compared_byte_by_byte() {
+        let stream = |last: &[u8]| StreamHead { seq_last: Some(last.into()), ..head(1) };
+        for (last, seq) in [("2", "10"), ("001", "001"), ("a", "B"), ("b", "")] {
+            let request = Append { seq: Some(seq.as_bytes().into()), ..append(&[TEXT]) };
+            assert_eq!(
+                refusal(&stream(last.as_bytes()), &request, "x"),
+                Refusal::SeqRegression,
+                "{last} {seq}"
+            );
+        }
+        let request = append(&[TEXT, ("stream-seq", "10")]);
+        assert!(matches!(verdict(&stream(b"09"), None, &request, "x"), Verdict::Commit(..)));
+    }
+
+    #[test]
+    fn other_refusals() {
+        assert_eq!(
+            refusal(&head(1), &append(&[("content-type", "application/json")]), "{}"),
+            Refusal::ContentTypeMismatch
+        );
+        let gap = append(&[TEXT, BY_P[0], BY_P[1], BY_P[2]]);
+        assert_eq!(refusal(&head(1), &gap, "x"), Refusal::ProducerGap { expected: 0, received: 1 });
+        let full = StreamHead { tail: Offset::POSITION_MAX, ..head(1) };
+        assert_eq!(refusal(&full, &append(&[TEXT]), "x"), Refusal::StorageFull);
+        let payload = append(&[TEXT]).prepare(Bytes::from_static(b"x")).unwrap();
+        assert_eq!(append(&[TEXT]).decide(None, None, payload, 0), Verdict::Refuse(Refusal::NotFound));
+    }
+
+    #[test]
+    fn bodies_are_judged_by_what_they_say_they_are() {
+        let prepared = |headers: &[(&'static str, &'static str)], body: &'static str| {
+            append(headers)
+                .prepare(Bytes::from_static(body.as_bytes()))
+                .map(|payload| payload.stored)
+                .map_err(|refusal| refusal.status())
+        };
+        let json = ("content-type", "application/json");
+        assert_eq!(prepared(&[TEXT], "x"), Ok(Bytes::from_static(b"x")));
+        assert_eq!(prepared(&[json], "[1, 2]"), Ok(Bytes::from_static(b"1,2,")));
+        assert_eq!(
+            prepared(&[CLOSE, ("content-type", "///")], ""),
+            Ok(Bytes::new()),
+            "close-only ignores the type"
+        );
+        for (headers, body) in [
+            (&[TEXT][..], ""),
+            (&[], "x"),
+            (&[json], "[]"),
+            (&[json, CLOSE], "[]"),
+            (&[json], "{"),
+            (&[("content-type", "/")], "x"),
+        ] {
+            assert_eq!(prepared(headers, body), Err(StatusCode::BAD_REQUEST), "{headers:?} {body:?}");
+        }
+    }
+
+    #[test]
+    fn repeated_and_incomplete_headers_are_refused() {
+        let refused = |headers: &[(&'static str, &'static str)]| {
+            let head = TestHead {
+                method: "POST",
+                path: "/v1/stream/a",
+                headers: headers.to_vec(),
+                ..TestHead::default()
+            };
+            parse(&head).err().map(|refusal| refusal.status())
+        };
+        let bad = Some(StatusCode::BAD_REQUEST);
+        assert_eq!(refused(&[("stream-seq", "1"), ("stream-seq", "2")]), bad);
+        assert_eq!(refused(&[TEXT, TEXT]), bad);
+        assert_eq!(refused(&[BY_P[0]]), bad);
+        assert_eq!(refused(&[("stream-seq", "")]), bad);
+    }
+}

@@ -1,0 +1,93 @@
+//! DELETE: remove a stream, or hide it while forks need its bytes (section 5.4), and what expiry does likewise.
+
+use http::StatusCode;
+
+use crate::{Refusal, expiry, path::StreamName, response::ResponseHead, stream::StreamHead};
+
+/// A DELETE.
+#[derive(Clone, Debug)]
+pub struct Delete {
+    /// The stream.
+    pub name: StreamName,
+}
+
+/// What becomes of a stream that nobody may use any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "made once per deletion and taken apart at once")]
+pub enum Removal {
+    /// It goes, with all its bytes.
+    Remove,
+    /// It stays hidden until its last fork is gone.
+    Keep(StreamHead),
+}
+
+impl Delete {
+    /// Decides.
+    ///
+    /// # Errors
+    /// [`Refusal::NotFound`], or [`Refusal::Gone`] when it was deleted before.
+    pub fn decide(&self, head: Option<&StreamHead>, now_ms: u64) -> Result<Removal, Refusal> {
+        StreamHead::usable(head, now_ms).map(remove)
+    }
+
+    /// The answer.
+    #[must_use]
+    pub fn respond(&self) -> ResponseHead {
+        ResponseHead::new(StatusCode::NO_CONTENT)
+    }
+}
+
+/// What to do with a stream whose deadline may be past; `None`: nothing.
+#[must_use]
+pub fn expire(head: &StreamHead, now_ms: u64) -> Option<Removal> {
+    let over = expiry::is_past(head.deadline_ms, now_ms);
+    let unneeded = head.soft_deleted && head.forks == 0;
+    match (over && !head.soft_deleted, unneeded) {
+        (true, _) => Some(remove(head)),
+        (_, true) => Some(Removal::Remove),
+        _ => None,
+    }
+}
+
+fn remove(head: &StreamHead) -> Removal {
+    if head.forks == 0 {
+        return Removal::Remove;
+    }
+    Removal::Keep(StreamHead {
+        soft_deleted: true,
+        deadline_ms: None,
+        version: head.version + 1,
+        ..head.clone()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stream::tests::head;
+
+    fn delete(head: Option<&StreamHead>) -> Result<Removal, Refusal> {
+        Delete { name: StreamName::from_stored("a") }.decide(head, 5_000)
+    }
+
+    #[test]
+    fn a_stream_goes_unless_forks_need_it() {
+        assert_eq!(delete(Some(&head(1))), Ok(Removal::Remove));
+        let source = StreamHead { forks: 2, deadline_ms: Some(9_000), ..head(1) };
+        let Ok(Removal::Keep(kept)) = delete(Some(&source)) else { panic!() };
+        assert_eq!((kept.soft_deleted, kept.deadline_ms, kept.version), (true, None, 2));
+        assert_eq!(delete(Some(&kept)), Err(Refusal::Gone));
+        assert_eq!(delete(None), Err(Refusal::NotFound));
+    }
+
+    #[test]
+    fn expiry_removes_what_is_over_and_nothing_else() {
+        let stream = StreamHead { deadline_ms: Some(5_000), ..head(1) };
+        assert_eq!(expire(&stream, 4_999), None);
+        assert_eq!(expire(&stream, 5_000), Some(Removal::Remove));
+        assert!(matches!(expire(&StreamHead { forks: 1, ..stream }, 5_000), Some(Removal::Keep(_))));
+        let kept = StreamHead { soft_deleted: true, forks: 1, ..head(1) };
+        assert_eq!(expire(&kept, 5_000), None);
+        assert_eq!(expire(&StreamHead { forks: 0, ..kept }, 5_000), Some(Removal::Remove));
+    }
+}

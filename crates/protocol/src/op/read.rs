@@ -1,0 +1,432 @@
+//! GET: catch-up, long-poll and event streams (sections 5.6 to 5.8, 8 and 10).
+
+use std::borrow::Cow;
+
+use http::{HeaderValue, StatusCode, header};
+
+use crate::{
+    Refusal,
+    cache::{CachePolicy, Class},
+    content_type::SseEncoding,
+    cursor::{Cursor, CursorPolicy, Moment},
+    etag::{self, EntityTag},
+    expiry, names,
+    offset::ReadFrom,
+    path::StreamName,
+    progress::Progress,
+    request::{RequestHead, single},
+    response::{ResponseHead, text_value},
+    stream::StreamHead,
+};
+
+/// How a read goes on when it has reached the tail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// It ends.
+    CatchUp,
+    /// It waits for the next bytes, once.
+    LongPoll,
+    /// It goes on as an event stream.
+    EventStream,
+}
+
+/// How the URL says where to begin: what decides how long a cache may keep the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Spelling {
+    /// Not at all: the URL is that of HEAD too.
+    Absent,
+    /// By a word that means another place in another life of the stream.
+    Sentinel,
+    /// By an offset that names its life of the stream.
+    Named,
+}
+
+/// A GET.
+#[derive(Clone, Debug)]
+pub struct Read {
+    /// The stream.
+    pub name: StreamName,
+    /// Where to begin.
+    pub from: ReadFrom,
+    /// How to go on at the tail.
+    pub mode: Mode,
+    /// The cursor that the client echoed.
+    pub cursor: Option<Cursor>,
+    spelling: Spelling,
+    if_none_match: Vec<Box<[u8]>>,
+}
+
+/// What answers depend on besides stream and request.
+#[derive(Clone, Copy, Debug)]
+pub struct ReadPolicies {
+    /// Ages.
+    pub cache: CachePolicy,
+    /// Cursors.
+    pub cursor: CursorPolicy,
+}
+
+/// The answer to a read that ends.
+#[derive(Clone, Debug)]
+pub enum Answer {
+    /// The head for the bytes between start and end.
+    Bytes(ResponseHead),
+    /// The client has them: no body.
+    NotModified(ResponseHead),
+}
+
+impl Read {
+    pub(crate) fn parse(head: &impl RequestHead, name: StreamName) -> Result<Self, Refusal> {
+        let query = Query::parse(head.query().unwrap_or(""))?;
+        let mode = match query.live.as_deref() {
+            None => Mode::CatchUp,
+            Some("long-poll") => Mode::LongPoll,
+            Some("sse") => Mode::EventStream,
+            Some(_) => return Err(Refusal::LiveMalformed),
+        };
+        // A browser that reconnects by itself repeats the first URL and says where it was in this header.
+        let resumed = match mode {
+            Mode::EventStream => single(head, &names::LAST_EVENT_ID, "Last-Event-ID")?.map(Cow::Borrowed),
+            Mode::CatchUp | Mode::LongPoll => None,
+        };
+        let offset = resumed.or(query.offset);
+        if offset.is_none() && mode != Mode::CatchUp {
+            return Err(Refusal::OffsetMissing);
+        }
+        let from = offset.as_deref().map_or(Ok(ReadFrom::Start), ReadFrom::parse)?;
+        let spelling = match (offset.is_some(), from) {
+            (false, _) => Spelling::Absent,
+            (true, ReadFrom::At(_)) => Spelling::Named,
+            (true, ReadFrom::Start | ReadFrom::Now) => Spelling::Sentinel,
+        };
+        let cursor = query.cursor.as_deref().and_then(Cursor::parse);
+        let if_none_match = head.header(&header::IF_NONE_MATCH).map(Into::into).collect();
+        Ok(Self { name, from, mode, cursor, spelling, if_none_match })
+    }
+
+    /// The answer that carries the bytes from `start` to `end`, or says that the client has them.
+    #[must_use]
+    pub fn respond(
+        &self,
+        stream: &StreamHead,
+        start: u64,
+        end: u64,
+        policies: &ReadPolicies,
+        now_ms: u64,
+    ) -> Answer {
+        let progress = Progress::at(stream, end);
+        let mut head = self.base(StatusCode::OK, stream, progress, self.class(progress), policies, now_ms);
+        let tag = EntityTag { incarnation: stream.incarnation, start, end, closed: progress.closed };
+        if self.from != ReadFrom::Now {
+            head.headers.insert(header::ETAG, text_value(&tag.to_string()));
+            if etag::none_match_names(self.if_none_match.iter().map(|line| &**line), &tag) {
+                head.status = StatusCode::NOT_MODIFIED;
+                return Answer::NotModified(head);
+            }
+        }
+        head.headers.insert(header::CONTENT_TYPE, text_value(stream.content_type.as_str()));
+        Answer::Bytes(head)
+    }
+
+    /// The answer of a long-poll that has nothing to deliver at `position`.
+    #[must_use]
+    pub fn respond_nothing(
+        &self,
+        stream: &StreamHead,
+        position: u64,
+        policies: &ReadPolicies,
+        now_ms: u64,
+        draining: bool,
+    ) -> ResponseHead {
+        let progress = Progress::at(stream, position);
+        let class = match () {
+            // One who gives up early says nothing that a cache should repeat.
+            () if self.from == ReadFrom::Now || (draining && !progress.closed) => Class::Never,
+            () if progress.closed => Class::LongPollClosed,
+            () => Class::LongPollTimeout,
+        };
+        self.base(StatusCode::NO_CONTENT, stream, progress, class, policies, now_ms)
+    }
+
+    /// The head of an event stream.
+    #[must_use]
+    pub fn respond_events(&self, stream: &StreamHead, policies: &ReadPolicies, now_ms: u64) -> ResponseHead {
+        let mut head = ResponseHead::new(StatusCode::OK);
+        let class = if self.from == ReadFrom::Now && policies.cache.event_stream_max_age_s.is_some() {
+            Class::Never
+        } else {
+            Class::EventStream
+        };
+        let remaining_s = expiry::remaining_s(stream.deadline_ms, now_ms);
+        let cache_control = policies.cache.cache_control(class, stream.visibility, remaining_s);
+        head.headers.insert(header::CACHE_CONTROL, cache_control);
+        head.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+        head.headers.insert(names::X_ACCEL_BUFFERING, HeaderValue::from_static("no"));
+        head.headers.insert(names::NO_VARY_SEARCH, HeaderValue::from_static("key-order"));
+        if stream.content_type.sse_encoding() == SseEncoding::Base64 {
+            head.headers.insert(names::STREAM_SSE_DATA_ENCODING, HeaderValue::from_static("base64"));
+        }
+        head
+    }
+
+    /// The cursor for an answer that ends at `position`.
+    #[must_use]
+    pub fn next_cursor(
+        &self,
+        stream: &StreamHead,
+        position: u64,
+        policy: &CursorPolicy,
+        now_ms: u64,
+    ) -> Cursor {
+        let StreamHead { incarnation, changed_ms, .. } = *stream;
+        policy.cursor(Moment { incarnation, changed_ms, position, now_ms }, self.cursor)
+    }
+
+    fn class(&self, progress: Progress) -> Class {
+        if self.from == ReadFrom::Now {
+            return Class::Never;
+        }
+        match (self.mode, self.spelling, progress) {
+            (Mode::LongPoll, ..) => Class::LongPollData,
+            (_, Spelling::Absent, _) => Class::Never,
+            (_, Spelling::Sentinel, Progress { closed: true, .. }) => Class::ChunkFromStart,
+            (_, Spelling::Named, Progress { closed: true, .. }) => Class::ClosedTail,
+            (_, _, Progress { up_to_date: true, .. }) => Class::OpenTail,
+            (_, Spelling::Sentinel, _) => Class::ChunkFromStart,
+            (_, Spelling::Named, _) => Class::Chunk,
+        }
+    }
+
+    fn base(
+        &self,
+        status: StatusCode,
+        stream: &StreamHead,
+        progress: Progress,
+        class: Class,
+        policies: &ReadPolicies,
+        now_ms: u64,
+    ) -> ResponseHead {
+        let mut head = ResponseHead::new(status);
+        head.progress(progress);
+        // Newcomers who caught up get the cursor of those who wait, and so their key. Who has reached the end
+        // needs none.
+        if !progress.closed && (progress.up_to_date || self.mode == Mode::LongPoll) {
+            let cursor = self.next_cursor(stream, progress.next.position, &policies.cursor, now_ms);
+            head.headers.insert(names::STREAM_CURSOR, HeaderValue::from(cursor.get()));
+        }
+        let remaining_s = expiry::remaining_s(stream.deadline_ms, now_ms);
+        let cache_control = policies.cache.cache_control(class, stream.visibility, remaining_s);
+        head.headers.insert(header::CACHE_CONTROL, cache_control);
+        head.headers.insert(names::NO_VARY_SEARCH, HeaderValue::from_static("key-order"));
+        head
+    }
+}
+
+/// The parameters that count; all others are ignored (section 11.1).
+#[derive(Debug, Default)]
+struct Query<'a> {
+    offset: Option<Cow<'a, str>>,
+    live: Option<Cow<'a, str>>,
+    cursor: Option<Cow<'a, str>>,
+}
+
+impl<'a> Query<'a> {
+    fn parse(text: &'a str) -> Result<Self, Refusal> {
+        let mut query = Self::default();
+        for (key, value) in form_urlencoded::parse(text.as_bytes()) {
+            let (slot, parameter) = match &*key {
+                "offset" => (&mut query.offset, "offset"),
+                "live" => (&mut query.live, "live"),
+                "cursor" => (&mut query.cursor, "cursor"),
+                _ => continue,
+            };
+            if slot.replace(value).is_some() {
+                return Err(Refusal::ParameterRepeated { parameter });
+            }
+        }
+        Ok(query)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        Request,
+        cursor::EPOCH_MS,
+        request::tests::{TestHead, parse},
+        stream::{Closure, tests::head},
+    };
+
+    const NAMED: &str = "offset=0000000000000001_0000000000000005";
+    const NAMED_POLL: &str = "offset=0000000000000001_0000000000000005&live=long-poll";
+    const POLICIES: fn() -> ReadPolicies =
+        || ReadPolicies { cache: CachePolicy::default(), cursor: CursorPolicy::default() };
+    const NOW_MS: u64 = EPOCH_MS + 60_000;
+
+    fn request(query: &'static str, headers: &[(&'static str, &'static str)]) -> Result<Read, Refusal> {
+        let head =
+            TestHead { method: "GET", path: "/v1/stream/a", query: Some(query), headers: headers.to_vec() };
+        match parse(&head)? {
+            Request::Read(read) => Ok(read),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn read(query: &'static str) -> Read {
+        request(query, &[]).unwrap()
+    }
+
+    fn open() -> StreamHead {
+        StreamHead { tail: 9, changed_ms: EPOCH_MS + 59_000, ..head(1) }
+    }
+
+    fn closed() -> StreamHead {
+        StreamHead { closed: Some(Closure::default()), ..open() }
+    }
+
+    fn answer(query: &'static str, stream: &StreamHead, start: u64, end: u64) -> ResponseHead {
+        match read(query).respond(stream, start, end, &POLICIES(), NOW_MS) {
+            Answer::Bytes(head) => head,
+            Answer::NotModified(head) => panic!("{head:?}"),
+        }
+    }
+
+    #[test]
+    fn cache_control_of_every_read_that_ends() {
+        let stable = "public, max-age=60, stale-while-revalidate=300";
+        let cases: [(&'static str, StreamHead, u64, &str); 16] = [
+            (NAMED, open(), 7, stable),
+            (NAMED, open(), 9, "public, max-age=1"),
+            (NAMED, closed(), 7, stable),
+            (NAMED, closed(), 9, stable),
+            ("offset=-1", open(), 7, "public, max-age=60"),
+            ("offset=-1", open(), 9, "public, max-age=1"),
+            ("offset=-1", closed(), 9, "public, max-age=60"),
+            ("offset=0000000000000000_0000000000000000", open(), 7, "public, max-age=60"),
+            ("offset=now", open(), 9, "no-store"),
+            ("offset=now", closed(), 9, "no-store"),
+            ("", open(), 7, "no-store"),
+            ("foo=bar", closed(), 9, "no-store"),
+            (NAMED_POLL, open(), 9, "public, max-age=5"),
+            ("offset=-1&live=long-poll", open(), 7, "public, max-age=5"),
+            (NAMED_POLL, closed(), 9, "public, max-age=5"),
+            ("offset=now&live=long-poll", open(), 9, "no-store"),
+        ];
+        for (query, stream, end, expected) in cases {
+            let head = answer(query, &stream, 5, end);
+            assert_eq!(head.headers[header::CACHE_CONTROL], expected, "{query} {:?} {end}", stream.closed);
+        }
+    }
+
+    #[test]
+    fn cache_control_of_long_polls_with_nothing() {
+        let nothing = |query, stream: &StreamHead, draining| {
+            let head = read(query).respond_nothing(stream, 9, &POLICIES(), NOW_MS, draining);
+            assert_eq!(head.status, StatusCode::NO_CONTENT);
+            assert_eq!(head.headers[names::STREAM_UP_TO_DATE], "true");
+            assert_eq!(head.headers.contains_key(names::STREAM_CURSOR), stream.closed.is_none());
+            head.headers[header::CACHE_CONTROL].to_str().unwrap().to_owned()
+        };
+        assert_eq!(nothing(NAMED_POLL, &open(), false), "public, max-age=1");
+        assert_eq!(nothing(NAMED_POLL, &closed(), false), "public, max-age=60");
+        assert_eq!(nothing("offset=now&live=long-poll", &open(), false), "no-store");
+        assert_eq!(nothing(NAMED_POLL, &open(), true), "no-store");
+        assert_eq!(nothing(NAMED_POLL, &closed(), true), "public, max-age=60");
+    }
+
+    #[test]
+    fn the_cursor_is_there_for_who_may_wait() {
+        let cursor = |query, stream: &StreamHead, end| {
+            answer(query, stream, 5, end)
+                .headers
+                .get(names::STREAM_CURSOR)
+                .map(|value| value.to_str().unwrap().to_owned())
+        };
+        let expected = Some("60000".to_owned());
+        assert_eq!(cursor(NAMED, &open(), 9), expected);
+        assert_eq!(cursor("offset=now", &open(), 9), expected);
+        assert_eq!(cursor(NAMED_POLL, &open(), 7), expected);
+        assert_eq!(cursor(NAMED_POLL, &closed(), 7), expected, "closed, but not yet reached");
+        assert_eq!(cursor(NAMED, &open(), 7), None);
+        assert_eq!(cursor(NAMED_POLL, &closed(), 9), None);
+        let echoed = "offset=-1&live=long-poll&cursor=60000";
+        assert_eq!(cursor(echoed, &open(), 9), Some("60001".to_owned()));
+    }
+
+    #[test]
+    fn one_read_has_one_tag_however_it_is_spelled() {
+        let tag = |query| answer(query, &open(), 0, 9).headers.get(header::ETAG).cloned();
+        let expected = Some(HeaderValue::from_static("\"0000000000000001:0:9\""));
+        for query in ["", "offset=-1", "offset=0000000000000000_0000000000000000", "live=long-poll&offset=-1"]
+        {
+            assert_eq!(tag(query), expected, "{query}");
+        }
+        assert_eq!(tag("offset=now"), None);
+        let closed = answer("offset=-1", &closed(), 0, 9);
+        assert_eq!(closed.headers[header::ETAG], "\"0000000000000001:0:9:closed\"");
+    }
+
+    #[test]
+    fn not_modified_says_all_that_the_answer_would_have_said() {
+        let headers = [("if-none-match", "W/\"0000000000000001:5:9\"")];
+        let conditional = request(NAMED, &headers).unwrap();
+        let Answer::NotModified(head) = conditional.respond(&open(), 5, 9, &POLICIES(), NOW_MS) else {
+            panic!()
+        };
+        let full = answer(NAMED, &open(), 5, 9);
+        assert_eq!(head.status, StatusCode::NOT_MODIFIED);
+        for name in full.headers.keys().filter(|name| *name != header::CONTENT_TYPE) {
+            assert_eq!(head.headers.get(name), full.headers.get(name), "{name}");
+        }
+        let now_closed = conditional.respond(&closed(), 5, 9, &POLICIES(), NOW_MS);
+        assert!(matches!(now_closed, Answer::Bytes(_)), "closure changes the tag");
+    }
+
+    #[test]
+    fn the_query_is_strict_where_it_counts() {
+        let refused = [
+            ("offset=", Refusal::OffsetMalformed),
+            ("offset=0,1", Refusal::OffsetMalformed),
+            ("offset=0%201", Refusal::OffsetMalformed),
+            ("offset=a&offset=b", Refusal::ParameterRepeated { parameter: "offset" }),
+            ("offset=-1&offset=-1", Refusal::ParameterRepeated { parameter: "offset" }),
+            ("offset=-1&live=sse&live=sse", Refusal::ParameterRepeated { parameter: "live" }),
+            ("offset=-1&live=", Refusal::LiveMalformed),
+            ("offset=-1&live=poll", Refusal::LiveMalformed),
+            ("live=long-poll", Refusal::OffsetMissing),
+            ("live=sse", Refusal::OffsetMissing),
+        ];
+        for (query, expected) in refused {
+            assert_eq!(request(query, &[]).err(), Some(expected), "{query}");
+        }
+        for query in ["", "x", "foo=1&foo=2", "offset=%2D1", "cursor=abc&live=sse&offset=now", "&&offset=-1&"]
+        {
+            assert!(request(query, &[]).is_ok(), "{query}");
+        }
+    }
+
+    #[test]
+    fn a_plain_event_source_resumes_where_it_was() {
+        let headers = [("last-event-id", "0000000000000001_0000000000000005")];
+        let resumed = request("offset=-1&live=sse", &headers).unwrap();
+        assert!(matches!(resumed.from, ReadFrom::At(offset) if offset.position == 5));
+        assert_eq!(
+            request("offset=-1", &headers).unwrap().from,
+            ReadFrom::Start,
+            "only event streams look at it"
+        );
+    }
+
+    #[test]
+    fn event_streams_are_neither_stored_nor_buffered_nor_changed() {
+        let events =
+            |stream: &StreamHead| read("offset=-1&live=sse").respond_events(stream, &POLICIES(), NOW_MS);
+        let text = events(&open());
+        assert_eq!(text.headers[header::CONTENT_TYPE], "text/event-stream");
+        assert_eq!(text.headers[header::CACHE_CONTROL], "no-cache, no-transform");
+        assert_eq!(text.headers[names::X_ACCEL_BUFFERING], "no");
+        assert!(!text.headers.contains_key(names::STREAM_SSE_DATA_ENCODING));
+        let binary = StreamHead { content_type: crate::content_type::ContentType::octet_stream(), ..open() };
+        assert_eq!(events(&binary).headers[names::STREAM_SSE_DATA_ENCODING], "base64");
+    }
+}

@@ -1,0 +1,206 @@
+//! Where a request goes: stream names and how paths spell them (section 12.2).
+//!
+//! A name is the percent-decoded path below the base path, so that every spelling of a URL is one stream. What
+//! could mean two things to two servers on the way (`..`, `//`, an encoded slash) is refused, not repaired.
+
+use std::fmt;
+
+use crate::Refusal;
+
+/// The longest name, in bytes after decoding.
+pub const NAME_BYTES_MAX: usize = 1_024;
+/// The first segment that control APIs own (section 6).
+pub const RESERVED_SEGMENT: &str = "__ds";
+
+/// The name of a stream: one or more segments joined by `/`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StreamName(Box<str>);
+
+impl StreamName {
+    /// The name that an encoded path below the base path spells.
+    ///
+    /// # Errors
+    /// [`Refusal::NameMalformed`] with the rule that was broken, [`Refusal::NotFound`] for reserved names.
+    pub fn parse(encoded: &str) -> Result<Self, Refusal> {
+        let mut name = String::with_capacity(encoded.len());
+        for segment in encoded.split('/') {
+            if !name.is_empty() {
+                name.push('/');
+            }
+            name.push_str(&decode(segment)?);
+        }
+        if name.len() > NAME_BYTES_MAX {
+            return Err(Refusal::NameMalformed { rule: "it is longer than 1,024 bytes" });
+        }
+        if name.split('/').next() == Some(RESERVED_SEGMENT) {
+            return Err(Refusal::NotFound);
+        }
+        Ok(Self(name.into()))
+    }
+
+    /// A name that was parsed before and comes back from a store.
+    #[must_use]
+    pub fn from_stored(name: &str) -> Self {
+        Self(name.into())
+    }
+
+    /// The decoded name.
+    #[must_use]
+    pub const fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for StreamName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The path that all streams live below, such as `/v1/stream`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BasePath(Box<str>);
+
+impl BasePath {
+    /// Reads a base path: it begins with a slash and doesn't end with one; `/` alone is the root.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let path = text.strip_suffix('/').unwrap_or(text);
+        let plain = path.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte));
+        let whole =
+            path.is_empty() || (path.starts_with('/') && !path.ends_with('/') && !path.contains("//"));
+        (text.starts_with('/') && plain && whole).then(|| Self(path.into()))
+    }
+
+    /// The path, without a slash at its end.
+    #[must_use]
+    pub const fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The stream that a path names.
+    ///
+    /// # Errors
+    /// [`Refusal::NotFound`] outside of the base path, and what [`StreamName::parse`] says.
+    pub fn stream(&self, path: &str) -> Result<StreamName, Refusal> {
+        let below = path.strip_prefix(&*self.0).and_then(|rest| rest.strip_prefix('/'));
+        below.ok_or(Refusal::NotFound).and_then(StreamName::parse)
+    }
+}
+
+fn decode(segment: &str) -> Result<String, Refusal> {
+    let broken = |rule| Err(Refusal::NameMalformed { rule });
+    let mut bytes = Vec::with_capacity(segment.len());
+    let mut rest = segment.as_bytes();
+    while let [first, tail @ ..] = rest {
+        if *first != b'%' {
+            bytes.push(*first);
+            rest = tail;
+            continue;
+        }
+        let [high, low, tail @ ..] = tail else { return broken("it has a % without two hexadecimal digits") };
+        let (Some(high), Some(low)) = (hex(*high), hex(*low)) else {
+            return broken("it has a % without two hexadecimal digits");
+        };
+        bytes.push(high << 4 | low);
+        rest = tail;
+    }
+    let Ok(text) = String::from_utf8(bytes) else { return broken("it is not UTF-8") };
+    match text.as_str() {
+        "" => broken("it has an empty segment"),
+        "." | ".." => broken("it has a segment of dots"),
+        _ if text.contains(['/', '\\']) => broken("it has an encoded slash or a backslash"),
+        _ if text.chars().any(char::is_control) => broken("it has a control character"),
+        _ => Ok(text),
+    }
+}
+
+const fn hex(digit: u8) -> Option<u8> {
+    match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        b'A'..=b'F' => Some(digit - b'A' + 10),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn base() -> BasePath {
+        BasePath::parse("/v1/stream").unwrap()
+    }
+
+    #[test]
+    fn every_spelling_of_a_name_is_one_stream() {
+        for (path, name) in [
+            ("/v1/stream/a", "a"),
+            ("/v1/stream/a/b", "a/b"),
+            ("/v1/stream/%61", "a"),
+            ("/v1/stream/caf%C3%A9", "café"),
+            ("/v1/stream/a%20b", "a b"),
+            ("/v1/stream/x/__ds", "x/__ds"),
+            ("/v1/stream/...", "..."),
+        ] {
+            assert_eq!(base().stream(path).unwrap().as_str(), name, "{path}");
+        }
+    }
+
+    #[test]
+    fn what_could_mean_two_things_is_refused() {
+        for path in [
+            "", "a/", "/a", "a//b", ".", "..", "a/../b", "%2e%2e/x", "a/%2E/b", "a%2Fb", "a%5Cb", "a\\b",
+            "a%00b", "a%0Ab", "a%7F", "%", "%4", "%zz", "%ff", "%C3",
+        ] {
+            let parsed = base().stream(&format!("/v1/stream/{path}"));
+            assert!(matches!(parsed, Err(Refusal::NameMalformed { .. })), "{path:?} {parsed:?}");
+        }
+        assert!(base().stream(&format!("/v1/stream/{}", "x".repeat(1_024))).is_ok());
+        assert!(base().stream(&format!("/v1/stream/{}", "x".repeat(1_025))).is_err());
+    }
+
+    #[test]
+    fn outside_and_reserved_are_not_found() {
+        for path in [
+            "/",
+            "/v1",
+            "/v1/stream",
+            "/v1/streams/a",
+            "/v2/stream/a",
+            "/v1/stream/__ds",
+            "/v1/stream/__ds/x",
+            "/v1/stream/%5F_ds/x",
+        ] {
+            assert_eq!(base().stream(path), Err(Refusal::NotFound), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_base_path_is_plain() {
+        assert_eq!(BasePath::parse("/v1/stream/").unwrap().as_str(), "/v1/stream");
+        assert_eq!(BasePath::parse("/").unwrap().stream("/a").unwrap().as_str(), "a");
+        for text in ["", "v1", "//", "/a//b", "/a b", "/a%20"] {
+            assert_eq!(BasePath::parse(text), None, "{text:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_path_panics_and_what_is_taken_is_clean(path in "[a-z%/.0-9A-F_\\\\]{0,30}") {
+            if let Ok(name) = StreamName::parse(&path) {
+                prop_assert!(name.as_str().split('/').all(|segment| !matches!(segment, "" | "." | "..")));
+                prop_assert!(!name.as_str().contains(['\\', '\0']));
+            }
+        }
+
+        #[test]
+        fn every_name_has_a_spelling(name in "[^/\\\\\\x00-\\x1f\\x7f-\\u{9f}]{1,20}") {
+            prop_assume!(!matches!(name.as_str(), "." | ".." | "__ds"));
+            let encoded: String = name.bytes().map(|byte| format!("%{byte:02X}")).collect();
+            prop_assert_eq!(StreamName::parse(&encoded), Ok(StreamName::from_stored(&name)));
+        }
+    }
+}

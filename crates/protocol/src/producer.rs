@@ -1,0 +1,180 @@
+//! Idempotent producers (section 5.2.1): which requests are new, repeated, late or out of order.
+
+use crate::{Refusal, expiry::strict_decimal};
+
+/// 2^53-1: the largest whole number that JavaScript holds exactly.
+pub const SAFE_INTEGER_MAX: u64 = 9_007_199_254_740_991;
+/// The longest `Producer-Id`, in bytes.
+pub const PRODUCER_ID_BYTES_MAX: usize = 256;
+
+/// The name that a producer gives itself; scoped to one stream.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ProducerId(Box<str>);
+
+impl ProducerId {
+    /// Reads `Producer-Id`.
+    ///
+    /// # Errors
+    /// [`Refusal::ProducerMalformed`] when empty or longer than [`PRODUCER_ID_BYTES_MAX`].
+    pub fn parse(text: &str) -> Result<Self, Refusal> {
+        if text.is_empty() || text.len() > PRODUCER_ID_BYTES_MAX {
+            return Err(Refusal::ProducerMalformed { header: "Producer-Id" });
+        }
+        Ok(Self(text.into()))
+    }
+
+    /// The name.
+    #[must_use]
+    pub const fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// What a request says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// Who.
+    pub id: ProducerId,
+    /// In which session; at most [`SAFE_INTEGER_MAX`].
+    pub epoch: u64,
+    /// Which request of that session, from 0; at most [`SAFE_INTEGER_MAX`].
+    pub seq: u64,
+}
+
+impl Claim {
+    /// Reads the three producer headers; `None` when the request has none of them.
+    ///
+    /// # Errors
+    /// [`Refusal::ProducerIncomplete`] when only some are there, [`Refusal::ProducerMalformed`] when one isn't
+    /// what section 5.2.1 says.
+    pub fn parse(id: Option<&str>, epoch: Option<&str>, seq: Option<&str>) -> Result<Option<Self>, Refusal> {
+        match (id, epoch, seq) {
+            (None, None, None) => Ok(None),
+            (Some(id), Some(epoch), Some(seq)) => Ok(Some(Self {
+                id: ProducerId::parse(id)?,
+                epoch: number("Producer-Epoch", epoch)?,
+                seq: number("Producer-Seq", seq)?,
+            })),
+            _ => Err(Refusal::ProducerIncomplete),
+        }
+    }
+}
+
+fn number(header: &'static str, text: &str) -> Result<u64, Refusal> {
+    strict_decimal(text)
+        .filter(|&number| number <= SAFE_INTEGER_MAX)
+        .ok_or(Refusal::ProducerMalformed { header })
+}
+
+/// What a stream remembers of a producer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProducerState {
+    /// The session that may write.
+    pub epoch: u64,
+    /// The last request of it that was accepted.
+    pub seq_last: u64,
+}
+
+/// What a claim is, seen from the state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Judgement {
+    /// New: the state becomes this.
+    Accept(ProducerState),
+    /// Was accepted before; the state stays.
+    Duplicate(ProducerState),
+}
+
+/// Compares a claim with what the stream remembers.
+///
+/// # Errors
+/// [`Refusal::ProducerStale`], [`Refusal::ProducerEpochStart`] or [`Refusal::ProducerGap`].
+pub fn judge(state: Option<ProducerState>, claim: &Claim) -> Result<Judgement, Refusal> {
+    let accepted = ProducerState { epoch: claim.epoch, seq_last: claim.seq };
+    match state {
+        None if claim.seq == 0 => Ok(Judgement::Accept(accepted)),
+        None => Err(Refusal::ProducerGap { expected: 0, received: claim.seq }),
+        Some(state) if claim.epoch < state.epoch => Err(Refusal::ProducerStale { epoch: state.epoch }),
+        Some(state) if claim.epoch > state.epoch => {
+            if claim.seq == 0 {
+                Ok(Judgement::Accept(accepted))
+            } else {
+                Err(Refusal::ProducerEpochStart)
+            }
+        }
+        Some(state) if claim.seq <= state.seq_last => Ok(Judgement::Duplicate(state)),
+        Some(state) if claim.seq == state.seq_last + 1 => Ok(Judgement::Accept(accepted)),
+        Some(state) => Err(Refusal::ProducerGap { expected: state.seq_last + 1, received: claim.seq }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn claim(epoch: u64, seq: u64) -> Claim {
+        Claim { id: ProducerId::parse("p").unwrap(), epoch, seq }
+    }
+
+    #[test]
+    fn the_table_of_section_5_2_1() {
+        let at = |epoch, seq_last| Some(ProducerState { epoch, seq_last });
+        let accept = |epoch, seq_last| Ok(Judgement::Accept(ProducerState { epoch, seq_last }));
+        let duplicate = |epoch, seq_last| Ok(Judgement::Duplicate(ProducerState { epoch, seq_last }));
+        let cases = [
+            (None, claim(0, 0), accept(0, 0)),
+            (None, claim(7, 0), accept(7, 0)),
+            (None, claim(0, 3), Err(Refusal::ProducerGap { expected: 0, received: 3 })),
+            (at(5, 2), claim(4, 3), Err(Refusal::ProducerStale { epoch: 5 })),
+            (at(5, 2), claim(6, 0), accept(6, 0)),
+            (at(5, 2), claim(6, 1), Err(Refusal::ProducerEpochStart)),
+            (at(5, 2), claim(5, 0), duplicate(5, 2)),
+            (at(5, 2), claim(5, 2), duplicate(5, 2)),
+            (at(5, 2), claim(5, 3), accept(5, 3)),
+            (at(5, 2), claim(5, 4), Err(Refusal::ProducerGap { expected: 3, received: 4 })),
+        ];
+        for (state, claim, expected) in cases {
+            assert_eq!(judge(state, &claim), expected, "{state:?} {claim:?}");
+        }
+    }
+
+    #[test]
+    fn the_three_headers_come_together_and_are_strict() {
+        assert_eq!(Claim::parse(None, None, None), Ok(None));
+        assert_eq!(
+            Claim::parse(Some("p"), Some("0"), Some("9007199254740991")),
+            Ok(Some(claim(0, SAFE_INTEGER_MAX)))
+        );
+        for (id, epoch, seq) in
+            [(Some("p"), None, None), (None, Some("0"), Some("0")), (Some("p"), Some("0"), None)]
+        {
+            assert_eq!(Claim::parse(id, epoch, seq), Err(Refusal::ProducerIncomplete));
+        }
+        for bad in ["", "-1", "+1", "01", "1abc", "1e3", " 1", "9007199254740992"] {
+            assert_eq!(
+                Claim::parse(Some("p"), Some(bad), Some("0")),
+                Err(Refusal::ProducerMalformed { header: "Producer-Epoch" }),
+                "{bad:?}"
+            );
+            assert_eq!(
+                Claim::parse(Some("p"), Some("0"), Some(bad)),
+                Err(Refusal::ProducerMalformed { header: "Producer-Seq" }),
+                "{bad:?}"
+            );
+        }
+        for id in ["", &"x".repeat(257)] {
+            assert_eq!(ProducerId::parse(id), Err(Refusal::ProducerMalformed { header: "Producer-Id" }));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_retry_of_what_was_accepted_is_a_duplicate(epoch in 0..5u64, seq in 0..5u64, e in 0..5u64, s in 0..5u64) {
+            let claim = claim(e, s);
+            if let Ok(Judgement::Accept(state)) = judge(Some(ProducerState { epoch, seq_last: seq }), &claim) {
+                prop_assert_eq!(judge(Some(state), &claim), Ok(Judgement::Duplicate(state)));
+            }
+        }
+    }
+}

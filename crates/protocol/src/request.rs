@@ -1,0 +1,175 @@
+//! Request heads: what is read of them, and how the five verbs are told apart.
+
+use http::{HeaderName, header};
+
+use crate::{
+    Refusal,
+    op::{append::Append, create::Create, delete::Delete, head::Head, read::Read},
+    path::BasePath,
+};
+
+/// What the rules need to see of a request. Each adapter implements it on its framework's own type, so that
+/// nothing is copied on the way in.
+pub trait RequestHead {
+    /// The method, such as `GET`.
+    fn method(&self) -> &str;
+    /// The path, still percent-encoded.
+    fn path(&self) -> &str;
+    /// What follows the question mark.
+    fn query(&self) -> Option<&str>;
+    /// The host that the client asked, if it said so: for absolute URLs.
+    fn authority(&self) -> Option<&str>;
+    /// The values of a header, one for each line.
+    fn header<'a>(&'a self, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> + use<'a, Self>;
+}
+
+/// What a request asks for.
+#[derive(Clone, Debug)]
+pub enum Request {
+    /// PUT.
+    Create(Create),
+    /// POST.
+    Append(Append),
+    /// GET.
+    Read(Read),
+    /// HEAD.
+    Head(Head),
+    /// DELETE.
+    Delete(Delete),
+    /// OPTIONS.
+    Options,
+}
+
+/// What parsing depends on besides the request.
+#[derive(Clone, Debug)]
+pub struct ParseContext<'a> {
+    /// Where streams live.
+    pub base_path: &'a BasePath,
+    /// The largest body, in bytes.
+    pub body_bytes_max: u64,
+    /// Now, in milliseconds since 1970.
+    pub now_ms: u64,
+}
+
+impl Request {
+    /// Reads a request's head. What it says of the body is checked before the body is read.
+    ///
+    /// # Errors
+    /// A [`Refusal`] for everything that is wrong with the head alone.
+    pub fn parse(head: &impl RequestHead, context: &ParseContext<'_>) -> Result<Self, Refusal> {
+        let name = context.base_path.stream(head.path());
+        match head.method() {
+            "GET" => Read::parse(head, name?).map(Self::Read),
+            "POST" => Append::parse(head, name?, context).map(Self::Append),
+            "PUT" => Create::parse(head, name?, context).map(Self::Create),
+            "HEAD" => Ok(Self::Head(Head { name: name? })),
+            "DELETE" => Ok(Self::Delete(Delete { name: name? })),
+            "OPTIONS" => Ok(Self::Options),
+            _ => Err(Refusal::MethodUnknown),
+        }
+    }
+}
+
+/// The only value of a header, as text; `None` if it isn't there.
+pub(crate) fn single<'a>(
+    head: &'a impl RequestHead,
+    name: &HeaderName,
+    shown: &'static str,
+) -> Result<Option<&'a str>, Refusal> {
+    let mut values = head.header(name);
+    match (values.next(), values.next()) {
+        (None, _) => Ok(None),
+        (Some(value), None) => match std::str::from_utf8(value) {
+            Ok(text) => Ok(Some(text)),
+            Err(_) => Err(Refusal::HeaderNotText { header: shown }),
+        },
+        (Some(_), Some(_)) => Err(Refusal::HeaderRepeated { header: shown }),
+    }
+}
+
+/// Whether a header says `true`. Anything else counts as absent (section 4.1).
+pub(crate) fn says_true(head: &impl RequestHead, name: &HeaderName) -> bool {
+    head.header(name).any(|value| value.eq_ignore_ascii_case(b"true"))
+}
+
+/// Refuses a body that is too large by its own word. One without a length is bounded while it is read.
+pub(crate) fn check_length(head: &impl RequestHead, limit_bytes: u64) -> Result<(), Refusal> {
+    let declared = single(head, &header::CONTENT_LENGTH, "Content-Length")?;
+    let too_large = declared.and_then(|text| text.parse().ok()).is_some_and(|bytes: u64| bytes > limit_bytes);
+    if too_large { Err(Refusal::BodyTooLarge { limit_bytes }) } else { Ok(()) }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A request as tests write it.
+    #[derive(Clone, Debug, Default)]
+    pub(crate) struct TestHead {
+        pub(crate) method: &'static str,
+        pub(crate) path: &'static str,
+        pub(crate) query: Option<&'static str>,
+        pub(crate) headers: Vec<(&'static str, &'static str)>,
+    }
+
+    impl RequestHead for TestHead {
+        fn method(&self) -> &str {
+            self.method
+        }
+        fn path(&self) -> &str {
+            self.path
+        }
+        fn query(&self) -> Option<&str> {
+            self.query
+        }
+        fn authority(&self) -> Option<&str> {
+            Some("streams.example")
+        }
+        fn header<'a>(&'a self, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+            let name = name.clone();
+            let named = move |(key, _): &&(&str, &str)| name == *key;
+            self.headers.iter().filter(named).map(|(_, value)| value.as_bytes())
+        }
+    }
+
+    pub(crate) fn parse(head: &TestHead) -> Result<Request, Refusal> {
+        let base_path = BasePath::parse("/v1/stream").unwrap();
+        Request::parse(head, &ParseContext { base_path: &base_path, body_bytes_max: 1_000, now_ms: 5_000 })
+    }
+
+    #[test]
+    fn verbs_are_told_apart_by_method() {
+        let parsed = |method| parse(&TestHead { method, path: "/v1/stream/a", ..TestHead::default() });
+        assert!(matches!(parsed("GET"), Ok(Request::Read(_))));
+        assert!(matches!(parsed("PUT"), Ok(Request::Create(_))));
+        assert!(matches!(parsed("POST"), Ok(Request::Append(_))));
+        assert!(matches!(parsed("HEAD"), Ok(Request::Head(_))));
+        assert!(matches!(parsed("DELETE"), Ok(Request::Delete(_))));
+        assert!(matches!(parsed("OPTIONS"), Ok(Request::Options)));
+        for method in ["PATCH", "get", "TRACE", "CONNECT", ""] {
+            assert_eq!(parsed(method).err(), Some(Refusal::MethodUnknown), "{method}");
+        }
+    }
+
+    #[test]
+    fn a_body_too_large_by_its_own_word_is_refused_at_the_head() {
+        for method in ["PUT", "POST"] {
+            let sized = |length| {
+                let headers = vec![("content-length", length), ("content-type", "text/plain")];
+                parse(&TestHead { method, path: "/v1/stream/a", headers, ..TestHead::default() }).err()
+            };
+            assert_eq!(sized("1000"), None);
+            assert_eq!(sized("1001"), Some(Refusal::BodyTooLarge { limit_bytes: 1_000 }));
+        }
+    }
+
+    #[test]
+    fn only_true_is_true() {
+        let closed = |value| {
+            let head = TestHead { headers: vec![("stream-closed", value)], ..TestHead::default() };
+            says_true(&head, &crate::names::STREAM_CLOSED)
+        };
+        assert!(["true", "TRUE", "True"].into_iter().all(closed));
+        assert!(!["false", "yes", "1", "", "true ", "true, true", "trueish"].into_iter().any(closed));
+    }
+}

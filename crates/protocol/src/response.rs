@@ -1,0 +1,51 @@
+//! Response heads: status and headers, as every adapter sends them.
+
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+
+use crate::{names, offset::Offset, progress::Progress};
+
+/// What comes before a body. It always has a Cache-Control.
+#[derive(Clone, Debug)]
+pub struct ResponseHead {
+    /// The status.
+    pub status: StatusCode,
+    /// The headers, but those that the transport adds itself (Date, Content-Length, Connection).
+    pub headers: HeaderMap,
+}
+
+impl ResponseHead {
+    /// A head that no cache may keep.
+    #[must_use]
+    pub fn new(status: StatusCode) -> Self {
+        // Enough for every answer of this server, so that no head grows while it is made.
+        let mut headers = HeaderMap::with_capacity(24);
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        Self { status, headers }
+    }
+
+    /// Says where the reader stands.
+    pub(crate) fn progress(&mut self, progress: Progress) {
+        self.headers.insert(names::STREAM_NEXT_OFFSET, offset_value(progress.next));
+        if progress.up_to_date {
+            self.headers.insert(names::STREAM_UP_TO_DATE, HeaderValue::from_static("true"));
+        }
+        self.closed(progress.closed);
+    }
+
+    /// Says that nothing will follow. There is no such header on an open stream: clients test its presence.
+    pub(crate) fn closed(&mut self, closed: bool) {
+        if closed {
+            self.headers.insert(names::STREAM_CLOSED, HeaderValue::from_static("true"));
+        }
+    }
+}
+
+/// An offset as a header's value.
+pub(crate) fn offset_value(offset: Offset) -> HeaderValue {
+    HeaderValue::from_bytes(&offset.encode()).unwrap_or(HeaderValue::from_static(Offset::BEGINNING))
+}
+
+/// A text that was checked to be visible ASCII, as a header's value.
+pub(crate) fn text_value(text: &str) -> HeaderValue {
+    HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static(""))
+}

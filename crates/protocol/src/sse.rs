@@ -1,0 +1,205 @@
+//! The bytes of event streams (section 5.8; HTML Living Standard, 9.2), safe against injection.
+//!
+//! A data event carries its lines after `data:` without a space, split on CR, LF and CRLF alike, so that no
+//! payload can end an event. Its `id:` is the offset after it, which a plain EventSource sends back as
+//! `Last-Event-ID`. A control event follows every data event.
+
+use std::fmt::Write as _;
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+
+use crate::{content_type::SseEncoding, cursor::Cursor, json, offset::Offset, progress::Progress};
+
+/// A comment that keeps idle connections open.
+pub const HEARTBEAT: &[u8] = b":\n\n";
+
+/// How many of the bytes an event can carry now: all but a UTF-8 sequence that the writer hasn't completed.
+/// When nothing can complete it (`last`), all.
+#[must_use]
+pub fn complete_bytes(encoding: SseEncoding, bytes: &[u8], last: bool) -> usize {
+    if encoding != SseEncoding::Text || last {
+        return bytes.len();
+    }
+    // A sequence has at most four bytes, so its beginning is among the last three.
+    let from = bytes.len().saturating_sub(3);
+    let start = (from..bytes.len()).rev().find(|&at| bytes.get(at).is_some_and(|&byte| byte & 0xc0 != 0x80));
+    let Some(start) = start else { return bytes.len() };
+    let tail = bytes.get(start..).unwrap_or_default();
+    match std::str::from_utf8(tail) {
+        Err(error) if error.error_len().is_none() => start,
+        _ => bytes.len(),
+    }
+}
+
+/// Appends a data event: `stored` in `encoding`, ending at `next`. Bytes that are not UTF-8 become U+FFFD.
+pub fn write_data(out: &mut String, encoding: SseEncoding, stored: &[u8], next: Offset) {
+    out.push_str("event: data\n");
+    let _ = writeln!(out, "id: {next}");
+    match encoding {
+        SseEncoding::Base64 => write_line(out, &STANDARD.encode(stored)),
+        SseEncoding::Json => {
+            // Line ends in JSON are white space between tokens: strings have them escaped.
+            write_line(out, &String::from_utf8_lossy(&json::wrap(stored)).replace(['\r', '\n'], " "));
+        }
+        SseEncoding::Text => lines(&String::from_utf8_lossy(stored)).for_each(|line| write_line(out, line)),
+    }
+    out.push('\n');
+}
+
+/// Appends a control event. The cursor is left out when the stream is closed.
+pub fn write_control(out: &mut String, progress: Progress, cursor: Cursor) {
+    let _ = write!(out, "event: control\ndata:{{\"streamNextOffset\":\"{}\"", progress.next);
+    if !progress.closed {
+        let _ = write!(out, ",\"streamCursor\":\"{}\"", cursor.get());
+    }
+    if progress.up_to_date {
+        out.push_str(",\"upToDate\":true");
+    }
+    if progress.closed {
+        out.push_str(",\"streamClosed\":true");
+    }
+    out.push_str("}\n\n");
+}
+
+fn write_line(out: &mut String, line: &str) {
+    // A parser drops one space after the colon, so a line that begins with one gets another.
+    out.push_str(if line.starts_with(' ') { "data: " } else { "data:" });
+    out.push_str(line);
+    out.push('\n');
+}
+
+fn lines(text: &str) -> impl Iterator<Item = &str> {
+    let mut rest = Some(text);
+    std::iter::from_fn(move || {
+        let text = rest?;
+        let Some(at) = text.find(['\r', '\n']) else {
+            rest = None;
+            return Some(text);
+        };
+        let (line, end) = text.split_at(at);
+        let ends = ["\r\n", "\r", "\n"];
+        rest = ends.into_iter().find_map(|separator| end.strip_prefix(separator));
+        Some(line)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::borrow::Cow;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::offset::Incarnation;
+
+    /// What a client has after parsing.
+    fn parse(text: &str) -> Vec<(String, String)> {
+        let mut events = Vec::new();
+        let (mut name, mut data): (Cow<'_, str>, Option<String>) = (Cow::Borrowed(""), None);
+        for line in lines(text) {
+            if line.is_empty() {
+                if let Some(data) = data.take() {
+                    events.push((name.into_owned(), data));
+                }
+                name = Cow::Borrowed("");
+                continue;
+            }
+            let (field, value) = line.split_once(':').unwrap_or((line, ""));
+            let value = value.strip_prefix(' ').unwrap_or(value);
+            match field {
+                "event" => name = Cow::Borrowed(value),
+                "data" => match &mut data {
+                    Some(data) => {
+                        data.push('\n');
+                        data.push_str(value);
+                    }
+                    None => data = Some(value.to_owned()),
+                },
+                _ => {}
+            }
+        }
+        events
+    }
+
+    fn at(position: u64) -> Offset {
+        Offset { incarnation: Incarnation::new(7).unwrap(), position }
+    }
+
+    fn data(encoding: SseEncoding, stored: &[u8]) -> String {
+        let mut out = String::new();
+        write_data(&mut out, encoding, stored, at(5));
+        out
+    }
+
+    #[test]
+    fn an_event_is_these_bytes() {
+        assert_eq!(
+            data(SseEncoding::Text, b"one\ntwo"),
+            "event: data\nid: 0000000000000007_0000000000000005\ndata:one\ndata:two\n\n"
+        );
+        assert!(data(SseEncoding::Json, b"{\"a\":\n1},2,").contains("\ndata:[{\"a\": 1},2]\n\n"));
+        assert!(data(SseEncoding::Base64, &[1, 2, 3, 255]).contains("\ndata:AQID/w==\n\n"));
+    }
+
+    #[test]
+    fn control_events_say_where_the_reader_is() {
+        let control = |up_to_date, closed| {
+            let mut out = String::new();
+            let cursor = Cursor::parse("42").unwrap();
+            write_control(&mut out, Progress { next: at(5), up_to_date, closed }, cursor);
+            out
+        };
+        let next = "event: control\ndata:{\"streamNextOffset\":\"0000000000000007_0000000000000005\"";
+        assert_eq!(control(false, false), format!("{next},\"streamCursor\":\"42\"}}\n\n"));
+        assert_eq!(control(true, false), format!("{next},\"streamCursor\":\"42\",\"upToDate\":true}}\n\n"));
+        assert_eq!(control(true, true), format!("{next},\"upToDate\":true,\"streamClosed\":true}}\n\n"));
+    }
+
+    #[test]
+    fn no_payload_can_end_its_event() {
+        for payload in [
+            "a\r\n\r\nevent: control\r\ndata: {}\r\n\r\nb",
+            "a\n\nevent: control\ndata:x",
+            "a\r\revent: x\rdata:y\r\r",
+        ] {
+            let events = parse(&data(SseEncoding::Text, payload.as_bytes()));
+            assert_eq!(events.len(), 1, "{payload:?}");
+            assert_eq!(events[0].1, payload.replace("\r\n", "\n").replace('\r', "\n"));
+        }
+    }
+
+    #[test]
+    fn a_sequence_that_the_writer_has_not_completed_is_held_back() {
+        let text = "aé€😀".as_bytes();
+        let complete: Vec<usize> =
+            (0..=text.len()).map(|cut| complete_bytes(SseEncoding::Text, &text[..cut], false)).collect();
+        assert_eq!(complete, [0, 1, 1, 3, 3, 3, 6, 6, 6, 6, 10]);
+        assert_eq!(complete_bytes(SseEncoding::Text, &text[..2], true), 2, "nothing can complete it");
+        assert_eq!(complete_bytes(SseEncoding::Base64, &text[..2], false), 2);
+        for garbage in [&b"a\xff"[..], b"a\x80", b"\x80\x80\x80\x80", b"\xc3\x28"] {
+            assert_eq!(complete_bytes(SseEncoding::Text, garbage, false), garbage.len(), "{garbage:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn text_arrives_with_its_line_ends_made_lf(text in "[ a-z\r\n:é]{0,40}") {
+            let events = parse(&data(SseEncoding::Text, text.as_bytes()));
+            prop_assert_eq!(events, vec![("data".to_owned(), text.replace("\r\n", "\n").replace('\r', "\n"))]);
+        }
+
+        #[test]
+        fn binary_arrives_whole(bytes: Vec<u8>) {
+            let events = parse(&data(SseEncoding::Base64, &bytes));
+            prop_assert_eq!(STANDARD.decode(&events[0].1).unwrap(), bytes);
+        }
+
+        #[test]
+        fn any_cut_of_a_text_loses_nothing(text in "\\PC{0,20}", cut in 0..80usize) {
+            let bytes = text.as_bytes();
+            let cut = cut.min(bytes.len());
+            let complete = complete_bytes(SseEncoding::Text, &bytes[..cut], false);
+            prop_assert!(std::str::from_utf8(&bytes[..complete]).is_ok() && cut - complete < 4);
+        }
+    }
+}
