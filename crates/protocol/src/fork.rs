@@ -136,12 +136,22 @@ impl StreamHead {
         Ok(Self { forks, ..self.touched(now_ms) })
     }
 
-    /// The source after one of its forks is gone; `None` when nothing needs it any more.
+    /// The source after one of its forks is gone. One that nothing needs any more gets a deadline in the past, so
+    /// that it is found and removed even if this server stops before it does so itself.
     #[must_use]
-    pub fn without_fork(&self) -> Option<Self> {
-        let forks = self.forks.saturating_sub(1);
-        let needed = forks > 0 || !self.soft_deleted;
-        needed.then(|| Self { forks, version: self.version + 1, ..self.clone() })
+    pub fn without_fork(&self) -> Self {
+        let mut head =
+            Self { forks: self.forks.saturating_sub(1), version: self.version + 1, ..self.clone() };
+        if head.is_unneeded() {
+            head.deadline_ms = Some(0);
+        }
+        head
+    }
+
+    /// Whether the stream was deleted and no fork counts on it.
+    #[must_use]
+    pub const fn is_unneeded(&self) -> bool {
+        self.soft_deleted && self.forks == 0
     }
 }
 
@@ -224,11 +234,12 @@ mod tests {
     fn a_deleted_source_stays_until_its_last_fork_is_gone() {
         let source = head(1).with_fork(0).unwrap().with_fork(0).unwrap();
         let deleted = StreamHead { soft_deleted: true, ..source };
-        let one_left = deleted.without_fork().unwrap();
-        assert_eq!(one_left.forks, 1);
-        assert_eq!(one_left.without_fork(), None);
-        let alive = head(1).with_fork(0).unwrap().without_fork().unwrap();
-        assert_eq!((alive.forks, alive.soft_deleted), (0, false));
+        let one_left = deleted.without_fork();
+        assert_eq!((one_left.forks, one_left.is_unneeded(), one_left.deadline_ms), (1, false, None));
+        let none_left = one_left.without_fork();
+        assert_eq!((none_left.is_unneeded(), none_left.deadline_ms), (true, Some(0)));
+        let alive = head(1).with_fork(0).unwrap().without_fork();
+        assert_eq!((alive.forks, alive.soft_deleted, alive.deadline_ms), (0, false, None));
     }
 
     proptest! {

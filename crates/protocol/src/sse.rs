@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 
-use crate::{content_type::SseEncoding, cursor::Cursor, json, offset::Offset, progress::Progress};
+use crate::{content_type::SseEncoding, cursor::Cursor, offset::Offset, progress::Progress};
 
 /// A comment that keeps idle connections open.
 pub const HEARTBEAT: &[u8] = b":\n\n";
@@ -31,17 +31,18 @@ pub fn complete_bytes(encoding: SseEncoding, bytes: &[u8], last: bool) -> usize 
     }
 }
 
-/// Appends a data event: `stored` in `encoding`, ending at `next`. Bytes that are not UTF-8 become U+FFFD.
-pub fn write_data(out: &mut String, encoding: SseEncoding, stored: &[u8], next: Offset) {
+/// Appends a data event that ends at `next` and carries a body as a catch-up read would answer it: the bytes, or
+/// a JSON array. Text that is not UTF-8 gets U+FFFD.
+pub fn write_data(out: &mut String, encoding: SseEncoding, body: &[u8], next: Offset) {
     out.push_str("event: data\n");
     let _ = writeln!(out, "id: {next}");
     match encoding {
-        SseEncoding::Base64 => write_line(out, &STANDARD.encode(stored)),
+        SseEncoding::Base64 => write_line(out, &STANDARD.encode(body)),
         SseEncoding::Json => {
             // Line ends in JSON are white space between tokens: strings have them escaped.
-            write_line(out, &String::from_utf8_lossy(&json::wrap(stored)).replace(['\r', '\n'], " "));
+            write_line(out, &String::from_utf8_lossy(body).replace(['\r', '\n'], " "));
         }
-        SseEncoding::Text => lines(&String::from_utf8_lossy(stored)).for_each(|line| write_line(out, line)),
+        SseEncoding::Text => lines(&String::from_utf8_lossy(body)).for_each(|line| write_line(out, line)),
     }
     out.push('\n');
 }
@@ -125,9 +126,9 @@ mod tests {
         Offset { incarnation: Incarnation::new(7).unwrap(), position }
     }
 
-    fn data(encoding: SseEncoding, stored: &[u8]) -> String {
+    fn data(encoding: SseEncoding, body: &[u8]) -> String {
         let mut out = String::new();
-        write_data(&mut out, encoding, stored, at(5));
+        write_data(&mut out, encoding, body, at(5));
         out
     }
 
@@ -137,7 +138,7 @@ mod tests {
             data(SseEncoding::Text, b"one\ntwo"),
             "event: data\nid: 0000000000000007_0000000000000005\ndata:one\ndata:two\n\n"
         );
-        assert!(data(SseEncoding::Json, b"{\"a\":\n1},2,").contains("\ndata:[{\"a\": 1},2]\n\n"));
+        assert!(data(SseEncoding::Json, b"[{\"a\":\n1},2]").contains("\ndata:[{\"a\": 1},2]\n\n"));
         assert!(data(SseEncoding::Base64, &[1, 2, 3, 255]).contains("\ndata:AQID/w==\n\n"));
     }
 

@@ -1,1 +1,118 @@
 //! The readable reference store: everything in memory, gone with the process.
+//!
+//! It is the obvious reading of the contract in `headwater-store`: one lock, plain maps, and commits that are checked
+//! whole before anything is applied. Its memory is bounded; a commit that doesn't fit is refused.
+
+mod log;
+mod state;
+
+use std::sync::{PoisonError, RwLock, RwLockReadGuard};
+
+use bytes::Bytes;
+use headwater_protocol::{
+    offset::Incarnation,
+    path::StreamName,
+    producer::{ProducerId, ProducerState},
+    stream::StreamHead,
+};
+use headwater_store::{Chunk, Commit, ReadRange, Store, StoreError, Ticket};
+
+use state::State;
+
+/// A store in memory.
+#[derive(Debug)]
+pub struct MemStore(RwLock<State>);
+
+impl MemStore {
+    /// A store that holds at most `bytes_max` bytes: of payload, and a flat charge for every stream and producer.
+    #[must_use]
+    pub fn new(bytes_max: u64) -> Self {
+        Self(RwLock::new(State::new(bytes_max)))
+    }
+
+    fn state(&self) -> RwLockReadGuard<'_, State> {
+        // Commits are checked before they are applied, so that a panic can't leave half of one.
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Store for MemStore {
+    fn incarnation_last(&self) -> u64 {
+        self.state().incarnation_last
+    }
+
+    async fn load(&self, name: &StreamName) -> Result<Option<StreamHead>, StoreError> {
+        Ok(self.state().streams.get(name).cloned())
+    }
+
+    async fn producer(
+        &self,
+        incarnation: Incarnation,
+        id: &ProducerId,
+    ) -> Result<Option<ProducerState>, StoreError> {
+        Ok(self.state().producers.get(&incarnation).and_then(|producers| producers.get(id)).copied())
+    }
+
+    fn commit(&self, commit: Commit) -> Ticket {
+        Ticket::ready(self.0.write().unwrap_or_else(PoisonError::into_inner).commit(commit))
+    }
+
+    async fn read(&self, incarnation: Incarnation, range: ReadRange) -> Result<Chunk, StoreError> {
+        let state = self.state();
+        let log = state.logs.get(&incarnation).ok_or(StoreError::Missing(incarnation))?;
+        Ok(log.read(range))
+    }
+
+    async fn expired(&self, until_ms: u64, limit: usize) -> Result<Vec<StreamName>, StoreError> {
+        let state = self.state();
+        let due = state.deadlines.iter().take_while(|(deadline_ms, _)| *deadline_ms <= until_ms);
+        Ok(due.take(limit).map(|(_, name)| name.clone()).collect())
+    }
+
+    async fn list(
+        &self,
+        prefix: &str,
+        after: Option<&StreamName>,
+        limit: usize,
+    ) -> Result<Vec<StreamName>, StoreError> {
+        let state = self.state();
+        let first = StreamName::from_stored(prefix);
+        let names = state.streams.range(&first..).map(|(name, _)| name);
+        let page = names
+            .take_while(|name| name.as_str().starts_with(prefix))
+            .filter(|name| after.is_none_or(|after| *name > after));
+        Ok(page.take(limit).cloned().collect())
+    }
+
+    async fn document(&self, key: &str) -> Result<Option<Bytes>, StoreError> {
+        Ok(self.state().documents.get(key).cloned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use headwater_store::{
+        Edit,
+        contract::{head, name, put, run},
+    };
+
+    use super::*;
+
+    headwater_store::contract_tests!(|| MemStore::new(1 << 20));
+
+    #[test]
+    fn a_commit_that_does_not_fit_changes_nothing_and_room_comes_back() {
+        run(async {
+            let store = MemStore::new(3_000);
+            let big: &'static str = Box::leak("x".repeat(1_400).into_boxed_str());
+            let commit = |edit| Commit { edits: vec![edit] };
+            assert_eq!(store.commit(commit(put("a", head(1, 1, 1_400), big))).await, Ok(()));
+            let full = store.commit(commit(put("a", head(1, 2, 2_800), big))).await;
+            assert_eq!(full, Err(StoreError::Full));
+            assert_eq!(store.load(&name("a")).await.unwrap().unwrap().version, 1);
+            let remove = Edit::Remove { name: name("a"), expected: 1 };
+            assert_eq!(store.commit(commit(remove)).await, Ok(()));
+            assert_eq!(store.commit(commit(put("b", head(2, 1, 1_400), big))).await, Ok(()));
+        });
+    }
+}

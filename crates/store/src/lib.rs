@@ -1,1 +1,163 @@
-//! The contract between the Durable Streams rules and whatever keeps the bytes.
+//! The contract between the rules and whatever keeps the bytes.
+//!
+//! A store decides nothing. It loads what was committed, commits what was decided, atomically and in order, and
+//! says when that is durable. The rules that every store keeps:
+//!
+//! 1. **All or nothing.** After a crash at any moment either all edits of a [`Commit`] are there or none.
+//! 2. **Versions.** A commit whose edits expect another version than the stored one is refused
+//!    ([`StoreError::Stale`]) and changes nothing. Absent streams have version 0.
+//! 3. **Order.** Commits take effect in the order of the calls; the tickets of one stream resolve in that order.
+//! 4. **Durability.** A ticket resolves with success only when a crash can't take the commit back any more. After a
+//!    failure nothing of the commit will ever appear.
+//! 5. **Reads are exact.** What [`Store::read`] gives is what was appended, byte for byte; bytes that can't be
+//!    trusted are an error ([`StoreError::Damaged`]), never different or fewer bytes.
+//! 6. **Incarnations are for ever.** [`Store::incarnation_last`] never goes back, not after removals and, in a store
+//!    that outlives its process, not after a restart.
+//!
+//! [`contract`] has them as tests (feature `contract`); [`faulty`] breaks a store on purpose.
+
+use std::future::Future;
+
+use bytes::Bytes;
+use headwater_protocol::{
+    offset::Incarnation,
+    path::StreamName,
+    producer::{ProducerId, ProducerState},
+    stream::{Change, StreamHead},
+};
+
+#[cfg(feature = "contract")]
+pub mod contract;
+pub mod faulty;
+mod ticket;
+
+pub use ticket::{Ticket, TicketSender};
+
+/// Something that keeps streams.
+pub trait Store: Send + Sync + 'static {
+    /// The largest incarnation that was ever committed; 0 if none was.
+    fn incarnation_last(&self) -> u64;
+
+    /// The committed head of a stream.
+    fn load(&self, name: &StreamName) -> impl Future<Output = Result<Option<StreamHead>, StoreError>> + Send;
+
+    /// What a stream remembers of a producer.
+    fn producer(
+        &self,
+        incarnation: Incarnation,
+        id: &ProducerId,
+    ) -> impl Future<Output = Result<Option<ProducerState>, StoreError>> + Send;
+
+    /// Queues a commit and doesn't wait. The ticket resolves when it is durable or has failed.
+    fn commit(&self, commit: Commit) -> Ticket;
+
+    /// The bytes of one log in a range.
+    fn read(
+        &self,
+        incarnation: Incarnation,
+        range: ReadRange,
+    ) -> impl Future<Output = Result<Chunk, StoreError>> + Send;
+
+    /// Up to `limit` streams whose deadline is at or before `until_ms`, the earliest first.
+    fn expired(
+        &self,
+        until_ms: u64,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<StreamName>, StoreError>> + Send;
+
+    /// Up to `limit` stream names that begin with `prefix` and come after `after`, in byte order.
+    fn list(
+        &self,
+        prefix: &str,
+        after: Option<&StreamName>,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<StreamName>, StoreError>> + Send;
+
+    /// A small document of control state.
+    fn document(&self, key: &str) -> impl Future<Output = Result<Option<Bytes>, StoreError>> + Send;
+}
+
+/// What one request alters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Commit {
+    /// In order; all or nothing.
+    pub edits: Vec<Edit>,
+}
+
+/// One thing that a commit alters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "nearly all of them are Put")]
+pub enum Edit {
+    /// Writes a stream's head and appends the change's bytes, which end at the head's tail.
+    Put {
+        /// The stream.
+        name: StreamName,
+        /// The version before; 0 for a new stream.
+        expected: u64,
+        /// The state afterwards, the bytes and the producer.
+        change: Change,
+    },
+    /// Removes a stream with its bytes and producers.
+    Remove {
+        /// The stream.
+        name: StreamName,
+        /// The version before.
+        expected: u64,
+    },
+    /// Writes a document, or removes it.
+    Document {
+        /// Its key.
+        key: Box<str>,
+        /// Its content; `None` removes it.
+        value: Option<Bytes>,
+    },
+}
+
+/// A range of one log: from `from` to the first append boundary at or after `target`, but not past `limit`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReadRange {
+    /// The first position.
+    pub from: u64,
+    /// Where to look for the boundary; at or after `from`.
+    pub target: u64,
+    /// Where to end at the latest, boundary or not; at or after `target`.
+    pub limit: u64,
+}
+
+/// What a read gives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chunk {
+    /// The bytes between the range's `from` and `end`.
+    pub bytes: Bytes,
+    /// The position after the last byte.
+    pub end: u64,
+    /// Whether the range begins where an append began.
+    pub aligned: bool,
+}
+
+/// Why a store can't do what it was asked.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// A commit expected another version; nothing changed.
+    #[error("the stream {name} has version {found}, not {expected}")]
+    Stale {
+        /// The stream.
+        name: StreamName,
+        /// What the commit expected.
+        expected: u64,
+        /// What is stored.
+        found: u64,
+    },
+    /// No room; nothing changed.
+    #[error("there is no room left")]
+    Full,
+    /// The log isn't there (any more).
+    #[error("there is no log of incarnation {}", .0.get())]
+    Missing(Incarnation),
+    /// Bytes are there that can't be trusted.
+    #[error("damaged: {0}")]
+    Damaged(String),
+    /// The store refuses to write until somebody looked.
+    #[error("failed: {0}")]
+    Failed(String),
+}

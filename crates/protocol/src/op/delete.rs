@@ -41,8 +41,7 @@ impl Delete {
 #[must_use]
 pub fn expire(head: &StreamHead, now_ms: u64) -> Option<Removal> {
     let over = expiry::is_past(head.deadline_ms, now_ms);
-    let unneeded = head.soft_deleted && head.forks == 0;
-    match (over && !head.soft_deleted, unneeded) {
+    match (over && !head.soft_deleted, head.is_unneeded()) {
         (true, _) => Some(remove(head)),
         (_, true) => Some(Removal::Remove),
         _ => None,

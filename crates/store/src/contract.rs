@@ -1,0 +1,290 @@
+//! The contract as tests: `headwater_store::contract_tests!(make_store)` in a crate that implements [`Store`].
+
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "these are tests")]
+
+use std::pin::Pin;
+
+use bytes::Bytes;
+use headwater_protocol::{
+    content_type::ContentType,
+    expiry::Lifetime,
+    offset::Incarnation,
+    path::StreamName,
+    producer::{ProducerId, ProducerState},
+    stream::{Change, StreamHead},
+};
+
+use crate::{Commit, Edit, ReadRange, Store, StoreError};
+
+/// Makes a test of every case of the contract, each with a store of its own.
+#[macro_export]
+macro_rules! contract_tests {
+    ($make:expr) => {
+        $crate::contract_tests!(@each $make,
+            what_is_committed_is_loaded,
+            what_is_appended_is_read_byte_for_byte,
+            reads_end_at_the_first_append_boundary_at_or_after_the_target,
+            reads_say_whether_they_begin_where_an_append_began,
+            stale_commits_change_nothing,
+            all_edits_of_a_commit_are_there_or_none,
+            commits_of_one_stream_are_durable_in_order,
+            producers_belong_to_one_life_of_a_stream,
+            removed_streams_leave_nothing,
+            incarnations_never_go_back,
+            a_log_may_begin_past_zero,
+            deadlines_are_found_in_order_and_only_the_current_ones,
+            names_are_listed_in_byte_order,
+            documents_are_kept_and_removed,
+        );
+    };
+    (@each $make:expr, $($case:ident,)*) => {
+        $(#[test]
+        fn $case() {
+            $crate::contract::run($crate::contract::$case(&$make()));
+        })*
+    };
+}
+
+/// Runs one case.
+pub fn run(case: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime without drivers");
+    runtime.block_on(case);
+}
+
+/// A head for tests: an open text stream.
+#[must_use]
+pub fn head(incarnation: u64, version: u64, tail: u64) -> StreamHead {
+    StreamHead {
+        incarnation: Incarnation::new(incarnation).unwrap(),
+        version,
+        content_type: ContentType::parse("text/plain").unwrap(),
+        lifetime: Lifetime::Unlimited,
+        deadline_ms: None,
+        visibility: None,
+        tail,
+        closed: None,
+        changed_ms: 0,
+        seq_last: None,
+        fork: None,
+        ancestors: Vec::new(),
+        forks: 0,
+        soft_deleted: false,
+    }
+}
+
+/// A name for tests.
+#[must_use]
+pub fn name(text: &str) -> StreamName {
+    StreamName::from_stored(text)
+}
+
+/// An edit that writes `head`, whose version is one more than the stored one, with `bytes` at its end.
+#[must_use]
+pub fn put(text: &str, head: StreamHead, bytes: &'static str) -> Edit {
+    let change = Change { head, bytes: Bytes::from_static(bytes.as_bytes()), producer: None };
+    Edit::Put { name: name(text), expected: change.head.version - 1, change }
+}
+
+fn one(edit: Edit) -> Commit {
+    Commit { edits: vec![edit] }
+}
+
+fn range(from: u64, target: u64) -> ReadRange {
+    ReadRange { from, target, limit: u64::MAX }
+}
+
+/// Three appends: `[0, 5)`, `[5, 11)`, `[11, 14)`.
+async fn three_appends(store: &impl Store) -> Incarnation {
+    for (version, tail, bytes) in [(1, 5, "hello"), (2, 11, " world"), (3, 14, "..!")] {
+        assert_eq!(store.commit(one(put("a", head(7, version, tail), bytes))).await, Ok(()));
+    }
+    head(7, 1, 0).incarnation
+}
+
+macro_rules! cases {
+    ($($(#[$doc:meta])* async fn $case:ident<$store:ident>($parameter:ident) $body:block)*) => {
+        $($(#[$doc])*
+        pub fn $case<$store: Store>($parameter: &$store) -> Pin<Box<dyn Future<Output = ()> + '_>> {
+            Box::pin(async move $body)
+        })*
+    };
+}
+
+cases! {
+    /// What a commit put, `load` gives; what nobody put is absent.
+    async fn what_is_committed_is_loaded<S>(store) {
+        assert_eq!(store.load(&name("a")).await, Ok(None));
+        let mut written = head(7, 1, 3);
+        written.seq_last = Some((*b"x").into());
+        assert_eq!(store.commit(one(put("a", written.clone(), "abc"))).await, Ok(()));
+        assert_eq!(store.load(&name("a")).await, Ok(Some(written)));
+        assert_eq!(store.load(&name("b")).await, Ok(None));
+    }
+
+    /// Any range gives exactly its bytes.
+    async fn what_is_appended_is_read_byte_for_byte<S>(store) {
+        let incarnation = three_appends(store).await;
+        let whole = b"hello world..!";
+        for from in 0..14u64 {
+            let chunk = store.read(incarnation, range(from, 14)).await.unwrap();
+            assert_eq!((&chunk.bytes[..], chunk.end), (&whole[from as usize..], 14), "{from}");
+        }
+        let nothing = store.read(incarnation, range(14, 14)).await.unwrap();
+        assert_eq!((nothing.bytes.len(), nothing.end), (0, 14));
+        let stranger = head(8, 1, 0).incarnation;
+        assert_eq!(store.read(stranger, range(0, 1)).await, Err(StoreError::Missing(stranger)));
+    }
+
+    /// The target is rounded up to a boundary, the limit isn't.
+    async fn reads_end_at_the_first_append_boundary_at_or_after_the_target<S>(store) {
+        let incarnation = three_appends(store).await;
+        for (from, target, end) in [(0, 1, 5), (0, 5, 5), (0, 6, 11), (3, 4, 5), (5, 11, 11), (11, 12, 14)] {
+            let chunk = store.read(incarnation, range(from, target)).await.unwrap();
+            assert_eq!(chunk.end, end, "{from} {target}");
+            assert_eq!(chunk.bytes.len() as u64, end - from);
+        }
+        let limited = ReadRange { from: 0, target: 6, limit: 8 };
+        assert_eq!(&store.read(incarnation, limited).await.unwrap().bytes[..], b"hello wo");
+    }
+
+    /// JSON depends on it.
+    async fn reads_say_whether_they_begin_where_an_append_began<S>(store) {
+        let incarnation = three_appends(store).await;
+        for from in 0..14 {
+            let chunk = store.read(incarnation, range(from, 14)).await.unwrap();
+            assert_eq!(chunk.aligned, [0, 5, 11].contains(&from), "{from}");
+        }
+    }
+
+    /// Rule 2.
+    async fn stale_commits_change_nothing<S>(store) {
+        let incarnation = three_appends(store).await;
+        let before = store.load(&name("a")).await;
+        for version in [1, 2, 3, 5] {
+            let refused = store.commit(one(put("a", head(7, version, 15), "x"))).await;
+            assert!(matches!(refused, Err(StoreError::Stale { found: 3, .. })), "{version} {refused:?}");
+        }
+        let removal = Edit::Remove { name: name("a"), expected: 2 };
+        assert!(matches!(store.commit(one(removal)).await, Err(StoreError::Stale { .. })));
+        assert_eq!(store.load(&name("a")).await, before);
+        assert_eq!(store.read(incarnation, range(0, 14)).await.unwrap().end, 14);
+    }
+
+    /// Rule 1.
+    async fn all_edits_of_a_commit_are_there_or_none<S>(store) {
+        three_appends(store).await;
+        let document = Edit::Document { key: "d".into(), value: Some(Bytes::from_static(b"x")) };
+        let mixed = Commit {
+            edits: vec![put("b", head(8, 1, 1), "b"), document.clone(), put("a", head(7, 9, 15), "x")],
+        };
+        assert!(store.commit(mixed).await.is_err());
+        assert_eq!(store.load(&name("b")).await, Ok(None));
+        assert_eq!(store.document("d").await, Ok(None));
+        let replaced = Commit {
+            edits: vec![Edit::Remove { name: name("a"), expected: 3 }, put("a", head(9, 1, 1), "n"), document],
+        };
+        assert_eq!(store.commit(replaced).await, Ok(()));
+        assert_eq!(store.load(&name("a")).await.unwrap().unwrap().incarnation.get(), 9);
+        assert_eq!(store.document("d").await, Ok(Some(Bytes::from_static(b"x"))));
+    }
+
+    /// Rule 3: a later commit's ticket says that the earlier ones are durable too.
+    async fn commits_of_one_stream_are_durable_in_order<S>(store) {
+        let tickets: Vec<_> =
+            (1..=50).map(|version| store.commit(one(put("a", head(7, version, version), "x")))).collect();
+        let mut tickets = tickets.into_iter().rev();
+        assert_eq!(tickets.next().unwrap().await, Ok(()));
+        assert_eq!(store.load(&name("a")).await.unwrap().unwrap().version, 50);
+        for ticket in tickets {
+            assert_eq!(ticket.await, Ok(()));
+        }
+        assert_eq!(store.read(head(7, 1, 0).incarnation, range(0, 50)).await.unwrap().bytes.len(), 50);
+    }
+
+    /// A recreated stream remembers nobody.
+    async fn producers_belong_to_one_life_of_a_stream<S>(store) {
+        let id = ProducerId::parse("p").unwrap();
+        let state = ProducerState { epoch: 3, seq_last: 9 };
+        let change = Change { head: head(7, 1, 1), bytes: Bytes::from_static(b"x"), producer: Some((id.clone(), state)) };
+        let edit = Edit::Put { name: name("a"), expected: 0, change };
+        assert_eq!(store.commit(one(edit)).await, Ok(()));
+        assert_eq!(store.producer(head(7, 1, 1).incarnation, &id).await, Ok(Some(state)));
+        assert_eq!(store.producer(head(8, 1, 1).incarnation, &id).await, Ok(None));
+        assert_eq!(store.producer(head(7, 1, 1).incarnation, &ProducerId::parse("q").unwrap()).await, Ok(None));
+    }
+
+    /// Neither head nor bytes nor producers nor deadline.
+    async fn removed_streams_leave_nothing<S>(store) {
+        let id = ProducerId::parse("p").unwrap();
+        let state = ProducerState { epoch: 0, seq_last: 0 };
+        let written = StreamHead { deadline_ms: Some(5), ..head(7, 1, 1) };
+        let incarnation = written.incarnation;
+        let change = Change { head: written, bytes: Bytes::from_static(b"x"), producer: Some((id.clone(), state)) };
+        store.commit(one(Edit::Put { name: name("a"), expected: 0, change })).await.unwrap();
+        store.commit(one(Edit::Remove { name: name("a"), expected: 1 })).await.unwrap();
+        assert_eq!(store.load(&name("a")).await, Ok(None));
+        assert_eq!(store.read(incarnation, range(0, 1)).await, Err(StoreError::Missing(incarnation)));
+        assert_eq!(store.producer(incarnation, &id).await, Ok(None));
+        assert_eq!(store.expired(10, 10).await, Ok(vec![]));
+        assert_eq!(store.list("", None, 10).await, Ok(vec![]));
+    }
+
+    /// Rule 6.
+    async fn incarnations_never_go_back<S>(store) {
+        assert_eq!(store.incarnation_last(), 0);
+        store.commit(one(put("a", head(9, 1, 0), ""))).await.unwrap();
+        store.commit(one(put("b", head(7, 1, 0), ""))).await.unwrap();
+        store.commit(one(Edit::Remove { name: name("a"), expected: 1 })).await.unwrap();
+        assert_eq!(store.incarnation_last(), 9);
+    }
+
+    /// A fork's own log begins at the fork point.
+    async fn a_log_may_begin_past_zero<S>(store) {
+        store.commit(one(put("fork", head(7, 1, 103), "abc"))).await.unwrap();
+        store.commit(one(put("fork", head(7, 2, 105), "de"))).await.unwrap();
+        let chunk = store.read(head(7, 1, 0).incarnation, range(100, 101)).await.unwrap();
+        assert_eq!((&chunk.bytes[..], chunk.end, chunk.aligned), (&b"abc"[..], 103, true));
+    }
+
+    /// A deadline that moved or went away isn't found where it was.
+    async fn deadlines_are_found_in_order_and_only_the_current_ones<S>(store) {
+        let until = |deadline_ms, version| StreamHead { deadline_ms, ..head(7, version, 0) };
+        for (text, deadline_ms) in [("late", 30), ("early", 10), ("middle", 20)] {
+            store.commit(one(put(text, until(Some(deadline_ms), 1), ""))).await.unwrap();
+        }
+        store.commit(one(put("never", until(None, 1), ""))).await.unwrap();
+        assert_eq!(store.expired(9, 10).await, Ok(vec![]));
+        assert_eq!(store.expired(20, 10).await, Ok(vec![name("early"), name("middle")]));
+        assert_eq!(store.expired(99, 1).await, Ok(vec![name("early")]));
+        store.commit(one(put("early", until(Some(40), 2), ""))).await.unwrap();
+        store.commit(one(put("middle", until(None, 2), ""))).await.unwrap();
+        assert_eq!(store.expired(35, 10).await, Ok(vec![name("late")]));
+    }
+
+    /// Pages of names.
+    async fn names_are_listed_in_byte_order<S>(store) {
+        for text in ["b/1", "a", "b/2", "c", "b", "é"] {
+            store.commit(one(put(text, head(7, 1, 0), ""))).await.unwrap();
+        }
+        let listed = |prefix, after: Option<&'static str>, limit| async move {
+            let names = store.list(prefix, after.map(name).as_ref(), limit).await.unwrap();
+            names.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(listed("", None, 10).await, ["a", "b", "b/1", "b/2", "c", "é"]);
+        assert_eq!(listed("b/", None, 10).await, ["b/1", "b/2"]);
+        assert_eq!(listed("b", Some("b"), 1).await, ["b/1"]);
+        assert!(listed("b/", Some("c"), 10).await.is_empty());
+        assert_eq!(listed("b/", Some("a"), 10).await, ["b/1", "b/2"]);
+    }
+
+    /// Control state.
+    async fn documents_are_kept_and_removed<S>(store) {
+        let write = |value: Option<&'static str>| one(Edit::Document { key: "k".into(), value: value.map(|text| Bytes::from_static(text.as_bytes())) });
+        assert_eq!(store.document("k").await, Ok(None));
+        store.commit(write(Some("1"))).await.unwrap();
+        store.commit(write(Some("2"))).await.unwrap();
+        assert_eq!(store.document("k").await, Ok(Some(Bytes::from_static(b"2"))));
+        store.commit(write(None)).await.unwrap();
+        assert_eq!(store.document("k").await, Ok(None));
+    }
+}

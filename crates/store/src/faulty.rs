@@ -1,0 +1,145 @@
+//! A store that fails on purpose: for tests of what the layers above do then.
+
+use std::{
+    collections::VecDeque,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use bytes::Bytes;
+use headwater_protocol::{
+    offset::Incarnation,
+    path::StreamName,
+    producer::{ProducerId, ProducerState},
+    stream::StreamHead,
+};
+
+use crate::{Chunk, Commit, ReadRange, Store, StoreError, Ticket, TicketSender};
+
+/// Wraps a store; without orders it behaves as that store does.
+#[derive(Debug)]
+pub struct Faulty<S> {
+    inner: S,
+    orders: Mutex<Orders>,
+}
+
+#[derive(Debug, Default)]
+struct Orders {
+    failing: VecDeque<StoreError>,
+    failing_reads: VecDeque<StoreError>,
+    holding: bool,
+    held: Vec<(Commit, TicketSender)>,
+}
+
+impl<S: Store> Faulty<S> {
+    /// Wraps a store.
+    pub fn new(inner: S) -> Self {
+        Self { inner, orders: Mutex::default() }
+    }
+
+    /// Lets the next commit fail, after those that are to fail already.
+    pub fn fail_next_commit(&self, error: StoreError) {
+        self.orders().failing.push_back(error);
+    }
+
+    /// Lets the next read of bytes or heads fail, after those that are to fail already.
+    pub fn fail_next_read(&self, error: StoreError) {
+        self.orders().failing_reads.push_back(error);
+    }
+
+    /// From now on commits are queued and not durable.
+    pub fn hold(&self) {
+        self.orders().holding = true;
+    }
+
+    /// How many commits are queued.
+    pub fn held(&self) -> usize {
+        self.orders().held.len()
+    }
+
+    /// What was queued becomes durable, and commits go through again.
+    pub async fn release(&self) {
+        let held = {
+            let mut orders = self.orders();
+            orders.holding = false;
+            std::mem::take(&mut orders.held)
+        };
+        for (commit, sender) in held {
+            sender.resolve(self.inner.commit(commit).await);
+        }
+    }
+
+    /// The power fails: what was queued is lost.
+    pub fn lose(&self) {
+        let held = {
+            let mut orders = self.orders();
+            orders.holding = false;
+            std::mem::take(&mut orders.held)
+        };
+        for (_, sender) in held {
+            sender.resolve(Err(StoreError::Failed("lost".into())));
+        }
+    }
+
+    fn orders(&self) -> MutexGuard<'_, Orders> {
+        self.orders.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn check_read(&self) -> Result<(), StoreError> {
+        self.orders().failing_reads.pop_front().map_or(Ok(()), Err)
+    }
+}
+
+impl<S: Store> Store for Faulty<S> {
+    fn incarnation_last(&self) -> u64 {
+        self.inner.incarnation_last()
+    }
+
+    async fn load(&self, name: &StreamName) -> Result<Option<StreamHead>, StoreError> {
+        self.check_read()?;
+        self.inner.load(name).await
+    }
+
+    async fn producer(
+        &self,
+        incarnation: Incarnation,
+        id: &ProducerId,
+    ) -> Result<Option<ProducerState>, StoreError> {
+        self.inner.producer(incarnation, id).await
+    }
+
+    fn commit(&self, commit: Commit) -> Ticket {
+        let mut orders = self.orders();
+        if let Some(error) = orders.failing.pop_front() {
+            return Ticket::ready(Err(error));
+        }
+        if orders.holding {
+            let (sender, ticket) = Ticket::pending();
+            orders.held.push((commit, sender));
+            return ticket;
+        }
+        drop(orders);
+        self.inner.commit(commit)
+    }
+
+    async fn read(&self, incarnation: Incarnation, range: ReadRange) -> Result<Chunk, StoreError> {
+        self.check_read()?;
+        self.inner.read(incarnation, range).await
+    }
+
+    async fn expired(&self, until_ms: u64, limit: usize) -> Result<Vec<StreamName>, StoreError> {
+        self.inner.expired(until_ms, limit).await
+    }
+
+    async fn list(
+        &self,
+        prefix: &str,
+        after: Option<&StreamName>,
+        limit: usize,
+    ) -> Result<Vec<StreamName>, StoreError> {
+        self.inner.list(prefix, after, limit).await
+    }
+
+    async fn document(&self, key: &str) -> Result<Option<Bytes>, StoreError> {
+        self.inner.document(key).await
+    }
+}
