@@ -1,9 +1,11 @@
 //! What browsers need to use a stream from another site, safely (Fetch Standard; section 12.7).
 
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use crate::{names, response::ResponseHead};
 
+/// Which site's page asks.
+pub const ORIGIN: HeaderName = header::ORIGIN;
 /// The methods of a stream.
 pub const METHODS: &str = "GET, HEAD, PUT, POST, DELETE, OPTIONS";
 /// What pages may send. Named one by one: a `*` doesn't cover Authorization.

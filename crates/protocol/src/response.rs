@@ -40,6 +40,20 @@ impl ResponseHead {
     }
 }
 
+/// The answer to a liveness probe.
+#[must_use]
+pub fn health() -> ResponseHead {
+    let mut head = ResponseHead::new(StatusCode::OK);
+    head.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    head
+}
+
+/// Says how long the origin took: what a page can subtract to see the network and the caches.
+pub fn server_timing(head: &mut ResponseHead, took_us: u64) {
+    let milliseconds = format!("origin;dur={}.{:03}", took_us / 1_000, took_us % 1_000);
+    head.headers.insert(names::SERVER_TIMING, text_value(&milliseconds));
+}
+
 /// An offset as a header's value.
 pub(crate) fn offset_value(offset: Offset) -> HeaderValue {
     HeaderValue::from_bytes(&offset.encode()).unwrap_or(HeaderValue::from_static(Offset::BEGINNING))

@@ -1,1 +1,291 @@
 //! One request in, one response out: the only crate of Headwater that waits.
+//!
+//! An adapter calls [`Service::parse`] with the request's head, which it only borrows, then [`Service::execute`]
+//! with the body. Decisions are the rules' (`headwater-protocol`), bytes are the store's (`headwater-store`); this
+//! crate orders them in time: locks, durability, waiting readers, bounds.
+
+mod append;
+mod body;
+mod chunks;
+pub mod clock;
+mod commit;
+pub mod config;
+mod create;
+mod delete;
+mod events;
+mod read;
+mod streams;
+mod sweep;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use bytes::Bytes;
+use futures_util::Stream;
+use headwater_protocol::{
+    ParseContext, Refusal, Request, RequestHead,
+    cross_origin::{self, ORIGIN},
+    offset::Incarnation,
+    path::StreamName,
+    response::{self, ResponseHead},
+    stream::StreamHead,
+};
+use headwater_store::Store;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+
+pub use body::Body;
+use body::BodyBudget;
+use chunks::Chunks;
+use clock::Clock;
+use commit::Alteration;
+use config::Config;
+use streams::{OpenStream, Streams, refuse};
+
+/// Durable Streams over any transport. Clones share everything.
+#[derive(Debug)]
+pub struct Service<S: Store>(Arc<Inner<S>>);
+
+impl<S: Store> Clone for Service<S> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+pub(crate) struct Inner<S: Store> {
+    store: S,
+    clock: Arc<dyn Clock>,
+    config: Config,
+    streams: Streams,
+    chunks: Chunks,
+    event_cache: events::EventCache,
+    bodies: BodyBudget,
+    live_readers: Arc<Semaphore>,
+    draining: watch::Sender<bool>,
+    incarnation_last: AtomicU64,
+    event_streams_begun: AtomicU64,
+}
+
+impl<S: Store> std::fmt::Debug for Inner<S> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Service").field("config", &self.config).field("streams", &self.streams.len()).finish()
+    }
+}
+
+/// A request whose head was read.
+#[derive(Debug)]
+pub struct Call {
+    route: Route,
+    origin: Option<Box<[u8]>>,
+    is_head: bool,
+    begun_us: u64,
+}
+
+#[derive(Debug)]
+enum Route {
+    Stream(Request),
+    Health,
+    Refused(Refusal),
+}
+
+/// An answer.
+#[derive(Debug)]
+pub struct Response {
+    /// Status and headers.
+    pub head: ResponseHead,
+    /// What follows.
+    pub body: Body,
+}
+
+/// Where liveness is told.
+const HEALTH_PATH: &str = "/health";
+
+impl<S: Store> Service<S> {
+    /// A service on a store.
+    pub fn new(store: S, clock: Arc<dyn Clock>, config: Config) -> Self {
+        let incarnation_last = AtomicU64::new(store.incarnation_last());
+        Self(Arc::new(Inner {
+            chunks: Chunks::new(config.chunk_cache_bytes),
+            event_cache: events::cache(config.event_cache_bytes),
+            bodies: BodyBudget::default(),
+            live_readers: Arc::new(Semaphore::new(config.live_readers_max.min(Semaphore::MAX_PERMITS))),
+            draining: watch::Sender::new(false),
+            streams: Streams::default(),
+            event_streams_begun: AtomicU64::new(0),
+            incarnation_last,
+            store,
+            clock,
+            config,
+        }))
+    }
+
+    /// Removes expired streams and unused memory until [`Service::drain`]: run it beside the server.
+    pub async fn sweep(&self) {
+        self.0.clone().sweep_forever().await;
+    }
+
+    /// From now on live readers end and new requests are refused; what was begun is answered.
+    pub fn drain(&self) {
+        self.0.draining.send_replace(true);
+    }
+
+    /// Reads a request's head.
+    pub fn parse(&self, head: &impl RequestHead) -> Call {
+        let begun_us = self.0.clock.now_us();
+        let route = match (head.path(), *self.0.draining.borrow()) {
+            (_, true) => Route::Refused(Refusal::ShuttingDown),
+            (HEALTH_PATH, _) => Route::Health,
+            _ => {
+                let Config { base_path, body_bytes_max, .. } = &self.0.config;
+                let context =
+                    ParseContext { base_path, body_bytes_max: *body_bytes_max, now_ms: begun_us / 1_000 };
+                Request::parse(head, &context).map_or_else(Route::Refused, Route::Stream)
+            }
+        };
+        // Only when the answer depends on it.
+        let origin = match self.0.config.origins {
+            cross_origin::Origins::Any => None,
+            cross_origin::Origins::Only(_) => head.header(&ORIGIN).next().map(Into::into),
+        };
+        Call { route, origin, is_head: head.method() == "HEAD", begun_us }
+    }
+
+    /// Answers a request. The body is read only if the head was good.
+    pub async fn execute<B>(&self, call: Call, body: B) -> Response
+    where
+        B: Stream<Item = io::Result<Bytes>> + Unpin,
+    {
+        let Call { route, origin, is_head, begun_us } = call;
+        let is_read = matches!(route, Route::Stream(Request::Read(_)));
+        let (mut head, body) = match self.dispatch(route, body).await {
+            Ok(answer) => answer,
+            Err(refusal) => {
+                let (head, problem) = refusal.respond();
+                (head, Body::Full(Bytes::from(problem)))
+            }
+        };
+        self.0.config.origins.decorate(&mut head.headers, origin.as_deref());
+        if is_read {
+            response::server_timing(&mut head, self.0.clock.now_us().saturating_sub(begun_us));
+        }
+        Response { head, body: if is_head { Body::Empty } else { body } }
+    }
+
+    async fn dispatch<B>(&self, route: Route, body: B) -> Result<(ResponseHead, Body), Refusal>
+    where
+        B: Stream<Item = io::Result<Bytes>> + Unpin,
+    {
+        let bodiless = |head| (head, Body::Empty);
+        let request = match route {
+            Route::Refused(refusal) => return Err(refusal),
+            Route::Health => {
+                return Ok((response::health(), Body::Full(Bytes::from_static(b"{\"status\":\"ok\"}"))));
+            }
+            Route::Stream(request) => request,
+        };
+        match request {
+            Request::Create(create) => self.0.create(&create, body).await.map(bodiless),
+            Request::Append(append) => self.0.append(&append, body).await.map(bodiless),
+            Request::Read(read) => self.0.read(read).await,
+            Request::Head(head) => self.0.head(&head).await.map(bodiless),
+            Request::Delete(delete) => self.0.delete(&delete).await.map(bodiless),
+            Request::Options => Ok(bodiless(cross_origin::respond_to_options())),
+        }
+    }
+}
+
+impl<S: Store> Inner<S> {
+    async fn open(&self, name: &StreamName) -> Result<Arc<OpenStream>, Refusal> {
+        if self.streams.len() >= self.config.open_streams_max {
+            self.streams.evict(u64::MAX);
+            if self.streams.len() >= self.config.open_streams_max {
+                return Err(Refusal::Overloaded { what: "open streams" });
+            }
+        }
+        self.streams.open(name, &self.store, self.clock.now_ms()).await.map_err(refuse)
+    }
+
+    /// Drops what was opened for a name that has no stream.
+    fn forget(&self, stream: Arc<OpenStream>, refusal: &Refusal) {
+        if matches!(refusal, Refusal::NotFound) {
+            self.streams.forget_absent(stream);
+        }
+    }
+
+    async fn receive<B>(&self, body: B) -> Result<Bytes, Refusal>
+    where
+        B: Stream<Item = io::Result<Bytes>> + Unpin,
+    {
+        self.bodies.collect(body, &self.config, &*self.clock).await
+    }
+
+    fn next_incarnation(&self) -> Incarnation {
+        let now_us = self.clock.now_us();
+        let mut last = self.incarnation_last.load(Ordering::Relaxed);
+        loop {
+            let next = Incarnation::next(last, now_us);
+            let swapped = self.incarnation_last.compare_exchange_weak(
+                last,
+                next.get(),
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            );
+            match swapped {
+                Ok(_) => return next,
+                Err(found) => last = found,
+            }
+        }
+    }
+
+    fn live_permit(&self) -> Result<OwnedSemaphorePermit, Refusal> {
+        let permit = self.live_readers.clone().try_acquire_owned();
+        permit.map_err(|_| Refusal::Overloaded { what: "live readers" })
+    }
+
+    /// Event streams that begin together don't end together.
+    fn event_stream_lifetime_ms(&self) -> u64 {
+        let longest_ms = self.config.sse_lifetime_ms;
+        let spread_ms = longest_ms / 6;
+        let begun = self.event_streams_begun.fetch_add(1, Ordering::Relaxed);
+        // Steps of the golden ratio cover the spread evenly, however many there are.
+        let part = begun.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+        longest_ms - (spread_ms.saturating_mul(part) >> 32)
+    }
+
+    /// Counts a use of a stream. The new deadline is committed in the background once it has moved far enough.
+    fn touch(self: &Arc<Self>, stream: &Arc<OpenStream>, now_ms: u64) {
+        let Some(head) = stream.view().head else { return };
+        if stream.touch(&head, now_ms)
+            && let Some(writer) = stream.try_lock()
+        {
+            self.commit_touch(stream, writer);
+        }
+    }
+
+    /// Commits the deadline that use has moved to, if it did.
+    async fn save_touch(self: &Arc<Self>, stream: &Arc<OpenStream>) {
+        let writer = stream.lock().await;
+        self.commit_touch(stream, writer);
+    }
+
+    fn commit_touch(
+        self: &Arc<Self>,
+        stream: &Arc<OpenStream>,
+        mut writer: tokio::sync::MutexGuard<'_, streams::Writer>,
+    ) {
+        let Some(head) = writer.head.clone().filter(|_| !stream.is_abandoned()) else { return };
+        let current = stream.current(&head);
+        if current.deadline_ms == head.deadline_ms {
+            return;
+        }
+        let head = StreamHead { version: head.version + 1, ..(*current).clone() };
+        let change = headwater_protocol::stream::Change { head, bytes: Bytes::new(), producer: None };
+        self.commit(vec![(stream, &mut *writer, Alteration::Put(change))]).detach();
+    }
+}

@@ -1,0 +1,114 @@
+//! Reading: ranges of a stream as bodies, through a bounded cache, each read once however many ask for it.
+
+use bytes::{Bytes, BytesMut};
+use headwater_protocol::{Refusal, json, offset::Incarnation, stream::StreamHead};
+use headwater_store::{ReadRange, Store, StoreError};
+use quick_cache::{Weighter, sync::Cache};
+
+use crate::streams::refuse;
+
+/// What a key and its entry take besides the bytes, about.
+const ENTRY_BYTES: u64 = 128;
+
+/// A range as it is answered: it never changes, so it may be kept for as long as there is room.
+#[derive(Clone, Debug)]
+pub(crate) struct Chunk {
+    /// The stored bytes, or the array of the messages.
+    pub(crate) body: Bytes,
+    /// The position after the last byte.
+    pub(crate) end: u64,
+}
+
+/// A range: from a position to the first append boundary at or after the target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Span {
+    pub(crate) from: u64,
+    pub(crate) target: u64,
+}
+
+/// The cache.
+#[derive(Debug)]
+pub(crate) struct Chunks(Cache<(Incarnation, Span), Chunk, ByBytes>);
+
+#[derive(Clone, Debug)]
+struct ByBytes;
+
+impl Weighter<(Incarnation, Span), Chunk> for ByBytes {
+    fn weight(&self, _: &(Incarnation, Span), chunk: &Chunk) -> u64 {
+        chunk.body.len() as u64 + ENTRY_BYTES
+    }
+}
+
+impl Chunks {
+    pub(crate) fn new(bytes_max: u64) -> Self {
+        let items = usize::try_from(bytes_max / 4_096).unwrap_or(usize::MAX).clamp(16, 1 << 16);
+        Self(Cache::with_weighter(items, bytes_max, ByBytes))
+    }
+
+    /// A range of a stream. The key holds the stream's own incarnation, which fixes its ancestors too.
+    pub(crate) async fn read<S: Store>(
+        &self,
+        store: &S,
+        head: &StreamHead,
+        span: Span,
+    ) -> Result<Chunk, Refusal> {
+        if span.from >= span.target {
+            let body = if head.content_type.is_json() {
+                Bytes::from_static(json::EMPTY_ARRAY)
+            } else {
+                Bytes::new()
+            };
+            return Ok(Chunk { body, end: span.from });
+        }
+        self.0.get_or_insert_async(&(head.incarnation, span), gather(store, head, span)).await
+    }
+}
+
+/// Reads a range from the logs that hold its parts.
+async fn gather<S: Store>(store: &S, head: &StreamHead, span: Span) -> Result<Chunk, Refusal> {
+    let mut parts: Vec<Bytes> = Vec::with_capacity(1);
+    let mut end = span.from;
+    while end < span.target {
+        let piece = head.piece(end);
+        let limit = piece.until.unwrap_or(head.tail);
+        let range = ReadRange { from: end, target: span.target.min(limit), limit };
+        let part = store.read(piece.incarnation, range).await.map_err(refuse)?;
+        if part.end <= end || part.bytes.len() as u64 != part.end - end {
+            let what = format!("the log {} ends at {end} instead of {limit}", piece.incarnation.get());
+            return Err(refuse(StoreError::Damaged(what)));
+        }
+        // A message is whole from one append boundary to the next; anything else would not be JSON.
+        if parts.is_empty() && !part.aligned && head.content_type.is_json() {
+            return Err(Refusal::OffsetBeyond);
+        }
+        end = part.end;
+        parts.push(part.bytes);
+    }
+    let stored = join(parts);
+    let body = if head.content_type.is_json() { Bytes::from(json::wrap(&stored)) } else { stored };
+    Ok(Chunk { body, end })
+}
+
+fn join(mut parts: Vec<Bytes>) -> Bytes {
+    if parts.len() == 1 {
+        return parts.pop().unwrap_or_default();
+    }
+    let mut whole = BytesMut::with_capacity(parts.iter().map(Bytes::len).sum());
+    parts.iter().for_each(|part| whole.extend_from_slice(part));
+    whole.freeze()
+}
+
+/// The stored bytes of the append that begins at a position; empty at the tail.
+pub(crate) async fn next_append<S: Store>(
+    store: &S,
+    head: &StreamHead,
+    position: u64,
+) -> Result<Bytes, Refusal> {
+    if position >= head.tail {
+        return Ok(Bytes::new());
+    }
+    let piece = head.piece(position);
+    let limit = piece.until.unwrap_or(head.tail);
+    let range = ReadRange { from: position, target: position + 1, limit };
+    store.read(piece.incarnation, range).await.map(|part| part.bytes).map_err(refuse)
+}

@@ -1,0 +1,66 @@
+//! The only place that knows what time it is; tests bring one that they push.
+
+use std::{pin::Pin, time::Duration};
+
+use tokio::sync::watch;
+
+/// Tells the time and waits for it.
+pub trait Clock: Send + Sync + 'static {
+    /// Microseconds since 1970.
+    fn now_us(&self) -> u64;
+
+    /// Milliseconds since 1970.
+    fn now_ms(&self) -> u64 {
+        self.now_us() / 1_000
+    }
+
+    /// Resolves when the time has come.
+    fn sleep_until(&self, at_ms: u64) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
+}
+
+/// The machine's clock.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    #[expect(clippy::disallowed_methods, reason = "this is the clock")]
+    fn now_us(&self) -> u64 {
+        let since_1970 = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        since_1970.map_or(0, |since| u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "this is the clock")]
+    fn sleep_until(&self, at_ms: u64) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(tokio::time::sleep(Duration::from_millis(at_ms.saturating_sub(self.now_ms()))))
+    }
+}
+
+/// A clock that stands still until it is pushed.
+#[derive(Debug)]
+pub struct ManualClock(watch::Sender<u64>);
+
+impl ManualClock {
+    /// A clock that stands at `now_ms`.
+    #[must_use]
+    pub fn new(now_ms: u64) -> Self {
+        Self(watch::Sender::new(now_ms * 1_000))
+    }
+
+    /// Pushes the clock on.
+    pub fn advance(&self, by: Duration) {
+        self.0.send_modify(|now_us| *now_us += u64::try_from(by.as_micros()).unwrap_or(u64::MAX));
+    }
+}
+
+impl Clock for ManualClock {
+    fn now_us(&self) -> u64 {
+        *self.0.borrow()
+    }
+
+    fn sleep_until(&self, at_ms: u64) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        let mut now = self.0.subscribe();
+        Box::pin(async move {
+            let _ = now.wait_for(|now_us| *now_us >= at_ms.saturating_mul(1_000)).await;
+        })
+    }
+}

@@ -1,0 +1,118 @@
+//! From a decision to durability: queue the commit, advance the writers' heads, and publish when it is durable,
+//! whoever still waits for it.
+
+use std::{mem, sync::Arc};
+
+use headwater_protocol::{
+    Refusal,
+    stream::{Change, StreamHead},
+};
+use headwater_store::{Commit, Edit, Store, StoreError, Ticket};
+
+use crate::{
+    Inner,
+    streams::{OpenStream, Writer, refuse},
+};
+
+/// A part of a commit: one stream's.
+#[expect(clippy::large_enum_variant, reason = "nearly all of them are Put")]
+pub(crate) enum Alteration {
+    /// The stream changes, or begins.
+    Put(Change),
+    /// The stream goes.
+    Remove,
+}
+
+/// A queued commit. If its future is dropped, because a client went away, the commit is published all the same.
+#[must_use]
+pub(crate) struct Pending<S: Store> {
+    service: Arc<Inner<S>>,
+    ticket: Option<Ticket>,
+    publications: Vec<Publication>,
+}
+
+struct Publication {
+    stream: Arc<OpenStream>,
+    queued: u64,
+    head: Option<Arc<StreamHead>>,
+}
+
+impl<S: Store> Inner<S> {
+    /// Queues one commit that alters some streams, whose writers the caller has locked.
+    pub(crate) fn commit(
+        self: &Arc<Self>,
+        parts: Vec<(&Arc<OpenStream>, &mut Writer, Alteration)>,
+    ) -> Pending<S> {
+        let mut edits = Vec::with_capacity(parts.len());
+        let mut publications = Vec::with_capacity(parts.len());
+        for (stream, writer, alteration) in parts {
+            let name = stream.name.clone();
+            let expected = writer.head.as_ref().map_or(0, |head| head.version);
+            writer.head = match &alteration {
+                Alteration::Put(change) => {
+                    if let Some((id, state)) = &change.producer {
+                        writer.note_producer(id.clone(), *state);
+                    }
+                    Some(Arc::new(change.head.clone()))
+                }
+                Alteration::Remove => {
+                    writer.forget_producers();
+                    stream.reset_touch();
+                    None
+                }
+            };
+            writer.queued += 1;
+            publications.push(Publication {
+                stream: stream.clone(),
+                queued: writer.queued,
+                head: writer.head.clone(),
+            });
+            edits.push(match alteration {
+                Alteration::Put(change) => Edit::Put { name, expected, change },
+                Alteration::Remove => Edit::Remove { name, expected },
+            });
+        }
+        let ticket = Some(self.store.commit(Commit { edits }));
+        Pending { service: self.clone(), ticket, publications }
+    }
+}
+
+impl<S: Store> Pending<S> {
+    /// Resolves when the commit is durable and visible.
+    pub(crate) async fn durable(mut self) -> Result<(), Refusal> {
+        let result = match &mut self.ticket {
+            Some(ticket) => ticket.await,
+            None => return Ok(()),
+        };
+        self.ticket = None;
+        finish(&self.service, mem::take(&mut self.publications), result)
+    }
+
+    /// Lets the commit become durable and visible without waiting for it.
+    pub(crate) fn detach(self) {
+        drop(self);
+    }
+}
+
+impl<S: Store> Drop for Pending<S> {
+    fn drop(&mut self) {
+        if let Some(ticket) = self.ticket.take() {
+            let (service, publications) = (self.service.clone(), mem::take(&mut self.publications));
+            tokio::spawn(async move { finish(&service, publications, ticket.await) });
+        }
+    }
+}
+
+fn finish<S: Store>(
+    service: &Inner<S>,
+    publications: Vec<Publication>,
+    result: Result<(), StoreError>,
+) -> Result<(), Refusal> {
+    for Publication { stream, queued, head } in publications {
+        match &result {
+            Ok(()) => stream.publish(queued, head),
+            Err(_) => service.streams.abandon(&stream),
+        }
+    }
+    result.map_err(refuse)
+}

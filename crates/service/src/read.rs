@@ -1,0 +1,140 @@
+//! GET and HEAD, done, but for event streams: answers from what is durable.
+
+use std::sync::Arc;
+
+use headwater_protocol::{
+    Refusal,
+    expiry::Lifetime,
+    live::{PollStep, poll_step},
+    op::{
+        head::Head,
+        read::{Answer, Mode, Read},
+    },
+    progress::chunk_target,
+    response::ResponseHead,
+    stream::StreamHead,
+};
+use headwater_store::Store;
+
+use crate::{Body, Inner, chunks::Span, streams::OpenStream};
+
+impl<S: Store> Inner<S> {
+    pub(crate) async fn head(self: &Arc<Self>, head: &Head) -> Result<ResponseHead, Refusal> {
+        let stream = self.open(&head.name).await?;
+        match self.visible(&stream) {
+            Ok(state) => Ok(head.respond(&state)),
+            Err(refusal) => {
+                self.forget(stream, &refusal);
+                Err(refusal)
+            }
+        }
+    }
+
+    pub(crate) async fn read(self: &Arc<Self>, read: Read) -> Result<(ResponseHead, Body), Refusal> {
+        let stream = self.open(&read.name).await?;
+        let head = match self.visible(&stream) {
+            Ok(head) => head,
+            Err(refusal) => {
+                self.forget(stream, &refusal);
+                return Err(refusal);
+            }
+        };
+        let position = head.position(read.from)?;
+        self.touch(&stream, self.clock.now_ms());
+        match read.mode {
+            Mode::CatchUp => {
+                let target = chunk_target(position, head.tail, self.config.chunk_bytes);
+                self.answer(&read, &head, Span { from: position, target }).await
+            }
+            Mode::LongPoll => self.long_poll(&read, &stream, &head, position).await,
+            Mode::EventStream => self.events(read, stream, &head, position),
+        }
+    }
+
+    async fn answer(
+        &self,
+        read: &Read,
+        head: &StreamHead,
+        span: Span,
+    ) -> Result<(ResponseHead, Body), Refusal> {
+        let respond = |end| read.respond(head, span.from, end, &self.config.policies, self.clock.now_ms());
+        // An answer that ends at the tail is known without its bytes: who has them needs no read.
+        if span.target == head.tail
+            && let Answer::NotModified(head) = respond(head.tail)
+        {
+            return Ok((head, Body::Empty));
+        }
+        let chunk = self.chunks.read(&self.store, head, span).await?;
+        Ok(match respond(chunk.end) {
+            Answer::NotModified(head) => (head, Body::Empty),
+            Answer::Bytes(head) => (head, Body::Full(chunk.body)),
+        })
+    }
+
+    async fn long_poll(
+        self: &Arc<Self>,
+        read: &Read,
+        stream: &Arc<OpenStream>,
+        first: &StreamHead,
+        position: u64,
+    ) -> Result<(ResponseHead, Body), Refusal> {
+        let _permit = self.live_permit()?;
+        let deadline_ms = self.clock.now_ms().saturating_add(self.config.long_poll_timeout_ms);
+        let mut stream = stream.clone();
+        // Subscribe, then look: the other way round a change in between would be missed.
+        let mut changes = stream.subscribe();
+        let mut draining = self.draining.subscribe();
+        loop {
+            changes.mark_unchanged();
+            if stream.is_abandoned() {
+                stream = self.open(&read.name).await?;
+                changes = stream.subscribe();
+            }
+            let head = self.visible(&stream)?;
+            // A stream that was recreated meanwhile is another one: this reader's place is gone with the old one.
+            if head.incarnation != first.incarnation {
+                return Err(Refusal::OffsetGone);
+            }
+            self.touch(&stream, self.clock.now_ms());
+            let draining_now = *draining.borrow_and_update();
+            let now_ms = self.clock.now_ms();
+            match poll_step(&head, position, self.config.chunk_bytes, deadline_ms, now_ms, draining_now) {
+                PollStep::Data { target } => {
+                    return self.answer(read, &head, Span { from: position, target }).await;
+                }
+                PollStep::Nothing => {
+                    let policies = &self.config.policies;
+                    return Ok((
+                        read.respond_nothing(&head, position, policies, now_ms, draining_now),
+                        Body::Empty,
+                    ));
+                }
+                PollStep::Wait { until_ms } => {
+                    let until_ms = until_ms.min(touch_again_ms(&head, now_ms));
+                    tokio::select! {
+                        _ = changes.changed() => {}
+                        _ = draining.changed() => {}
+                        () = self.clock.sleep_until(until_ms) => {}
+                    }
+                }
+            }
+        }
+    }
+
+    /// The durable state of a stream that is usable now.
+    pub(crate) fn visible(&self, stream: &OpenStream) -> Result<Arc<StreamHead>, Refusal> {
+        let head = stream.view().head.map(|head| stream.current(&head));
+        StreamHead::usable(head.as_deref(), self.clock.now_ms())?;
+        head.ok_or(Refusal::NotFound)
+    }
+}
+
+/// When a waiting reader prolongs a sliding stream again: a stream with live readers doesn't expire.
+pub(crate) fn touch_again_ms(head: &StreamHead, now_ms: u64) -> u64 {
+    match head.lifetime {
+        Lifetime::Sliding { ttl_s } => now_ms.saturating_add((ttl_s.saturating_mul(500)).max(100)),
+        Lifetime::Unlimited => u64::MAX,
+        // Somebody has to notice that it is over.
+        Lifetime::Until { expires_at_ms } => expires_at_ms,
+    }
+}

@@ -1,0 +1,306 @@
+//! The streams in memory: for each the writer's state behind a lock, and what readers may see.
+//!
+//! A stream's working head advances when a commit is queued; readers see a head only when it is durable. After a
+//! failed commit the stream is abandoned and loaded again, so there is nothing to roll back.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use dashmap::{DashMap, mapref::entry::Entry};
+use headwater_protocol::{
+    Refusal,
+    expiry::Lifetime,
+    path::StreamName,
+    producer::{Claim, ProducerId, ProducerState},
+    stream::StreamHead,
+};
+use headwater_store::{Store, StoreError};
+use tokio::sync::{Mutex, MutexGuard, OnceCell, watch};
+
+/// Producers that a stream keeps in memory; beyond that it forgets all and asks the store again.
+const PRODUCERS_CACHED_MAX: usize = 1_024;
+/// A sliding deadline is committed when it has moved by so much: at most one commit a second for reads.
+const TOUCH_STEP_MS: u64 = 1_000;
+
+/// All streams in memory.
+#[derive(Debug, Default)]
+pub(crate) struct Streams {
+    map: DashMap<StreamName, Arc<OpenStream>>,
+}
+
+/// A stream in memory.
+#[derive(Debug)]
+pub(crate) struct OpenStream {
+    pub(crate) name: StreamName,
+    loaded: OnceCell<Loaded>,
+    used_ms: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Loaded {
+    writer: Mutex<Writer>,
+    view: watch::Sender<View>,
+    /// Until when use has prolonged a sliding stream; at or after the head's own deadline.
+    touched_deadline_ms: AtomicU64,
+}
+
+/// What writers work on.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    /// The head after all queued commits; `None`: no stream.
+    pub(crate) head: Option<Arc<StreamHead>>,
+    /// Counts the queued commits.
+    pub(crate) queued: u64,
+    producers: HashMap<ProducerId, ProducerState>,
+}
+
+/// What readers see: the durable state.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct View {
+    /// The head; `None`: no stream.
+    pub(crate) head: Option<Arc<StreamHead>>,
+    /// How many of the queued commits are durable.
+    pub(crate) durable: u64,
+    /// A commit failed: open the stream again.
+    pub(crate) abandoned: bool,
+}
+
+impl Streams {
+    /// The stream of that name, loaded; it may be one that doesn't exist.
+    pub(crate) async fn open<S: Store>(
+        &self,
+        name: &StreamName,
+        store: &S,
+        now_ms: u64,
+    ) -> Result<Arc<OpenStream>, StoreError> {
+        let found = self.map.get(name).map(|stream| stream.clone());
+        // Whoever holds the stream keeps it from being evicted, also while it is loaded.
+        let stream = match found {
+            Some(stream) => stream,
+            None => match self.map.entry(name.clone()) {
+                Entry::Occupied(entry) => entry.get().clone(),
+                Entry::Vacant(entry) => {
+                    let used_ms = AtomicU64::new(now_ms);
+                    let fresh = OpenStream { name: name.clone(), loaded: OnceCell::new(), used_ms };
+                    entry.insert(Arc::new(fresh)).clone()
+                }
+            },
+        };
+        stream.used_ms.fetch_max(now_ms, Ordering::Relaxed);
+        stream.loaded.get_or_try_init(|| async { store.load(name).await.map(Loaded::new) }).await?;
+        Ok(stream)
+    }
+
+    /// Takes a stream out of memory after a failed commit, for good: the next request loads it again.
+    pub(crate) fn abandon(&self, stream: &Arc<OpenStream>) {
+        self.map.remove_if(&stream.name, |_, known| Arc::ptr_eq(known, stream));
+        if let Some(loaded) = stream.loaded.get() {
+            loaded.view.send_modify(|view| view.abandoned = true);
+        }
+    }
+
+    /// Takes a stream that doesn't exist out of memory, unless somebody else holds it.
+    pub(crate) fn forget_absent(&self, stream: Arc<OpenStream>) {
+        let name = stream.name.clone();
+        drop(stream);
+        self.map.remove_if(&name, |_, known| Arc::strong_count(known) == 1 && known.is_absent());
+    }
+
+    /// Takes streams out of memory that nobody has used since `before_ms`. Gives those that have to be touched first.
+    pub(crate) fn evict(&self, before_ms: u64) -> Vec<StreamName> {
+        let mut untouched = Vec::new();
+        self.map.retain(|name, stream| {
+            let idle = Arc::strong_count(stream) == 1 && stream.used_ms.load(Ordering::Relaxed) < before_ms;
+            if idle && stream.unsaved_deadline_ms().is_some() {
+                untouched.push(name.clone());
+                return true;
+            }
+            !idle
+        });
+        untouched
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.map.len()
+    }
+}
+
+impl OpenStream {
+    #[expect(
+        clippy::expect_used,
+        reason = "Streams::open gives only loaded streams out, and it never unloads one"
+    )]
+    fn loaded(&self) -> &Loaded {
+        self.loaded.get().expect("loaded by Streams::open")
+    }
+
+    fn is_absent(&self) -> bool {
+        self.loaded.get().is_none_or(|loaded| loaded.view.borrow().head.is_none())
+    }
+
+    /// The writer's state, for one at a time.
+    pub(crate) async fn lock(&self) -> MutexGuard<'_, Writer> {
+        self.loaded().writer.lock().await
+    }
+
+    /// The writer's state, if nobody has it.
+    pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, Writer>> {
+        self.loaded().writer.try_lock().ok()
+    }
+
+    /// What readers see now.
+    pub(crate) fn view(&self) -> View {
+        self.loaded().view.borrow().clone()
+    }
+
+    /// What readers see from now on.
+    pub(crate) fn subscribe(&self) -> watch::Receiver<View> {
+        self.loaded().view.subscribe()
+    }
+
+    pub(crate) fn is_abandoned(&self) -> bool {
+        self.loaded().view.borrow().abandoned
+    }
+
+    /// Makes a durable state visible. Commits become durable in order, but who waited for them may say so in any.
+    pub(crate) fn publish(&self, queued: u64, head: Option<Arc<StreamHead>>) {
+        self.loaded().view.send_if_modified(|view| {
+            if queued <= view.durable {
+                return false;
+            }
+            let noticed = match (&view.head, &head) {
+                (Some(before), Some(after)) => {
+                    (before.tail, &before.closed, before.incarnation, before.soft_deleted)
+                        != (after.tail, &after.closed, after.incarnation, after.soft_deleted)
+                }
+                (None, None) => false,
+                _ => true,
+            };
+            view.durable = queued;
+            view.head = head;
+            noticed
+        });
+    }
+
+    /// Resolves when the first `queued` commits are durable.
+    pub(crate) async fn durable(&self, queued: u64) -> Result<(), Refusal> {
+        let loaded = self.loaded();
+        if loaded.view.borrow().durable >= queued {
+            return Ok(());
+        }
+        let mut view = loaded.view.subscribe();
+        loop {
+            {
+                let view = view.borrow_and_update();
+                if view.durable >= queued {
+                    return Ok(());
+                }
+                if view.abandoned {
+                    return Err(Refusal::StorageFailed);
+                }
+            }
+            if view.changed().await.is_err() {
+                return Err(Refusal::StorageFailed);
+            }
+        }
+    }
+
+    /// A head with the deadline as use has moved it.
+    pub(crate) fn current(&self, head: &Arc<StreamHead>) -> Arc<StreamHead> {
+        let touched_ms = self.loaded().touched_deadline_ms.load(Ordering::Relaxed);
+        match (head.lifetime, head.deadline_ms) {
+            (Lifetime::Sliding { .. }, Some(deadline_ms))
+                if touched_ms > deadline_ms && !head.soft_deleted =>
+            {
+                Arc::new(StreamHead { deadline_ms: Some(touched_ms), ..(**head).clone() })
+            }
+            _ => head.clone(),
+        }
+    }
+
+    /// Counts a use; says whether it should be committed.
+    pub(crate) fn touch(&self, head: &StreamHead, now_ms: u64) -> bool {
+        let Lifetime::Sliding { .. } = head.lifetime else { return false };
+        let Some(deadline_ms) = head.lifetime.deadline_ms(now_ms) else { return false };
+        self.loaded().touched_deadline_ms.fetch_max(deadline_ms, Ordering::Relaxed);
+        head.deadline_ms.is_some_and(|stored_ms| deadline_ms >= stored_ms.saturating_add(TOUCH_STEP_MS))
+    }
+
+    /// Forgets what an earlier life of the stream was prolonged to.
+    pub(crate) fn reset_touch(&self) {
+        self.loaded().touched_deadline_ms.store(0, Ordering::Relaxed);
+    }
+
+    /// The deadline that use has moved to and the store doesn't know.
+    pub(crate) fn unsaved_deadline_ms(&self) -> Option<u64> {
+        let loaded = self.loaded.get()?;
+        let view = loaded.view.borrow();
+        let head = view.head.as_ref()?;
+        let moved = self.current(head).deadline_ms;
+        moved.filter(|_| moved != head.deadline_ms)
+    }
+}
+
+impl Loaded {
+    fn new(head: Option<StreamHead>) -> Self {
+        let head = head.map(Arc::new);
+        Self {
+            writer: Mutex::new(Writer { head: head.clone(), queued: 0, producers: HashMap::new() }),
+            view: watch::Sender::new(View { head, ..View::default() }),
+            touched_deadline_ms: AtomicU64::new(0),
+        }
+    }
+}
+
+impl Writer {
+    /// What the stream remembers of the claim's producer, queued commits included.
+    pub(crate) async fn producer<S: Store>(
+        &mut self,
+        stream: &OpenStream,
+        claim: Option<&Claim>,
+        store: &S,
+    ) -> Result<Option<ProducerState>, Refusal> {
+        let (Some(claim), Some(head)) = (claim, &self.head) else { return Ok(None) };
+        if let Some(state) = self.producers.get(&claim.id) {
+            return Ok(Some(*state));
+        }
+        // The store knows durable state only, so a queued commit of this producer must be durable first.
+        stream.durable(self.queued).await?;
+        let state = store.producer(head.incarnation, &claim.id).await.map_err(refuse)?;
+        if let Some(state) = state {
+            self.note_producer(claim.id.clone(), state);
+        }
+        Ok(state)
+    }
+
+    /// Notes a producer's state as of a queued commit.
+    pub(crate) fn note_producer(&mut self, id: ProducerId, state: ProducerState) {
+        if self.producers.len() >= PRODUCERS_CACHED_MAX {
+            self.producers.clear();
+        }
+        self.producers.insert(id, state);
+    }
+
+    /// Forgets the producers of an earlier life.
+    pub(crate) fn forget_producers(&mut self) {
+        self.producers.clear();
+    }
+}
+
+/// What a client learns of a store's failure; the operator learns the rest from the log.
+#[expect(clippy::needless_pass_by_value, reason = "it is made for map_err")]
+pub(crate) fn refuse(error: StoreError) -> Refusal {
+    match error {
+        StoreError::Full => Refusal::StorageFull,
+        StoreError::Missing(_) => Refusal::NotFound,
+        StoreError::Stale { .. } | StoreError::Damaged(_) | StoreError::Failed(_) => {
+            tracing::error!(%error, "the store failed");
+            Refusal::StorageFailed
+        }
+    }
+}
