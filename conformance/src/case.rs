@@ -1,0 +1,100 @@
+//! A case: a sentence, the place its rule comes from, and the function that proves it.
+
+use std::any::Any;
+use std::cell::RefCell;
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::Arc;
+
+use libtest_mimic::{Failed, Trial};
+
+use crate::client::Target;
+
+/// One case of the suite. It passes if `run` returns and fails if it panics.
+#[derive(Clone, Copy)]
+pub(crate) struct Case {
+    /// The module that registers the case; its last segment is the subject.
+    pub(crate) module: &'static str,
+    /// The sentence, which is the name of the function.
+    pub(crate) name: &'static str,
+    /// Where the rule is written down.
+    pub(crate) source: &'static str,
+    /// The proof.
+    pub(crate) run: fn(&Target),
+}
+
+impl Case {
+    /// The subject: the file in `cases/` that holds the case.
+    pub(crate) fn subject(&self) -> &'static str {
+        self.module.rsplit("::").next().unwrap_or(self.module)
+    }
+
+    /// The case as the harness runs it.
+    pub(crate) fn into_trial(self, target_name: &str, target: &Arc<Target>) -> Trial {
+        let target = Arc::clone(target);
+        Trial::test(format!("{target_name}::{}::{}", self.subject(), self.name), move || {
+            attempt(|| (self.run)(&target))
+                .map_err(|failure| Failed::from(format!("{failure}\nrule: {}", self.source)))
+        })
+    }
+}
+
+/// Registers the functions of a file: `name: "source",` for each, in the order of the file.
+macro_rules! cases {
+    ($($name:ident: $source:literal,)*) => {
+        pub(super) const CASES: &[$crate::case::Case] = &[$($crate::case::Case {
+            module: module_path!(),
+            name: stringify!($name),
+            source: $source,
+            run: $name,
+        }),*];
+    };
+}
+pub(crate) use cases;
+
+/// Runs `work`; a panic becomes its message and the place where it happened.
+pub(crate) fn attempt<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+    panic::catch_unwind(AssertUnwindSafe(work)).map_err(|payload| {
+        let place = PANICKED_AT.take();
+        if place.is_empty() { message(&*payload) } else { format!("{}\nat {place}", message(&*payload)) }
+    })
+}
+
+/// Runs `work(0)` to `work(count - 1)` at once, one thread each, and returns what they returned, in order.
+pub(crate) fn at_once<T: Send>(count: usize, work: impl Fn(usize) -> T + Sync) -> Vec<T> {
+    let work = &work;
+    let outcomes: Vec<Result<T, String>> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..count).map(|index| scope.spawn(move || attempt(|| work(index)))).collect();
+        threads.into_iter().map(|thread| thread.join().expect("attempt() catches every panic")).collect()
+    });
+    outcomes.into_iter().map(|outcome| outcome.unwrap_or_else(|failure| panic!("{failure}"))).collect()
+}
+
+/// Runs `first` in a thread of its own while `second` runs here, and returns what both returned.
+pub(crate) fn meanwhile<A: Send, B>(
+    first: impl FnOnce() -> A + Send,
+    second: impl FnOnce() -> B,
+) -> (A, B) {
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| attempt(first));
+        let there = second();
+        let here = thread.join().expect("attempt() catches every panic");
+        (here.unwrap_or_else(|failure| panic!("{failure}")), there)
+    })
+}
+
+/// Keeps panics off the terminal: the harness reports them, with their place, when all cases are done.
+pub(crate) fn remember_where_panics_happen() {
+    panic::set_hook(Box::new(|info| {
+        let place = info.location().map(ToString::to_string).unwrap_or_default();
+        PANICKED_AT.set(place);
+    }));
+}
+
+thread_local! {
+    static PANICKED_AT: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
+fn message(payload: &(dyn Any + Send)) -> String {
+    let text = payload.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("a panic without a message").to_owned()
+}

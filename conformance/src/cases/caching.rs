@@ -1,0 +1,451 @@
+//! The `Cache-Control` of every class of answer: each row of the table in CDN.md, public and private, and how
+//! what is left of a stream's life caps it.
+
+use std::time::Duration;
+
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::answer::Answer;
+use crate::case::cases;
+use crate::client::{Stream, Target};
+use crate::offset::{self, BEGINNING};
+use crate::sse::Events;
+
+const FINAL: &str = "public, max-age=60, stale-while-revalidate=300";
+const MINUTE: &str = "public, max-age=60";
+const SECOND: &str = "public, max-age=1";
+const NO_STORE: &str = "no-store";
+
+cases! {
+    full_chunk_at_an_offset_with_incarnation_is_public_60_revalidate_300: "CDN.md, row 1",
+    full_chunk_from_minus_one_is_public_60: "CDN.md, row 2: delete and recreate must not replay for long",
+    full_chunk_from_the_zero_offset_is_public_60: "contract: 0..0_0..0 counts as an offset without incarnation",
+    data_that_reaches_the_open_tail_is_public_max_age_1: "CDN.md, row 3; traps 5 and 15",
+    a_full_chunk_that_ends_at_the_open_tail_is_public_max_age_1: "CDN.md, rows 1 and 3: before the tail",
+    nothing_new_at_the_open_tail_is_public_max_age_1: "CDN.md, row 4; trap 5: an append stays visible",
+    an_empty_stream_is_public_max_age_1: "CDN.md, row 4",
+    data_up_to_the_tail_of_a_closed_stream_is_public_60_revalidate_300: "CDN.md, row 5",
+    nothing_at_the_tail_of_a_closed_stream_is_public_60_revalidate_300: "CDN.md, row 5",
+    a_full_chunk_before_the_tail_of_a_closed_stream_is_a_full_chunk: "CDN.md, rows 1 and 2",
+    a_closed_stream_without_content_is_final: "CDN.md, row 5",
+    offset_now_is_no_store: "CDN.md, row 6",
+    offset_now_of_a_closed_stream_is_no_store: "CDN.md, row 6",
+    head_is_no_store: "CDN.md, row 6; trap 1",
+    put_is_no_store: "CDN.md, row 6",
+    post_is_no_store: "CDN.md, row 6",
+    delete_is_no_store: "CDN.md, row 6",
+    options_is_no_store: "CDN.md, row 6",
+    every_refusal_of_a_read_is_no_store: "CDN.md, row 6; trap 12: 404 and 410 are cached by default",
+    read_without_offset_is_no_store: "CDN.md, row 7; trap 1: it shares its key with HEAD",
+    read_without_offset_is_no_store_on_a_closed_stream: "CDN.md, row 7; trap 1",
+    revalidation_without_offset_is_no_store: "CDN.md, rows 7 and 12",
+    long_poll_200_is_public_max_age_5: "CDN.md, row 8",
+    long_poll_200_after_waiting_is_public_max_age_5: "CDN.md, row 8",
+    long_poll_204_of_an_open_stream_is_public_max_age_1: "CDN.md, row 9; traps 2 and 3",
+    long_poll_204_of_a_closed_stream_is_public_max_age_60: "CDN.md, row 10",
+    long_poll_at_offset_now_is_no_store: "CDN.md, row 6: now means another place each time",
+    sse_is_no_cache_no_transform_and_not_buffered: "CDN.md, row 11",
+    revalidation_says_what_the_200_would_have_said: "CDN.md, row 12; trap 12",
+    private_streams_say_private_in_every_row: "CDN.md, P; trap 13",
+    private_streams_say_no_store_where_public_ones_do: "CDN.md, row 6; trap 13",
+    an_explicitly_public_stream_says_public: "contract, create: Stream-Visibility",
+    forks_keep_the_rows_of_the_table: "CDN.md, rows 1, 3 and 5 on a fork",
+    a_ttl_of_three_seconds_caps_every_age: "CDN.md: capped by the remaining life; trap 14",
+    a_ttl_of_half_a_minute_caps_the_age_of_final_answers: "CDN.md: capped by the remaining life; trap 14",
+    stale_while_revalidate_ends_with_the_stream: "contract: no stale-while-revalidate beyond the lifetime",
+    an_expiry_date_caps_every_age: "CDN.md: capped by the remaining life; trap 14",
+    a_long_life_caps_nothing: "CDN.md: capped by the remaining life",
+    reads_carry_no_vary_search: "CDN.md, URLs; trap 6",
+    nothing_varies_on_the_origin: "contract, every answer; trap 16",
+}
+
+/// A stream of one full chunk and some bytes after it.
+fn longer_than_a_chunk<'t>(t: &'t Target, headers: &[(&str, &str)]) -> Stream<'t> {
+    let stream = t.created("application/octet-stream", headers, &[]);
+    stream.append(vec![b'a'; t.facts.chunk_size]);
+    stream.append("after the chunk");
+    stream
+}
+
+#[track_caller]
+fn assert_cached(answer: &Answer, status: u16, expected: &str) {
+    answer.status(status).has("Cache-Control", expected);
+}
+
+fn full_chunk_at_an_offset_with_incarnation_is_public_60_revalidate_300(t: &Target) {
+    let stream = longer_than_a_chunk(t, &[]);
+    for position in [0, 1, t.facts.chunk_size - 1] {
+        let answer = stream.read(&stream.offset_at(position));
+        answer.lacks("Stream-Up-To-Date");
+        assert_cached(&answer, 200, FINAL);
+    }
+}
+
+fn full_chunk_from_minus_one_is_public_60(t: &Target) {
+    let answer = longer_than_a_chunk(t, &[]).read("-1");
+    answer.lacks("Stream-Up-To-Date");
+    assert_cached(&answer, 200, MINUTE);
+}
+
+fn full_chunk_from_the_zero_offset_is_public_60(t: &Target) {
+    assert_cached(&longer_than_a_chunk(t, &[]).read(BEGINNING), 200, MINUTE);
+}
+
+fn data_that_reaches_the_open_tail_is_public_max_age_1(t: &Target) {
+    let stream = t.text(&["hello", "world"]);
+    for from in ["-1".to_owned(), BEGINNING.to_owned(), stream.offset_at(0), stream.offset_at(5)] {
+        let answer = stream.read(&from);
+        answer.has("Stream-Up-To-Date", "true");
+        assert_cached(&answer, 200, SECOND);
+    }
+}
+
+fn a_full_chunk_that_ends_at_the_open_tail_is_public_max_age_1(t: &Target) {
+    let stream = t.bytes();
+    stream.append(vec![b'a'; t.facts.chunk_size]);
+    let answer = stream.read(&stream.offset_at(0));
+    answer.has("Stream-Up-To-Date", "true");
+    assert_cached(&answer, 200, SECOND);
+}
+
+fn nothing_new_at_the_open_tail_is_public_max_age_1(t: &Target) {
+    let stream = t.text(&["hello"]);
+    let answer = stream.read(&stream.tail());
+    answer.body_is("");
+    assert_cached(&answer, 200, SECOND);
+}
+
+fn an_empty_stream_is_public_max_age_1(t: &Target) {
+    let stream = t.json(&[]);
+    for from in ["-1".to_owned(), BEGINNING.to_owned(), stream.tail()] {
+        let answer = stream.read(&from);
+        answer.body_is("[]");
+        assert_cached(&answer, 200, SECOND);
+    }
+}
+
+fn data_up_to_the_tail_of_a_closed_stream_is_public_60_revalidate_300(t: &Target) {
+    let stream = t.text(&["hello", "world"]);
+    stream.close();
+    for from in ["-1".to_owned(), BEGINNING.to_owned(), stream.offset_at(0), stream.offset_at(5)] {
+        let answer = stream.read(&from);
+        answer.has("Stream-Closed", "true");
+        assert_cached(&answer, 200, FINAL);
+    }
+}
+
+fn nothing_at_the_tail_of_a_closed_stream_is_public_60_revalidate_300(t: &Target) {
+    let stream = t.text(&["hello"]);
+    let tail = stream.close();
+    let answer = stream.read(&tail);
+    answer.body_is("").has("Stream-Closed", "true");
+    assert_cached(&answer, 200, FINAL);
+}
+
+fn a_full_chunk_before_the_tail_of_a_closed_stream_is_a_full_chunk(t: &Target) {
+    let stream = longer_than_a_chunk(t, &[]);
+    stream.close();
+    assert_cached(&stream.read(&stream.offset_at(0)), 200, FINAL);
+    assert_cached(&stream.read("-1"), 200, MINUTE);
+}
+
+fn a_closed_stream_without_content_is_final(t: &Target) {
+    let stream = t.created("text/plain", &[("Stream-Closed", "true")], &[]);
+    assert_cached(&stream.read(&stream.tail()), 200, FINAL);
+}
+
+fn offset_now_is_no_store(t: &Target) {
+    assert_cached(&t.text(&["hello"]).read("now"), 200, NO_STORE);
+    assert_cached(&t.text(&[]).read("now"), 200, NO_STORE);
+}
+
+fn offset_now_of_a_closed_stream_is_no_store(t: &Target) {
+    let stream = t.text(&["hello"]);
+    stream.close();
+    assert_cached(&stream.read("now"), 200, NO_STORE);
+    assert_cached(&stream.poll("now"), 204, NO_STORE);
+}
+
+fn head_is_no_store(t: &Target) {
+    let stream = t.text(&["hello"]);
+    assert_cached(&stream.head(), 200, NO_STORE);
+    stream.close();
+    assert_cached(&stream.head(), 200, NO_STORE);
+    assert_cached(&t.missing("text/plain").head(), 404, NO_STORE);
+}
+
+fn put_is_no_store(t: &Target) {
+    let stream = t.missing("text/plain");
+    assert_cached(&stream.put().send(), 201, NO_STORE);
+    assert_cached(&stream.put().send(), 200, NO_STORE);
+    assert_cached(&stream.put().content_type("text/html").send(), 409, NO_STORE);
+}
+
+fn post_is_no_store(t: &Target) {
+    let stream = t.text(&[]);
+    assert_cached(&stream.post("hello").send(), 204, NO_STORE);
+    assert_cached(&stream.post("hello").producer("p", 0, 0).send(), 200, NO_STORE);
+    assert_cached(&stream.post_close().send(), 204, NO_STORE);
+    assert_cached(&stream.post("hello").send(), 409, NO_STORE);
+}
+
+fn delete_is_no_store(t: &Target) {
+    let stream = t.text(&[]);
+    assert_cached(&stream.delete(), 204, NO_STORE);
+    assert_cached(&stream.delete(), 404, NO_STORE);
+}
+
+fn options_is_no_store(t: &Target) {
+    assert_cached(&t.text(&[]).request("OPTIONS").send(), 204, NO_STORE);
+}
+
+fn every_refusal_of_a_read_is_no_store(t: &Target) {
+    let missing = t.missing("text/plain");
+    let stream = t.text(&["hello"]);
+    let deleted = t.text(&["hello"]);
+    let old = deleted.tail();
+    deleted.delete().status(204);
+    deleted.put().send().status(201);
+    for live in ["", "&live=long-poll", "&live=sse"] {
+        assert_cached(&missing.get(&format!("offset=-1{live}")), 404, NO_STORE);
+        assert_cached(&stream.get(&format!("offset=nonsense{live}")), 400, NO_STORE);
+        assert_cached(&deleted.get(&format!("offset={old}{live}")), 410, NO_STORE);
+    }
+}
+
+fn read_without_offset_is_no_store(t: &Target) {
+    assert_cached(&t.text(&["hello"]).get(""), 200, NO_STORE);
+    assert_cached(&longer_than_a_chunk(t, &[]).get(""), 200, NO_STORE);
+    assert_cached(&t.text(&["hello"]).get("page=1"), 200, NO_STORE);
+}
+
+fn read_without_offset_is_no_store_on_a_closed_stream(t: &Target) {
+    let stream = t.text(&["hello"]);
+    stream.close();
+    assert_cached(&stream.get(""), 200, NO_STORE);
+}
+
+fn revalidation_without_offset_is_no_store(t: &Target) {
+    let stream = t.text(&["hello"]);
+    let etag = stream.get("").etag();
+    assert_cached(&stream.get_with("", &[("If-None-Match", &etag)]), 304, NO_STORE);
+}
+
+fn long_poll_200_is_public_max_age_5(t: &Target) {
+    let stream = t.text(&["hello", "world"]);
+    assert_cached(&stream.poll(&stream.offset_at(0)), 200, "public, max-age=5");
+    assert_cached(&stream.poll(&stream.offset_at(5)), 200, "public, max-age=5");
+}
+
+fn long_poll_200_after_waiting_is_public_max_age_5(t: &Target) {
+    let stream = t.text(&["hello"]);
+    let tail = stream.tail();
+    let (answer, _) = crate::case::meanwhile(
+        || stream.poll(&tail),
+        || {
+            std::thread::sleep(Duration::from_millis(100));
+            stream.append("world");
+        },
+    );
+    answer.body_is("world");
+    assert_cached(&answer, 200, "public, max-age=5");
+}
+
+fn long_poll_204_of_an_open_stream_is_public_max_age_1(t: &Target) {
+    let stream = t.text(&["hello"]);
+    assert_cached(&stream.poll(&stream.tail()), 204, SECOND);
+}
+
+fn long_poll_204_of_a_closed_stream_is_public_max_age_60(t: &Target) {
+    let stream = t.text(&["hello"]);
+    let tail = stream.close();
+    assert_cached(&stream.poll(&tail), 204, MINUTE);
+}
+
+fn long_poll_at_offset_now_is_no_store(t: &Target) {
+    let stream = t.text(&["hello"]);
+    assert_cached(&stream.poll("now"), 204, NO_STORE);
+    let (answer, _) = crate::case::meanwhile(
+        || stream.poll("now"),
+        || {
+            std::thread::sleep(t.facts.long_poll_timeout / 3);
+            stream.append("world");
+        },
+    );
+    assert_cached(&answer, 200, NO_STORE);
+}
+
+fn sse_is_no_cache_no_transform_and_not_buffered(t: &Target) {
+    for stream in [t.text(&["hello"]), t.json(&[]), t.bytes()] {
+        let events = Events::open(&stream, "-1");
+        events.head.has("Cache-Control", "no-cache, no-transform").has("X-Accel-Buffering", "no");
+    }
+}
+
+fn revalidation_says_what_the_200_would_have_said(t: &Target) {
+    let long = longer_than_a_chunk(t, &[]);
+    let open = t.text(&["hello"]);
+    let closed = t.text(&["hello"]);
+    closed.close();
+    let reads = [
+        (&long, long.offset_at(0)),
+        (&long, "-1".to_owned()),
+        (&open, "-1".to_owned()),
+        (&open, open.tail()),
+        (&closed, closed.offset_at(0)),
+        (&closed, closed.tail()),
+    ];
+    for (stream, from) in reads {
+        let full = stream.read(&from);
+        let not_modified = stream.get_with(&format!("offset={from}"), &[("If-None-Match", &full.etag())]);
+        assert_cached(&not_modified, 304, full.expect_header("Cache-Control"));
+    }
+}
+
+fn private_streams_say_private_in_every_row(t: &Target) {
+    let private = [("Stream-Visibility", "private")];
+    let long = longer_than_a_chunk(t, &private);
+    assert_cached(&long.read(&long.offset_at(0)), 200, "private, max-age=60, stale-while-revalidate=300");
+    assert_cached(&long.read("-1"), 200, "private, max-age=60");
+    let stream = t.created("text/plain", &private, &["hello"]);
+    let tail = stream.tail();
+    assert_cached(&stream.read("-1"), 200, "private, max-age=1");
+    assert_cached(&stream.read(&tail), 200, "private, max-age=1");
+    assert_cached(&stream.poll("-1"), 200, "private, max-age=5");
+    assert_cached(&stream.poll(&tail), 204, "private, max-age=1");
+    let etag = stream.read("-1").etag();
+    assert_cached(&stream.get_with("offset=-1", &[("If-None-Match", &etag)]), 304, "private, max-age=1");
+    stream.close();
+    assert_cached(
+        &stream.read(&stream.offset_at(0)),
+        200,
+        "private, max-age=60, stale-while-revalidate=300",
+    );
+    assert_cached(&stream.read(&tail), 200, "private, max-age=60, stale-while-revalidate=300");
+    assert_cached(&stream.poll(&tail), 204, "private, max-age=60");
+}
+
+fn private_streams_say_no_store_where_public_ones_do(t: &Target) {
+    let stream = t.missing("text/plain");
+    assert_cached(&stream.put().header("Stream-Visibility", "private").send(), 201, NO_STORE);
+    assert_cached(&stream.post("hello").send(), 204, NO_STORE);
+    assert_cached(&stream.get(""), 200, NO_STORE);
+    assert_cached(&stream.read("now"), 200, NO_STORE);
+    assert_cached(&stream.head(), 200, NO_STORE);
+    assert_cached(&stream.read("nonsense"), 400, NO_STORE);
+    assert_cached(&stream.delete(), 204, NO_STORE);
+    assert_cached(&stream.read("-1"), 404, NO_STORE);
+}
+
+fn an_explicitly_public_stream_says_public(t: &Target) {
+    let stream = t.created("text/plain", &[("Stream-Visibility", "public")], &["hello"]);
+    assert_cached(&stream.read("-1"), 200, SECOND);
+}
+
+fn forks_keep_the_rows_of_the_table(t: &Target) {
+    let source = longer_than_a_chunk(t, &[]);
+    let fork = t.created("application/octet-stream", &[("Stream-Forked-From", &source.path)], &[]);
+    assert_cached(&fork.read(&source.offset_at(0)), 200, FINAL);
+    assert_cached(&fork.read("-1"), 200, MINUTE);
+    assert_cached(&fork.read(&source.offset_at(t.facts.chunk_size)), 200, SECOND);
+    let tail = fork.close();
+    assert_cached(&fork.read(&tail), 200, FINAL);
+    assert_cached(&source.read(&tail), 200, SECOND);
+}
+
+fn a_ttl_of_three_seconds_caps_every_age(t: &Target) {
+    let ttl = [("Stream-TTL", "3")];
+    let capped = "public, max-age=3";
+    let long = longer_than_a_chunk(t, &ttl);
+    assert_cached(&long.read("-1"), 200, capped);
+    assert_cached(&long.poll("-1"), 200, capped);
+    assert_cached(&long.read(&long.tail()), 200, SECOND);
+    let closed = t.created("text/plain", &ttl, &["hello"]);
+    let tail = closed.close();
+    assert_cached(&closed.read("-1"), 200, capped);
+    assert_cached(&closed.read(&tail), 200, capped);
+    assert_cached(&closed.poll(&tail), 204, capped);
+}
+
+fn a_ttl_of_half_a_minute_caps_the_age_of_final_answers(t: &Target) {
+    let ttl = [("Stream-TTL", "30")];
+    let capped = "public, max-age=30";
+    let long = longer_than_a_chunk(t, &ttl);
+    assert_cached(&long.read(&long.offset_at(0)), 200, capped);
+    assert_cached(&long.read("-1"), 200, capped);
+    let closed = t.created("text/plain", &ttl, &["hello"]);
+    let tail = closed.close();
+    assert_cached(&closed.read(&tail), 200, capped);
+    assert_cached(&closed.poll(&tail), 204, capped);
+    let etag = closed.read(&tail).etag();
+    let query = format!("offset={tail}");
+    assert_cached(&closed.get_with(&query, &[("If-None-Match", &etag)]), 304, capped);
+}
+
+fn stale_while_revalidate_ends_with_the_stream(t: &Target) {
+    let closed = t.created("text/plain", &[("Stream-TTL", "100")], &["hello"]);
+    let tail = closed.close();
+    let answer = closed.read(&tail);
+    let value = answer.status(200).expect_header("Cache-Control");
+    let directives: Vec<&str> = value.split(", ").collect();
+    assert_eq!(directives[..2], ["public", "max-age=60"], "{answer}");
+    match directives[2..] {
+        [] => {}
+        [directive] => {
+            let seconds = directive.strip_prefix("stale-while-revalidate=").map(str::parse::<u64>);
+            assert!(matches!(seconds, Some(Ok(seconds)) if seconds <= 40), "60 + it is beyond 100: {answer}");
+        }
+        _ => answer.fail("more directives than the table has"),
+    }
+}
+
+fn an_expiry_date_caps_every_age(t: &Target) {
+    let expires_at = (OffsetDateTime::now_utc() + Duration::from_secs(30)).format(&Rfc3339).unwrap();
+    let stream = t.created("text/plain", &[("Stream-Expires-At", &expires_at)], &["hello"]);
+    assert_cached(&stream.read("-1"), 200, SECOND);
+    let tail = stream.close();
+    for answer in [stream.read("-1"), stream.read(&tail), stream.poll(&tail)] {
+        let age = answer.max_age();
+        if !(20..=30).contains(&age) {
+            answer.fail("expected an age of what is left of 30 seconds");
+        }
+        assert_cached(&answer, answer.status, &format!("public, max-age={age}"));
+    }
+}
+
+fn a_long_life_caps_nothing(t: &Target) {
+    let closed = t.created("text/plain", &[("Stream-TTL", "9007199254740991")], &["hello"]);
+    let tail = closed.close();
+    assert_cached(&closed.read(&tail), 200, FINAL);
+    assert_cached(&closed.poll(&tail), 204, MINUTE);
+}
+
+fn reads_carry_no_vary_search(t: &Target) {
+    let stream = t.text(&["hello"]);
+    let tail = stream.tail();
+    for answer in [stream.read("-1"), stream.read(&tail), stream.poll("-1"), stream.poll(&tail)] {
+        answer.has("No-Vary-Search", "key-order");
+    }
+}
+
+fn nothing_varies_on_the_origin(t: &Target) {
+    let stream = t.text(&["hello"]);
+    let origin = [("Origin", "https://viewer.example")];
+    let answers = [
+        stream.get_with("offset=-1", &origin),
+        stream.get_with("offset=now", &origin),
+        stream.get_with("offset=nonsense", &origin),
+        stream.get_with("offset=-1&live=long-poll", &origin),
+        stream.request("HEAD").headers(&origin).send(),
+        stream.request("OPTIONS").headers(&origin).send(),
+        stream.post("more").headers(&origin).send(),
+    ];
+    for answer in answers {
+        if answer.list("Vary").iter().any(|name| name == "origin" || name == "*") {
+            answer.fail("the answer varies on the origin");
+        }
+        answer.has("Access-Control-Allow-Origin", "*");
+    }
+    assert_eq!(offset::position(&stream.tail()), 9, "the append with an Origin went through");
+}

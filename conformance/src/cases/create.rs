@@ -1,0 +1,442 @@
+//! Creation: what a PUT makes, what it repeats, what it refuses, and that refusals leave nothing behind
+//! (section 5.1).
+
+use std::time::Duration;
+
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::answer::Answer;
+use crate::case::{at_once, cases};
+use crate::client::{Request, Stream, Target};
+use crate::offset::position;
+use crate::raw::Connection;
+
+cases! {
+    a_new_stream_is_201_with_location_type_and_tail: "contract, create; section 5.1",
+    the_location_is_built_from_the_host: "contract, create",
+    a_repetition_is_200_without_location: "contract, create",
+    a_repetition_changes_nothing: "contract, create: a body on it is not appended",
+    a_repetition_tells_the_current_tail: "section 5.1: the tail offset",
+    the_default_type_is_octet_stream: "contract, create",
+    the_type_is_kept_as_it_was_sent: "section 5.5",
+    types_are_compared_by_type_and_subtype_alone: "contract, create",
+    another_type_is_409: "section 5.1",
+    malformed_types_are_400: "contract, errors: 400 everything malformed",
+    a_body_is_the_first_content: "section 5.1",
+    a_json_body_is_flattened: "contract, create; section 9.1.2",
+    an_empty_json_array_creates_an_empty_stream: "section 9.1.3",
+    an_invalid_json_body_is_400_and_creates_nothing: "section 9.1.4",
+    a_stream_may_be_created_closed: "section 5.1",
+    a_stream_may_be_created_closed_with_its_content: "section 5.1",
+    closure_is_part_of_the_configuration: "section 5.1, closure status matching",
+    closed_means_true_in_any_case_and_nothing_else: "section 4.1; trap 23",
+    a_ttl_is_told_by_head: "section 5.5",
+    malformed_ttls_are_400_and_create_nothing: "section 5.1; contract, create",
+    a_ttl_of_2_53_minus_1_is_the_largest: "contract, create; RELIABILITY.md: a TTL of 2^63-1 panics",
+    ttls_are_part_of_the_configuration: "section 5.1",
+    an_expiry_is_told_by_head_as_rfc_3339: "contract, HEAD",
+    an_expiry_is_compared_as_an_instant: "contract, create",
+    another_expiry_is_409: "section 5.1",
+    malformed_expiries_are_400_and_create_nothing: "contract, create: strict RFC 3339; trap 25",
+    an_expiry_in_the_past_is_400: "contract, create",
+    ttl_and_expiry_together_are_400: "section 5.1",
+    visibility_is_part_of_the_configuration: "contract, create",
+    malformed_visibilities_are_400: "contract, create: public or private",
+    repeated_headers_are_400: "contract, append: a repeated header is 400",
+    a_deleted_name_may_be_created_anew: "contract, create",
+    creations_at_once_make_one_stream: "trap 22: without a lock",
+    different_creations_at_once_make_one_stream: "trap 22: without a lock",
+    a_chunked_body_creates_too: "section 5.2: chunked",
+    a_refused_creation_does_not_take_the_name: "section 5.1",
+    a_creation_has_an_empty_body: "contract, create",
+}
+
+/// Sends a creation that must be refused as malformed, and shows that it made nothing.
+#[track_caller]
+fn assert_creates_nothing(stream: &Stream<'_>, request: Request<'_>, what: &str) -> Answer {
+    let answer = request.send();
+    if answer.status != 400 {
+        answer.fail(format_args!("{what} was accepted"));
+    }
+    answer.malformed();
+    stream.head().status(404);
+    answer
+}
+
+fn in_an_hour() -> OffsetDateTime {
+    let later = OffsetDateTime::now_utc() + Duration::from_secs(3600);
+    later.replace_nanosecond(0).expect("zero is a nanosecond")
+}
+
+fn rfc_3339(instant: OffsetDateTime) -> String {
+    instant.format(&Rfc3339).expect("the year has four digits")
+}
+
+fn a_new_stream_is_201_with_location_type_and_tail(t: &Target) {
+    let stream = t.missing("text/plain");
+    let answer = stream.put().send();
+    answer.status(201).has("Location", &stream.url()).has("Content-Type", "text/plain");
+    assert_eq!(position(&answer.next_offset()), 0);
+    answer.lacks("Stream-Closed");
+}
+
+fn the_location_is_built_from_the_host(t: &Target) {
+    for host in ["streams.example", "streams.example:8080", "[::1]:4437"] {
+        let stream = t.missing("text/plain");
+        let mut connection = Connection::open(&t.authority);
+        connection.send(format!(
+            "PUT {} HTTP/1.1\r\nHost: {host}\r\nContent-Type: text/plain\r\nContent-Length: 0\r\n\r\n",
+            stream.path
+        ));
+        connection.answer().status(201).has("Location", &format!("http://{host}{}", stream.path));
+    }
+}
+
+fn a_repetition_is_200_without_location(t: &Target) {
+    let stream = t.missing("text/plain");
+    let created = stream.put().send().status(201).next_offset();
+    let answer = stream.put().send();
+    answer.status(200).lacks("Location").has("Content-Type", "text/plain").has("Stream-Next-Offset", &created);
+    answer.lacks("Stream-Closed").body_is("");
+}
+
+fn a_repetition_changes_nothing(t: &Target) {
+    for stream in [t.text(&["hello"]), t.json(&["[1]"])] {
+        stream.assert_unchanged_by(|| stream.put().body("[2]").send().status(200).next_offset());
+    }
+    let closed = t.created("text/plain", &[("Stream-Closed", "true")], &[]);
+    closed.assert_unchanged_by(|| closed.put().closing().body("more").send().status(200).next_offset());
+}
+
+fn a_repetition_tells_the_current_tail(t: &Target) {
+    let stream = t.text(&[]);
+    let tail = stream.append("hello");
+    stream.put().send().status(200).has("Stream-Next-Offset", &tail);
+    stream.close();
+    stream.put().closing().send().status(200).has("Stream-Closed", "true").has("Stream-Next-Offset", &tail);
+}
+
+fn the_default_type_is_octet_stream(t: &Target) {
+    let stream = t.missing("application/octet-stream");
+    stream.put().without_content_type().send().status(201).has("Content-Type", "application/octet-stream");
+    stream.head().status(200).has("Content-Type", "application/octet-stream");
+    stream.put().send().status(200);
+    stream.append([0, 255, 0]);
+    stream.read("-1").status(200).has("Content-Type", "application/octet-stream").body_is([0, 255, 0]);
+}
+
+fn the_type_is_kept_as_it_was_sent(t: &Target) {
+    for content_type in ["text/plain; charset=utf-8", "application/vnd.example+json", "application/json;v=\"1\""] {
+        let stream = t.created(content_type, &[], &[]);
+        stream.head().status(200).has("Content-Type", content_type);
+        stream.read("-1").status(200).has("Content-Type", content_type);
+        stream.put().send().status(200).has("Content-Type", content_type);
+    }
+}
+
+fn types_are_compared_by_type_and_subtype_alone(t: &Target) {
+    let stream = t.created("text/plain; charset=utf-8", &[], &[]);
+    for same in ["text/plain", "TEXT/PLAIN", "text/plain;charset=utf-16", "Text/Plain ; x=y"] {
+        stream.put().content_type(same).send().status(200);
+        stream.post("x").content_type(same).send().status(204);
+    }
+    stream.head().has("Content-Type", "text/plain; charset=utf-8");
+}
+
+fn another_type_is_409(t: &Target) {
+    let stream = t.text(&["hello"]);
+    for other in ["text/html", "text/plainer", "text/plai", "application/json", "application/octet-stream"] {
+        stream.assert_unchanged_by(|| {
+            stream.put().content_type(other).send().refused(409, "config-mismatch");
+        });
+    }
+}
+
+fn malformed_types_are_400(t: &Target) {
+    for content_type in ["text", "/plain", "text/", "text/plain/x", "text plain", "/", "text/plain, text/html",
+        "te(xt/plain", "text/pl ain"]
+    {
+        let stream = t.missing("text/plain");
+        assert_creates_nothing(&stream, stream.put().content_type(content_type), content_type);
+    }
+}
+
+fn a_body_is_the_first_content(t: &Target) {
+    let stream = t.missing("text/plain");
+    let answer = stream.put().body("hello").send();
+    assert_eq!(position(&answer.status(201).next_offset()), 5);
+    stream.read("-1").status(200).body_is("hello").has("Stream-Next-Offset", &answer.next_offset());
+}
+
+fn a_json_body_is_flattened(t: &Target) {
+    for (body, stored) in [("[1,2]", "[1,2]"), ("3", "[3]"), ("[[4],5]", "[[4],5]"), (r#"{"a":[]}"#, r#"[{"a":[]}]"#)] {
+        let stream = t.missing("application/json");
+        stream.put().body(body).send().status(201);
+        stream.read("-1").status(200).body_is(stored);
+    }
+}
+
+fn an_empty_json_array_creates_an_empty_stream(t: &Target) {
+    for body in ["[]", " [ ] ", "[\n]", ""] {
+        let stream = t.missing("application/json");
+        let tail = stream.put().body(body).send().status(201).next_offset();
+        assert_eq!(position(&tail), 0, "{body:?}");
+        stream.read("-1").status(200).body_is("[]");
+    }
+}
+
+fn an_invalid_json_body_is_400_and_creates_nothing(t: &Target) {
+    for body in ["{", "[1,]", "nope", "1 2", "[1", "\u{feff}1", "'a'"] {
+        let stream = t.missing("application/json");
+        assert_creates_nothing(&stream, stream.put().body(body), body);
+    }
+}
+
+fn a_stream_may_be_created_closed(t: &Target) {
+    let stream = t.missing("text/plain");
+    let answer = stream.put().closing().send();
+    answer.status(201).has("Stream-Closed", "true");
+    stream.head().status(200).has("Stream-Closed", "true");
+    stream.post("more").send().refused(409, "stream-closed");
+    stream.read("-1").status(200).body_is("").has("Stream-Closed", "true").has("Stream-Up-To-Date", "true");
+}
+
+fn a_stream_may_be_created_closed_with_its_content(t: &Target) {
+    let stream = t.missing("text/plain");
+    let answer = stream.put().closing().body("all of it").send();
+    answer.status(201).has("Stream-Closed", "true");
+    let read = stream.read("-1");
+    read.status(200).body_is("all of it").has("Stream-Closed", "true");
+    read.has("Stream-Next-Offset", &answer.next_offset());
+}
+
+fn closure_is_part_of_the_configuration(t: &Target) {
+    let open = t.text(&[]);
+    open.put().send().status(200);
+    open.assert_unchanged_by(|| open.put().closing().send().refused(409, "config-mismatch").clone());
+    let closed = t.created("text/plain", &[("Stream-Closed", "true")], &[]);
+    closed.put().closing().send().status(200);
+    closed.put().send().refused(409, "config-mismatch");
+    let closed_later = t.text(&["hello"]);
+    closed_later.close();
+    closed_later.put().send().refused(409, "config-mismatch");
+    closed_later.put().closing().send().status(200);
+}
+
+fn closed_means_true_in_any_case_and_nothing_else(t: &Target) {
+    for value in ["true", "TRUE", "True", "tRuE"] {
+        let stream = t.missing("text/plain");
+        stream.put().header("Stream-Closed", value).send().status(201).has("Stream-Closed", "true");
+    }
+    for value in ["false", "FALSE", "yes", "1", "", "on", "true;", "true, true", "true false", "truee", "\"true\""] {
+        let stream = t.missing("text/plain");
+        let answer = stream.put().header("Stream-Closed", value).send();
+        answer.status(201).lacks("Stream-Closed");
+        stream.post("open").header("Stream-Closed", value).send().status(204).lacks("Stream-Closed");
+        stream.head().lacks("Stream-Closed");
+    }
+}
+
+fn a_ttl_is_told_by_head(t: &Target) {
+    for ttl in ["60", "3600", "86400"] {
+        let stream = t.created("text/plain", &[("Stream-TTL", ttl)], &[]);
+        stream.head().status(200).has("Stream-TTL", ttl).lacks("Stream-Expires-At");
+    }
+    t.text(&[]).head().status(200).lacks("Stream-TTL").lacks("Stream-Expires-At");
+}
+
+fn malformed_ttls_are_400_and_create_nothing(t: &Target) {
+    let malformed = ["", "-1", "-0", "+60", "060", "00", "60.0", "60.", ".5", "6e1", "6E1", "0x3c", "60s", "60 s", "1h",
+        "6 0", "1_000", "1,000", "sixty", "NaN", "Infinity", "null", "true", "60;", "\u{666}\u{660}", "60,60",
+        "9007199254740992", "9223372036854775807", "9223372036854775808", "18446744073709551615",
+        "18446744073709551616", "99999999999999999999999999999999"];
+    for ttl in malformed {
+        let stream = t.missing("text/plain");
+        assert_creates_nothing(&stream, stream.put().header("Stream-TTL", ttl), &format!("Stream-TTL: {ttl:?}"));
+    }
+}
+
+fn a_ttl_of_2_53_minus_1_is_the_largest(t: &Target) {
+    let stream = t.created("text/plain", &[("Stream-TTL", "9007199254740991")], &["hello"]);
+    stream.head().status(200).has("Stream-TTL", "9007199254740991");
+    stream.read("-1").status(200).body_is("hello");
+    stream.poll(&stream.tail()).status(204);
+    stream.close();
+    stream.read("-1").status(200).has("Stream-Closed", "true");
+}
+
+fn ttls_are_part_of_the_configuration(t: &Target) {
+    let with = t.created("text/plain", &[("Stream-TTL", "3600")], &[]);
+    with.put().header("Stream-TTL", 3600).send().status(200);
+    with.put().header("Stream-TTL", 3601).send().refused(409, "config-mismatch");
+    with.put().send().refused(409, "config-mismatch");
+    with.put().header("Stream-Expires-At", rfc_3339(in_an_hour())).send().refused(409, "config-mismatch");
+    with.head().has("Stream-TTL", "3600").lacks("Stream-Expires-At");
+    let without = t.text(&[]);
+    without.put().header("Stream-TTL", 3600).send().refused(409, "config-mismatch");
+    without.head().lacks("Stream-TTL");
+}
+
+fn an_expiry_is_told_by_head_as_rfc_3339(t: &Target) {
+    let instant = in_an_hour();
+    let local = instant.to_offset(time::UtcOffset::from_hms(5, 30, 0).expect("a real offset"));
+    let fractional = instant + Duration::from_millis(250);
+    for sent in [instant, local, fractional] {
+        let stream = t.missing("text/plain");
+        stream.put().header("Stream-Expires-At", rfc_3339(sent)).send().status(201);
+        let head = stream.head();
+        let told = head.status(200).lacks("Stream-TTL").expect_header("Stream-Expires-At");
+        match OffsetDateTime::parse(told, &Rfc3339) {
+            Ok(told) => assert_eq!(told, sent, "{head}"),
+            Err(error) => head.fail(format_args!("the expiry is not RFC 3339: {error}")),
+        }
+    }
+}
+
+fn an_expiry_is_compared_as_an_instant(t: &Target) {
+    let instant = in_an_hour();
+    let stream = t.missing("text/plain");
+    stream.put().header("Stream-Expires-At", rfc_3339(instant)).send().status(201);
+    let zulu = rfc_3339(instant);
+    let west = rfc_3339(instant.to_offset(time::UtcOffset::from_hms(-7, 0, 0).expect("a real offset")));
+    let spellings = [zulu.clone(), west, zulu.replace('Z', "+00:00"), zulu.replace('Z', ".000Z")];
+    for spelling in spellings {
+        stream.put().header("Stream-Expires-At", spelling).send().status(200);
+    }
+}
+
+fn another_expiry_is_409(t: &Target) {
+    let instant = in_an_hour();
+    let stream = t.missing("text/plain");
+    stream.put().header("Stream-Expires-At", rfc_3339(instant)).send().status(201);
+    let other = rfc_3339(instant + Duration::from_secs(1));
+    stream.put().header("Stream-Expires-At", other).send().refused(409, "config-mismatch");
+    stream.put().send().refused(409, "config-mismatch");
+    stream.put().header("Stream-TTL", 3600).send().refused(409, "config-mismatch");
+    let without = t.text(&[]);
+    without.put().header("Stream-Expires-At", rfc_3339(instant)).send().refused(409, "config-mismatch");
+}
+
+fn malformed_expiries_are_400_and_create_nothing(t: &Target) {
+    let malformed = ["", "tomorrow", "2099", "2099-01-01", "2099-01-01T00:00:00", "2099-01-01T00:00Z",
+        "2099-1-1T0:0:0Z", "2099-13-01T00:00:00Z", "2099-00-01T00:00:00Z", "2099-02-30T00:00:00Z",
+        "2099-01-01T24:00:00Z", "2099-01-01T00:60:00Z", "2099-01-01T00:00:00+25:00", "2099-01-01T00:00:00+0100",
+        "2099-01-01T00:00:00 Z", "2099-01-01T00:00:00ZZ", "2099-01-01T00:00:00.Z", "20990101T000000Z",
+        "99-01-01T00:00:00Z", "+2099-01-01T00:00:00Z", "-2099-01-01T00:00:00Z", "4070908800", "4070908800000",
+        "Thu, 01 Jan 2099 00:00:00 GMT", "2099-01-01T00:00:00Z, 2099-01-01T00:00:00Z", "2099/01/01T00:00:00Z",
+        "2099-W01-1T00:00:00Z", "\"2099-01-01T00:00:00Z\"", "2099-01-01T00:00:00[UTC]"];
+    for expiry in malformed {
+        let stream = t.missing("text/plain");
+        let request = stream.put().header("Stream-Expires-At", expiry);
+        assert_creates_nothing(&stream, request, &format!("Stream-Expires-At: {expiry:?}"));
+    }
+}
+
+fn an_expiry_in_the_past_is_400(t: &Target) {
+    let minute_ago = rfc_3339(OffsetDateTime::now_utc() - Duration::from_secs(60));
+    for expiry in [minute_ago.as_str(), "2020-01-01T00:00:00Z", "1970-01-01T00:00:00Z", "1900-01-01T00:00:00Z",
+        "0000-01-01T00:00:00Z"]
+    {
+        let stream = t.missing("text/plain");
+        assert_creates_nothing(&stream, stream.put().header("Stream-Expires-At", expiry), expiry);
+    }
+}
+
+fn ttl_and_expiry_together_are_400(t: &Target) {
+    let stream = t.missing("text/plain");
+    let request = stream.put().header("Stream-TTL", 3600).header("Stream-Expires-At", rfc_3339(in_an_hour()));
+    assert_creates_nothing(&stream, request, "TTL and expiry");
+}
+
+fn visibility_is_part_of_the_configuration(t: &Target) {
+    let public = t.text(&[]);
+    public.put().header("Stream-Visibility", "public").send().status(200);
+    public.put().header("Stream-Visibility", "private").send().refused(409, "config-mismatch");
+    let private = t.created("text/plain", &[("Stream-Visibility", "private")], &[]);
+    private.put().header("Stream-Visibility", "private").send().status(200);
+    private.put().header("Stream-Visibility", "public").send().refused(409, "config-mismatch");
+    private.read("-1").has("Cache-Control", "private, max-age=1");
+}
+
+fn malformed_visibilities_are_400(t: &Target) {
+    for visibility in ["", "secret", "publicly", "public, private", "true", "no-store", "public,max-age=9"] {
+        let stream = t.missing("text/plain");
+        assert_creates_nothing(&stream, stream.put().header("Stream-Visibility", visibility), visibility);
+    }
+}
+
+fn repeated_headers_are_400(t: &Target) {
+    let expiry = rfc_3339(in_an_hour());
+    let repeated = [
+        ("Stream-TTL", "60", "60"),
+        ("Stream-TTL", "60", "61"),
+        ("Stream-Expires-At", expiry.as_str(), expiry.as_str()),
+        ("Stream-Closed", "true", "true"),
+        ("Stream-Closed", "false", "true"),
+        ("Stream-Visibility", "public", "private"),
+        ("Stream-Forked-From", "/v1/stream/a", "/v1/stream/b"),
+    ];
+    for (name, first, second) in repeated {
+        let stream = t.missing("text/plain");
+        assert_creates_nothing(&stream, stream.put().header(name, first).header(name, second), name);
+    }
+    let stream = t.missing("text/plain");
+    assert_creates_nothing(&stream, stream.put().header("Content-Type", "text/html"), "two content types");
+}
+
+fn a_deleted_name_may_be_created_anew(t: &Target) {
+    let stream = t.text(&["hello"]);
+    stream.delete().status(204);
+    stream.put().send().status(201).has("Location", &stream.url());
+    stream.read("-1").status(200).body_is("");
+}
+
+fn creations_at_once_make_one_stream(t: &Target) {
+    let stream = t.missing("text/plain");
+    let answers = at_once(16, |_| stream.put().body("once").send());
+    let created = answers.iter().filter(|answer| answer.status == 201).count();
+    assert_eq!(created, 1, "{:?}", answers.iter().map(|answer| answer.status).collect::<Vec<_>>());
+    for answer in &answers {
+        answer.status_in(&[200, 201]).has("Stream-Next-Offset", &stream.tail());
+    }
+    stream.read("-1").body_is("once");
+}
+
+fn different_creations_at_once_make_one_stream(t: &Target) {
+    let stream = t.missing("text/plain");
+    let ttl = |index: usize| (1000 + index).to_string();
+    let answers = at_once(16, |index| stream.put().header("Stream-TTL", ttl(index)).send());
+    let created: Vec<usize> = (0..16).filter(|index| answers[*index].status == 201).collect();
+    assert_eq!(created.len(), 1, "{:?}", answers.iter().map(|answer| answer.status).collect::<Vec<_>>());
+    stream.head().has("Stream-TTL", &ttl(created[0]));
+    for (index, answer) in answers.iter().enumerate() {
+        if index != created[0] {
+            answer.refused(409, "config-mismatch");
+        }
+    }
+}
+
+fn a_chunked_body_creates_too(t: &Target) {
+    let stream = t.missing("text/plain");
+    let mut connection = t.connect();
+    let headers = [("Content-Type", "text/plain"), ("Transfer-Encoding", "chunked")];
+    connection.send(stream.raw_head("PUT", "", &headers)).send("5\r\nhello\r\n1\r\n!\r\n0\r\n\r\n");
+    connection.answer().status(201);
+    stream.read("-1").status(200).body_is("hello!");
+}
+
+fn a_refused_creation_does_not_take_the_name(t: &Target) {
+    let stream = t.missing("application/json");
+    stream.put().body("not json").send().malformed();
+    stream.put().header("Stream-TTL", "no").send().malformed();
+    stream.put().header("Stream-Forked-From", "/elsewhere").send().malformed();
+    stream.put().content_type("text/plain").body("hello").send().status(201);
+    stream.read("-1").status(200).body_is("hello");
+}
+
+fn a_creation_has_an_empty_body(t: &Target) {
+    let stream = t.missing("text/plain");
+    stream.put().body("hello").send().status(201).body_is("");
+    stream.put().send().status(200).body_is("");
+}

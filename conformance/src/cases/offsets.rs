@@ -1,0 +1,252 @@
+//! Offsets: their form, their order, what each of them reads, and everything that is not one (section 8).
+
+use crate::case::cases;
+use crate::client::{Target, percent_encoded};
+use crate::offset::{self, BEGINNING, incarnation, position};
+use crate::sse::Events;
+
+cases! {
+    offsets_are_sixteen_digits_underscore_sixteen_digits: "DESIGN.md, offsets",
+    the_tail_of_an_empty_stream_is_its_incarnation_and_zero: "contract, read",
+    positions_count_the_bytes_of_a_stream: "DESIGN.md, offsets",
+    offsets_grow_with_every_append: "section 8, strictly increasing",
+    every_offset_reads_exactly_what_follows_it: "section 8, persistent and unique",
+    any_position_of_a_byte_stream_can_be_read_from: "contract, read: whatever offset it began at",
+    the_beginning_has_four_spellings: "contract, read; section 8, sentinel values",
+    offset_now_reads_nothing_and_tells_the_tail: "section 8, now",
+    offset_now_of_a_closed_stream_tells_that_it_is_closed: "section 8, now on closed streams",
+    malformed_offsets_are_400_in_every_mode: "contract, read: others 400",
+    a_repeated_offset_is_400: "contract, read",
+    an_empty_offset_is_400: "contract, read",
+    percent_encoded_offsets_are_decoded: "section 8: clients must encode",
+    an_offset_past_the_tail_is_400: "contract, read; trap 18",
+    an_offset_past_the_tail_is_400_on_a_closed_stream: "contract, read",
+    the_largest_position_is_400_and_overflows_nothing: "contract, read: beyond the tail",
+    unknown_parameters_are_ignored: "contract, read",
+    parameter_names_are_case_sensitive: "contract, read: unknown parameters are ignored",
+    the_order_of_parameters_changes_nothing: "CDN.md, URLs; trap 6",
+    a_read_at_the_tail_repeats_the_offset_asked_for: "section 5.6",
+    up_to_date_is_true_or_absent: "contract, read; trap: a false header",
+    closed_is_true_or_absent: "the page's HEAD example against section 5.5",
+}
+
+/// What is no offset, though some of it looks like one.
+const MALFORMED: &[&str] = &[
+    "0", "00", "1", "-2", "-0", "-01", "+1", "-1.0", "--1", "- 1", "-1 ", " -1", "NOW", "Now", "now ", " now",
+    "now0", "nowhere", "latest", "earliest", "end", "null", "undefined", "NaN", "true", "*", "0x10", "_",
+    "0_0", "-1_0", "1763715600000000", "1763715600000000_", "_0000000000000000",
+    "000000000000000_0000000000000000", "0000000000000000_000000000000000",
+    "00000000000000000_0000000000000000", "0000000000000000_00000000000000000",
+    "0000000000000000-0000000000000000", "0000000000000000__000000000000000",
+    "0000000000000000_0000000000000000_0000000000000000", "0000000000000000_000000000000000a",
+    "000000000000000A_0000000000000000", "+000000000000000_0000000000000000",
+    "0000000000000000_+000000000000000", "0000000000000000_-000000000000001",
+    "0000000000000000 0000000000000000", "0000000000000000_0000000000000000 ",
+    "0000000000000000_0000000000000000\n", "0000000000000000_0000000000000000\0",
+    "\"0000000000000000_0000000000000000\"", "0000000000000000_000000000000000\u{660}",
+    "0000000000000000_0000000000000000,", "0,1", "-1,now", "a b", "\0", "\u{ff10}", "../../etc/passwd",
+];
+
+fn offsets_are_sixteen_digits_underscore_sixteen_digits(t: &Target) {
+    let stream = t.missing("text/plain");
+    let created = stream.put().send().status(201).next_offset();
+    let appended = stream.append("hello");
+    for offset in [&created, &appended, &stream.tail(), &stream.read("-1").next_offset()] {
+        assert_eq!(incarnation(offset), incarnation(&created), "one stream has one incarnation");
+    }
+    assert_ne!(incarnation(&created), "0000000000000000", "no stream has the incarnation of the beginning");
+}
+
+fn the_tail_of_an_empty_stream_is_its_incarnation_and_zero(t: &Target) {
+    for stream in [t.text(&[]), t.json(&[]), t.bytes()] {
+        assert_eq!(position(&stream.tail()), 0, "{}", stream.path);
+        stream.read("-1").status(200).has("Stream-Next-Offset", &stream.tail());
+    }
+}
+
+fn positions_count_the_bytes_of_a_stream(t: &Target) {
+    let stream = t.text(&[]);
+    assert_eq!(position(&stream.append("hello")), 5);
+    assert_eq!(position(&stream.append("\u{20ac}")), 8);
+    assert_eq!(position(&stream.append("x")), 9);
+    assert_eq!(position(&stream.close()), 9);
+}
+
+fn offsets_grow_with_every_append(t: &Target) {
+    let stream = t.text(&[]);
+    let mut last = stream.tail();
+    for _ in 0..50 {
+        let next = stream.append("x");
+        assert!(next > last, "{next} sorts after {last}");
+        last = next;
+    }
+}
+
+fn every_offset_reads_exactly_what_follows_it(t: &Target) {
+    let stream = t.text(&[]);
+    let parts = ["a", "bc", "def", "ghij", "klmno"];
+    let mut offsets = vec![stream.tail()];
+    offsets.extend(parts.iter().map(|part| stream.append(part)));
+    for (index, from) in offsets.iter().enumerate() {
+        let answer = stream.read(from);
+        answer.status(200).body_is(parts[index..].concat());
+        answer.has("Stream-Next-Offset", &offsets[parts.len()]).has("Stream-Up-To-Date", "true");
+    }
+}
+
+fn any_position_of_a_byte_stream_can_be_read_from(t: &Target) {
+    let stream = t.text(&["hello", "world"]);
+    for from in 0..=10 {
+        stream.read(&stream.offset_at(from)).status(200).body_is(&"helloworld"[from..]);
+    }
+}
+
+fn the_beginning_has_four_spellings(t: &Target) {
+    let stream = t.text(&["hello"]);
+    let own_beginning = stream.offset_at(0);
+    let spellings = [
+        stream.get(""),
+        stream.read("-1"),
+        stream.read(BEGINNING),
+        stream.read(&own_beginning),
+    ];
+    for answer in spellings {
+        answer.status(200).body_is("hello").has("Stream-Next-Offset", &stream.tail());
+    }
+}
+
+fn offset_now_reads_nothing_and_tells_the_tail(t: &Target) {
+    for (stream, nothing) in [(t.text(&["hello"]), ""), (t.json(&["[1,2]"]), "[]"), (t.json(&[]), "[]")] {
+        let answer = stream.read("now");
+        answer.status(200).body_is(nothing).has("Stream-Next-Offset", &stream.tail());
+        answer.has("Stream-Up-To-Date", "true").lacks("Stream-Closed").lacks("ETag");
+        answer.has("Content-Type", stream.content_type);
+    }
+}
+
+fn offset_now_of_a_closed_stream_tells_that_it_is_closed(t: &Target) {
+    for (stream, nothing) in [(t.text(&["hello"]), ""), (t.json(&["[1,2]"]), "[]")] {
+        let tail = stream.close();
+        let answer = stream.read("now");
+        answer.status(200).body_is(nothing).has("Stream-Next-Offset", &tail);
+        answer.has("Stream-Up-To-Date", "true").has("Stream-Closed", "true").lacks("ETag");
+    }
+}
+
+fn malformed_offsets_are_400_in_every_mode(t: &Target) {
+    let stream = t.text(&["hello"]);
+    for offset in MALFORMED {
+        let encoded = percent_encoded(offset);
+        for live in ["", "&live=long-poll", "&live=sse"] {
+            let answer = stream.get(&format!("offset={encoded}{live}"));
+            if answer.status != 400 {
+                answer.fail(format_args!("{offset:?} was taken for an offset"));
+            }
+            answer.malformed();
+        }
+    }
+}
+
+fn a_repeated_offset_is_400(t: &Target) {
+    let stream = t.text(&["hello"]);
+    for query in ["offset=-1&offset=-1", "offset=-1&offset=now", "offset=-1&live=long-poll&offset=-1"] {
+        stream.get(query).malformed();
+    }
+}
+
+fn an_empty_offset_is_400(t: &Target) {
+    let stream = t.text(&["hello"]);
+    for query in ["offset=", "offset", "offset=&live=long-poll", "offset=&live=sse", "offset=&offset=-1"] {
+        stream.get(query).malformed();
+    }
+}
+
+fn percent_encoded_offsets_are_decoded(t: &Target) {
+    let stream = t.text(&["hello", "world"]);
+    let encoded = stream.offset_at(5).replace('_', "%5f").replace('1', "%31");
+    stream.get(&format!("offset={encoded}")).status(200).body_is("world");
+    stream.get("offset=%2D1").status(200).body_is("helloworld");
+    stream.get("offset=%6eow").status(200).body_is("");
+}
+
+fn an_offset_past_the_tail_is_400(t: &Target) {
+    for stream in [t.text(&["hello"]), t.json(&["[1]"]), t.bytes()] {
+        for past in [1, 2, 1_000_000] {
+            let offset = offset::advanced(&stream.tail(), past);
+            for live in ["", "&live=long-poll", "&live=sse"] {
+                stream.get(&format!("offset={offset}{live}")).malformed();
+            }
+        }
+    }
+}
+
+fn an_offset_past_the_tail_is_400_on_a_closed_stream(t: &Target) {
+    let stream = t.text(&["hello"]);
+    let past = offset::advanced(&stream.close(), 1);
+    for live in ["", "&live=long-poll", "&live=sse"] {
+        stream.get(&format!("offset={past}{live}")).malformed();
+    }
+}
+
+fn the_largest_position_is_400_and_overflows_nothing(t: &Target) {
+    let stream = t.text(&["hello"]);
+    stream.read(&offset::with_position(&stream.tail(), 9_999_999_999_999_999)).malformed();
+    stream.read("9999999999999999_9999999999999999").status_in(&[400, 410]);
+    stream.read("-1").status(200).body_is("hello");
+}
+
+fn unknown_parameters_are_ignored(t: &Target) {
+    let stream = t.text(&["hello"]);
+    let queries = ["offset=-1&page=2", "x&offset=-1&=&&", "offset=-1&off=now", "offset=-1&offset[]=now",
+        "%ff=%fe&offset=-1", "offset=-1&limit=1"];
+    for query in queries {
+        stream.get(query).status(200).body_is("hello").has("ETag", &stream.read("-1").etag());
+    }
+}
+
+fn parameter_names_are_case_sensitive(t: &Target) {
+    let stream = t.text(&["hello"]);
+    stream.get("Offset=nonsense").status(200).body_is("hello");
+    stream.get("offset=-1&LIVE=nonsense").status(200).body_is("hello");
+}
+
+fn the_order_of_parameters_changes_nothing(t: &Target) {
+    let stream = t.text(&["hello"]);
+    let orders = ["cursor=1&live=long-poll&offset=-1", "offset=-1&live=long-poll&cursor=1",
+        "live=long-poll&offset=-1&cursor=1"];
+    let first = stream.get(orders[0]);
+    for query in orders {
+        let answer = stream.get(query);
+        answer.status(200).body_is("hello").has("ETag", &first.etag());
+        answer.has("Cache-Control", first.expect_header("Cache-Control"));
+    }
+}
+
+fn a_read_at_the_tail_repeats_the_offset_asked_for(t: &Target) {
+    for (stream, nothing) in [(t.text(&["hello"]), ""), (t.json(&["[1,2]"]), "[]"), (t.bytes(), "")] {
+        let tail = stream.tail();
+        let answer = stream.read(&tail);
+        answer.status(200).body_is(nothing).has("Stream-Next-Offset", &tail);
+        answer.has("Stream-Up-To-Date", "true").lacks("Stream-Closed");
+    }
+}
+
+fn up_to_date_is_true_or_absent(t: &Target) {
+    let stream = t.bytes();
+    stream.append(vec![0; t.facts.chunk_size]);
+    stream.append("more");
+    stream.read("-1").status(200).lacks("Stream-Up-To-Date");
+    stream.close();
+    stream.read("-1").status(200).lacks("Stream-Up-To-Date").lacks("Stream-Closed");
+    stream.head().status(200).has("Stream-Closed", "true");
+}
+
+fn closed_is_true_or_absent(t: &Target) {
+    let stream = t.text(&["hello"]);
+    for answer in [stream.head(), stream.read("-1"), stream.poll("-1"), stream.post("x").send(), stream.put().send()] {
+        answer.lacks("Stream-Closed");
+    }
+    Events::open(&stream, "-1").head.lacks("Stream-Closed");
+    stream.close();
+    stream.head().has("Stream-Closed", "true");
+}

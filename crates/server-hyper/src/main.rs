@@ -1,0 +1,26 @@
+//! `server-hyper`: Headwater as a program, on hyper.
+
+use std::{future::Future, io, net::TcpListener, process::ExitCode};
+
+use headwater_server::Adapter;
+use headwater_service::{Service, config::Connections};
+use headwater_store::Store;
+
+struct Hyper;
+
+impl Adapter for Hyper {
+    const NAME: &'static str = "server-hyper";
+
+    fn serve<S: Store>(
+        listener: TcpListener,
+        service: Service<S>,
+        connections: Connections,
+        shutdown: impl Future<Output = ()> + Send + 'static,
+    ) -> impl Future<Output = io::Result<()>> {
+        server_hyper::serve(listener, service, connections, shutdown)
+    }
+}
+
+fn main() -> ExitCode {
+    headwater_server::main::<Hyper>()
+}

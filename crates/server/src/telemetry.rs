@@ -1,0 +1,17 @@
+//! Logs: lines for people or JSON for machines, on standard error.
+
+use tracing_subscriber::{EnvFilter, fmt};
+
+use crate::settings::{LogFormat, Settings};
+
+/// Starts logging; a filter that can't be parsed becomes `info`.
+pub(crate) fn start(settings: &Settings) {
+    let filter = EnvFilter::try_new(&settings.log).unwrap_or_else(|_| EnvFilter::new("info"));
+    let builder = fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let started = match settings.log_format {
+        LogFormat::Text => builder.try_init(),
+        LogFormat::Json => builder.json().try_init(),
+    };
+    // Only an embedding program could have started it already, and then its choice stands.
+    drop(started);
+}
