@@ -42,7 +42,7 @@ impl RequestHead for Head {
     fn authority(&self) -> Option<&str> {
         None
     }
-    fn header<'a>(&'a self, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> + use<'a, Self> {
+    fn header<'a>(&'a self, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> + use<'a> {
         self.headers.get_all(name).iter().map(HeaderValue::as_bytes)
     }
 }

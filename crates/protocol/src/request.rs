@@ -125,7 +125,7 @@ pub(crate) mod tests {
         fn authority(&self) -> Option<&str> {
             Some("streams.example")
         }
-        fn header<'a>(&'a self, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> + use<'a, Self> {
+        fn header<'a>(&'a self, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> + use<'a> {
             let name = name.clone();
             let named = move |(key, _): &&(&str, &str)| name == *key;
             self.headers.iter().filter(named).map(|(_, value)| value.as_bytes())

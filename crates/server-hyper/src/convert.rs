@@ -17,7 +17,7 @@ use http_body::{Frame, SizeHint};
 /// A request's head, borrowed.
 pub(crate) struct Head<'a>(pub(crate) &'a Parts);
 
-impl RequestHead for Head<'_> {
+impl<'h> RequestHead for Head<'h> {
     fn method(&self) -> &str {
         self.0.method.as_str()
     }
@@ -35,7 +35,7 @@ impl RequestHead for Head<'_> {
         self.0.uri.authority().map(http::uri::Authority::as_str).or_else(host)
     }
 
-    fn header<'a>(&'a self, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> + use<'a, Self> {
+    fn header<'a>(&'a self, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> + use<'a, 'h> {
         self.0.headers.get_all(name).iter().map(HeaderValue::as_bytes)
     }
 }
