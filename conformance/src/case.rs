@@ -70,10 +70,7 @@ pub(crate) fn at_once<T: Send>(count: usize, work: impl Fn(usize) -> T + Sync) -
 }
 
 /// Runs `first` in a thread of its own while `second` runs here, and returns what both returned.
-pub(crate) fn meanwhile<A: Send, B>(
-    first: impl FnOnce() -> A + Send,
-    second: impl FnOnce() -> B,
-) -> (A, B) {
+pub(crate) fn meanwhile<A: Send, B>(first: impl FnOnce() -> A + Send, second: impl FnOnce() -> B) -> (A, B) {
     std::thread::scope(|scope| {
         let thread = scope.spawn(|| attempt(first));
         let there = second();

@@ -283,7 +283,8 @@ impl<'t> Stream<'t> {
     fn observed(&self) -> (Vec<Option<String>>, Vec<u8>) {
         let head = self.head();
         head.status(200);
-        let names = ["Content-Type", "Stream-Next-Offset", "Stream-Closed", "Stream-TTL", "Stream-Expires-At"];
+        let names =
+            ["Content-Type", "Stream-Next-Offset", "Stream-Closed", "Stream-TTL", "Stream-Expires-At"];
         let metadata = names.map(|name| head.header(name).map(str::to_owned)).to_vec();
         (metadata, self.read("-1").status(200).body.clone())
     }
@@ -325,6 +326,7 @@ pub(crate) struct Request<'t> {
 
 impl Request<'_> {
     /// Adds a header line.
+    #[expect(clippy::needless_pass_by_value, reason = "mostly a literal, a number or a fresh String")]
     pub(crate) fn header(mut self, name: &str, value: impl ToString) -> Self {
         self.headers.push((name.to_owned(), value.to_string()));
         self
@@ -396,9 +398,10 @@ impl Request<'_> {
             None => agent.run(request.body(())?)?,
         };
         let (head, body) = answer.into_parts();
-        let headers = head.headers.iter().map(|(name, value)| {
-            (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned())
-        });
+        let headers = head
+            .headers
+            .iter()
+            .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()));
         let headers = headers.collect();
         let body = body.into_with_config().limit(BODY_BYTES_MAX).read_to_vec()?;
         Ok((head.status.as_u16(), headers, body))

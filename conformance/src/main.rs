@@ -11,10 +11,17 @@
 //! under. Whatever the command line holds besides the options of [`options`] goes to `libtest-mimic`, so
 //! filters, `--list`, `--exact` and `--test-threads` work as everywhere.
 
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a case fails by panicking, and the panic says what the server answered"
+)]
+
 mod answer;
 mod case;
 mod cases;
 mod client;
+mod instant;
 mod offset;
 mod options;
 mod raw;

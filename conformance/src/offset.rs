@@ -33,8 +33,10 @@ pub(crate) fn advanced(offset: &str, by: u64) -> String {
 fn assert_well_formed(offset: &str) {
     let bytes = offset.as_bytes();
     let well_formed = bytes.len() == 33
-        && bytes.iter().enumerate().all(|(index, byte)| {
-            if index == 16 { *byte == b'_' } else { byte.is_ascii_digit() }
-        });
+        && bytes.iter().enumerate().all(
+            |(index, byte)| {
+                if index == 16 { *byte == b'_' } else { byte.is_ascii_digit() }
+            },
+        );
     assert!(well_formed, "{offset:?} is not 16 digits, an underscore and 16 digits");
 }

@@ -98,8 +98,9 @@ impl Connection {
             if let Some(end) = find(&self.buffer, b"\r\n\r\n") {
                 break end;
             }
+            let arrival = self.wait(deadline);
             let sent = String::from_utf8_lossy(&self.sent);
-            match self.wait(deadline) {
+            match arrival {
                 Arrival::Bytes => {}
                 Arrival::Closed if self.buffer.is_empty() => return None,
                 Arrival::Closed => panic!("half an answer, {}, to\n{sent}", shown(&self.buffer)),

@@ -198,7 +198,8 @@ impl Events {
                 self.lines.push(line);
                 continue;
             }
-            let block = String::from_utf8_lossy(&self.received[self.block_begin..self.lines_end]).into_owned();
+            let block =
+                String::from_utf8_lossy(&self.received[self.block_begin..self.lines_end]).into_owned();
             self.block_begin = self.lines_end;
             let lines = std::mem::take(&mut self.lines);
             if lines.iter().any(|line| !line.starts_with(':')) {

@@ -29,7 +29,7 @@ const SUITE_FLAGS: [&str; 6] =
 /// Settings that our suite has to know as well.
 pub(crate) const CHUNK_SIZE: &str = "64KiB";
 pub(crate) const BODY_MAX: &str = "16MiB";
-pub(crate) const HEADER_TIMEOUT: &str = "2s";
+pub(crate) const HEADER_TIMEOUT: &str = "6s";
 pub(crate) const LONG_POLL_TIMEOUT: &str = "600ms";
 
 const READY: &str = "listening on ";

@@ -125,7 +125,9 @@ fn an_append_without_type_is_400(t: &Target) {
 
 fn an_append_of_another_type_is_409(t: &Target) {
     let stream = t.text(&["hello"]);
-    for other in ["text/html", "text/plainer", "application/json", "application/octet-stream", "text/*", "*/*"] {
+    for other in
+        ["text/html", "text/plainer", "application/json", "application/octet-stream", "text/*", "*/*"]
+    {
         assert_refused(&stream, stream.post("x").content_type(other), 409, "content-type-mismatch");
         assert_refused(&stream, stream.post("x").content_type(other).closing(), 409, "content-type-mismatch");
     }
@@ -366,7 +368,12 @@ fn sequences_of_refused_appends_do_not_count(t: &Target) {
     let stream = t.json(&[]);
     stream.post("not json").header("Stream-Seq", "9").send().malformed();
     stream.post("[]").header("Stream-Seq", "9").send().malformed();
-    stream.post("1").content_type("text/plain").header("Stream-Seq", "9").send().refused(409, "content-type-mismatch");
+    stream
+        .post("1")
+        .content_type("text/plain")
+        .header("Stream-Seq", "9")
+        .send()
+        .refused(409, "content-type-mismatch");
     stream.post("1").producer("p", 0, 1).header("Stream-Seq", "9").send().refused(409, "producer-gap");
     stream.post("1").header("Stream-Seq", "1").send().status(204);
     stream.read("-1").body_is("[1]");
@@ -398,8 +405,12 @@ fn a_sequence_works_with_a_final_append(t: &Target) {
 
 fn repeated_headers_are_400(t: &Target) {
     let stream = t.text(&["hello"]);
-    let repeated = [("Stream-Seq", "1", "2"), ("Stream-Seq", "1", "1"), ("Stream-Closed", "true", "true"),
-        ("Stream-Closed", "true", "false")];
+    let repeated = [
+        ("Stream-Seq", "1", "2"),
+        ("Stream-Seq", "1", "1"),
+        ("Stream-Closed", "true", "true"),
+        ("Stream-Closed", "true", "false"),
+    ];
     for (name, first, second) in repeated {
         assert_malformed(&stream, stream.post("x").header(name, first).header(name, second));
     }
@@ -413,7 +424,8 @@ fn repeated_headers_are_400(t: &Target) {
 
 fn one_of_many_writers_with_one_sequence_wins(t: &Target) {
     let stream = t.text(&[]);
-    let answers = at_once(16, |writer| stream.post(format!("<{writer:02}>")).header("Stream-Seq", "1").send());
+    let answers =
+        at_once(16, |writer| stream.post(format!("<{writer:02}>")).header("Stream-Seq", "1").send());
     let winners: Vec<usize> = (0..16).filter(|writer| answers[*writer].status == 204).collect();
     assert_eq!(winners.len(), 1, "{winners:?}");
     stream.read("-1").body_is(format!("<{:02}>", winners[0]));

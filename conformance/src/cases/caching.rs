@@ -3,12 +3,10 @@
 
 use std::time::Duration;
 
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
-
 use crate::answer::Answer;
 use crate::case::cases;
 use crate::client::{Stream, Target};
+use crate::instant;
 use crate::offset::{self, BEGINNING};
 use crate::sse::Events;
 
@@ -317,11 +315,7 @@ fn private_streams_say_private_in_every_row(t: &Target) {
     let etag = stream.read("-1").etag();
     assert_cached(&stream.get_with("offset=-1", &[("If-None-Match", &etag)]), 304, "private, max-age=1");
     stream.close();
-    assert_cached(
-        &stream.read(&stream.offset_at(0)),
-        200,
-        "private, max-age=60, stale-while-revalidate=300",
-    );
+    assert_cached(&stream.read(&stream.offset_at(0)), 200, "private, max-age=60, stale-while-revalidate=300");
     assert_cached(&stream.read(&tail), 200, "private, max-age=60, stale-while-revalidate=300");
     assert_cached(&stream.poll(&tail), 204, "private, max-age=60");
 }
@@ -401,7 +395,7 @@ fn stale_while_revalidate_ends_with_the_stream(t: &Target) {
 }
 
 fn an_expiry_date_caps_every_age(t: &Target) {
-    let expires_at = (OffsetDateTime::now_utc() + Duration::from_secs(30)).format(&Rfc3339).unwrap();
+    let expires_at = instant::spelled(instant::from_now(Duration::from_secs(30)));
     let stream = t.created("text/plain", &[("Stream-Expires-At", &expires_at)], &["hello"]);
     assert_cached(&stream.read("-1"), 200, SECOND);
     let tail = stream.close();

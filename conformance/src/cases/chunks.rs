@@ -159,7 +159,9 @@ fn only_the_last_chunk_is_up_to_date(t: &Target) {
     let chunk = t.facts.chunk_size;
     let stream = t.bytes();
     fill(&stream, chunk / 2, 2 * chunk + chunk / 2);
-    for (begin, up_to_date) in [(0, None), (chunk, None), (2 * chunk, Some("true")), (2 * chunk + 1, Some("true"))] {
+    for (begin, up_to_date) in
+        [(0, None), (chunk, None), (2 * chunk, Some("true")), (2 * chunk + 1, Some("true"))]
+    {
         let answer = stream.read(&stream.offset_at(begin));
         assert_eq!(answer.header("Stream-Up-To-Date"), up_to_date, "from {begin}: {answer}");
     }
@@ -170,7 +172,9 @@ fn only_the_last_chunk_of_a_closed_stream_is_closed(t: &Target) {
     let stream = t.bytes();
     fill(&stream, chunk / 2, 2 * chunk + chunk / 2);
     stream.close();
-    for (begin, closed) in [(0, None), (chunk, None), (2 * chunk, Some("true")), (2 * chunk + chunk / 2, Some("true"))] {
+    for (begin, closed) in
+        [(0, None), (chunk, None), (2 * chunk, Some("true")), (2 * chunk + chunk / 2, Some("true"))]
+    {
         let answer = stream.read(&stream.offset_at(begin));
         assert_eq!(answer.header("Stream-Closed"), closed, "from {begin}: {answer}");
         assert_eq!(answer.etag().ends_with(":closed\""), closed.is_some(), "from {begin}: {answer}");
@@ -267,7 +271,10 @@ fn forks_end_at_the_same_places_as_their_source(t: &Target) {
     for begin in [0, 1, chunk / 2, chunk + 99] {
         let from = source.offset_at(begin);
         let expected = source.read(&from);
-        fork.read(&from).status(200).body_is(&expected.body).has("Stream-Next-Offset", &expected.next_offset());
+        fork.read(&from)
+            .status(200)
+            .body_is(&expected.body)
+            .has("Stream-Next-Offset", &expected.next_offset());
     }
     assert!(fork.contents() == pattern(0, length + chunk), "the fork is other bytes than both together");
 }

@@ -51,7 +51,8 @@ fn etags_are_incarnation_start_and_end_in_quotes(t: &Target) {
 fn etags_are_the_same_for_every_spelling_of_a_read(t: &Target) {
     let stream = t.text(&["hello"]);
     let etag = stream.read(&stream.offset_at(0)).etag();
-    let queries = ["", "offset=-1", "offset=%2d1", "offset=0000000000000000_0000000000000000", "offset=-1&x=1"];
+    let queries =
+        ["", "offset=-1", "offset=%2d1", "offset=0000000000000000_0000000000000000", "offset=-1&x=1"];
     for query in queries {
         stream.get(query).status(200).has("ETag", &etag);
     }
@@ -126,15 +127,32 @@ fn a_304_keeps_every_header_of_the_200(t: &Target) {
     long.append(vec![b'x'; t.facts.chunk_size]);
     long.append("more");
     let open = t.text(&["hello"]);
-    let names = ["Cache-Control", "ETag", "Stream-Next-Offset", "Stream-Up-To-Date", "Stream-Closed",
-        "No-Vary-Search", "Vary", "Access-Control-Allow-Origin", "Access-Control-Expose-Headers",
-        "X-Content-Type-Options", "Cross-Origin-Resource-Policy", "Timing-Allow-Origin"];
-    for (stream, from) in [(&long, long.offset_at(0)), (&long, "-1".to_owned()), (&open, "-1".to_owned()), (&open, open.tail())] {
+    let names = [
+        "Cache-Control",
+        "ETag",
+        "Stream-Next-Offset",
+        "Stream-Up-To-Date",
+        "Stream-Closed",
+        "No-Vary-Search",
+        "Vary",
+        "Access-Control-Allow-Origin",
+        "Access-Control-Expose-Headers",
+        "X-Content-Type-Options",
+        "Cross-Origin-Resource-Policy",
+        "Timing-Allow-Origin",
+    ];
+    for (stream, from) in
+        [(&long, long.offset_at(0)), (&long, "-1".to_owned()), (&open, "-1".to_owned()), (&open, open.tail())]
+    {
         let full = stream.read(&from);
         let not_modified = if_none_match(stream, &from, &full.etag());
         not_modified.status(304);
         for name in names {
-            assert_eq!(not_modified.header(name), full.header(name), "{name} from {from}\n{full}\n{not_modified}");
+            assert_eq!(
+                not_modified.header(name),
+                full.header(name),
+                "{name} from {from}\n{full}\n{not_modified}"
+            );
         }
         let cursors = [&full, &not_modified].map(|answer| answer.header("Stream-Cursor").is_some());
         assert_eq!(cursors[0], cursors[1], "Stream-Cursor from {from}\n{full}\n{not_modified}");
@@ -197,9 +215,15 @@ fn other_etags_are_answered_in_full(t: &Target) {
     let etag = stream.read("-1").etag();
     let inner = etag.trim_matches('"');
     let others = [
-        "\"\"".to_owned(), "\"other\"".to_owned(), "W/\"other\"".to_owned(), "\"*\"".to_owned(),
-        format!("\"{inner}:closed\""), format!("\"{inner} \""), format!("\"x{inner}\""),
-        format!("\"{}\"", &inner[..inner.len() - 1]), format!("\"not {inner}, but close\""),
+        "\"\"".to_owned(),
+        "\"other\"".to_owned(),
+        "W/\"other\"".to_owned(),
+        "\"*\"".to_owned(),
+        format!("\"{inner}:closed\""),
+        format!("\"{inner} \""),
+        format!("\"x{inner}\""),
+        format!("\"{}\"", &inner[..inner.len() - 1]),
+        format!("\"not {inner}, but close\""),
         "\"a\", \"b\", \"c\"".to_owned(),
     ];
     for other in others {

@@ -90,8 +90,14 @@ fn cursors_are_absent_when_closed(t: &Target) {
     let stream = t.text(&["hello"]);
     let tail = stream.close();
     let answers = [
-        stream.read("-1"), stream.read(&tail), stream.read("now"), stream.get(""), stream.poll("-1"),
-        stream.poll(&tail), stream.poll("now"), stream.poll_with_cursor(&tail, 5),
+        stream.read("-1"),
+        stream.read(&tail),
+        stream.read("now"),
+        stream.get(""),
+        stream.poll("-1"),
+        stream.poll(&tail),
+        stream.poll("now"),
+        stream.poll_with_cursor(&tail, 5),
     ];
     for answer in answers {
         answer.has("Stream-Closed", "true").lacks("Stream-Cursor");
@@ -148,7 +154,8 @@ fn cursors_are_strictly_greater_than_the_one_sent(t: &Target) {
 
 fn cursors_repeated_by_a_client_go_up_by_one(t: &Target) {
     let stream = t.text(&["hello"]);
-    let (event, next) = in_one_interval(&stream, |event| (event, poll_data(&stream, &event.to_string()).cursor()));
+    let (event, next) =
+        in_one_interval(&stream, |event| (event, poll_data(&stream, &event.to_string()).cursor()));
     assert_eq!(next, event + 1);
 }
 
@@ -167,7 +174,8 @@ fn cursors_of_clients_from_the_future_are_accepted_up_to_2_53_minus_1(t: &Target
 
 fn cursors_that_are_no_numbers_are_ignored(t: &Target) {
     let stream = t.text(&["hello"]);
-    let garbage = ["abc", "-5", "1e9", "1.5", "0x10", "%2B5", "%205", "5%20", "NaN", "true", "%00", "%D9%A0", "1,2"];
+    let garbage =
+        ["abc", "-5", "1e9", "1.5", "0x10", "%2B5", "%205", "5%20", "NaN", "true", "%00", "%D9%A0", "1,2"];
     for sent in garbage {
         let (event, cursor) = in_one_interval(&stream, |event| (event, poll_data(&stream, sent).cursor()));
         assert_eq!(cursor, event, "sent {sent}");
@@ -177,8 +185,12 @@ fn cursors_that_are_no_numbers_are_ignored(t: &Target) {
 fn cursors_that_overflow_are_ignored(t: &Target) {
     let stream = t.text(&["hello"]);
     let large = [
-        "9007199254740992", "9223372036854775807", "9223372036854775808", "18446744073709551615",
-        "18446744073709551616", "340282366920938463463374607431768211455",
+        "9007199254740992",
+        "9223372036854775807",
+        "9223372036854775808",
+        "18446744073709551615",
+        "18446744073709551616",
+        "340282366920938463463374607431768211455",
     ];
     let longest = "9".repeat(2000);
     for sent in large.into_iter().chain([longest.as_str()]) {

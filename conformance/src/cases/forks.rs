@@ -4,11 +4,11 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 use crate::answer::Answer;
 use crate::case::{cases, meanwhile};
 use crate::client::{Request, Stream, Target};
+use crate::instant::{in_hours, parsed, spelled};
 use crate::offset::{BEGINNING, advanced, incarnation, position};
 use crate::sse::Events;
 
@@ -112,7 +112,10 @@ fn a_fork_begins_with_all_of_its_source(t: &Target) {
         let answer = forking(&fork, &source).send();
         answer.status(201).has("Location", &fork.url()).has("Stream-Next-Offset", &source.tail());
         answer.has("Content-Type", source.content_type).lacks("Stream-Closed");
-        fork.read("-1").status(200).body_is(&source.read("-1").body).has("Stream-Next-Offset", &source.tail());
+        fork.read("-1")
+            .status(200)
+            .body_is(&source.read("-1").body)
+            .has("Stream-Next-Offset", &source.tail());
     }
 }
 
@@ -329,9 +332,19 @@ fn a_fork_past_the_tail_is_400(t: &Target) {
 
 fn malformed_fork_offsets_are_400(t: &Target) {
     let source = t.text(&["hello"]);
-    for offset in ["", "0", "5", "0_0", "-2", "nonsense", "a,b", "0000000000000000-0000000000000000",
-        "0000000000000000_000000000000000", "0000000000000000_00000000000000000", "../x"]
-    {
+    for offset in [
+        "",
+        "0",
+        "5",
+        "0_0",
+        "-2",
+        "nonsense",
+        "a,b",
+        "0000000000000000-0000000000000000",
+        "0000000000000000_000000000000000",
+        "0000000000000000_00000000000000000",
+        "../x",
+    ] {
         assert_no_fork(&source, &[("Stream-Fork-Offset", offset)]);
     }
     assert_no_fork(&source, &[("Stream-Fork-Offset", BEGINNING), ("Stream-Fork-Offset", BEGINNING)]);
@@ -343,11 +356,26 @@ fn malformed_sources_are_400(t: &Target) {
     let name = source.path.trim_start_matches(&t.base_path).trim_start_matches('/');
     let base = &t.base_path;
     let malformed = [
-        String::new(), "/".to_owned(), name.to_owned(), format!("{name}/"), source.path[1..].to_owned(), source.url(),
-        format!("//{}{}", t.authority, source.path), format!("/elsewhere/{name}"), format!("{base}/"), base.clone(),
-        format!("{base}/../stream/{name}"), format!("{base}/a//b"), format!("{base}/%2e%2e/{name}"),
-        format!("{base}/{name}%2Fx"), format!("{base}/{name}%"), format!("{base}/{name}%00"), format!("{base}/%ff"),
-        format!("{base}x/{name}"), format!("{base}/{}", "x".repeat(1025)), format!("{base}/{name}/."),
+        String::new(),
+        "/".to_owned(),
+        name.to_owned(),
+        format!("{name}/"),
+        source.path[1..].to_owned(),
+        source.url(),
+        format!("//{}{}", t.authority, source.path),
+        format!("/elsewhere/{name}"),
+        format!("{base}/"),
+        base.clone(),
+        format!("{base}/../stream/{name}"),
+        format!("{base}/a//b"),
+        format!("{base}/%2e%2e/{name}"),
+        format!("{base}/{name}%2Fx"),
+        format!("{base}/{name}%"),
+        format!("{base}/{name}%00"),
+        format!("{base}/%ff"),
+        format!("{base}x/{name}"),
+        format!("{base}/{}", "x".repeat(1025)),
+        format!("{base}/{name}/."),
     ];
     for path in malformed {
         let fork = t.missing("text/plain");
@@ -396,7 +424,8 @@ fn sub_offsets_count_bytes(t: &Target) {
         (middle.as_str(), "3", "hellowor"),
         (middle.as_str(), "5", "helloworld"),
     ] {
-        let fork = fork_of(&source, &[("Stream-Fork-Offset", anchor), ("Stream-Fork-Sub-Offset", sub_offset)]);
+        let fork =
+            fork_of(&source, &[("Stream-Fork-Offset", anchor), ("Stream-Fork-Sub-Offset", sub_offset)]);
         fork.read("-1").status(200).body_is(expected).has("Stream-Up-To-Date", "true");
         let tail = fork.tail();
         assert_eq!(position(&tail), expected.len() as u64);
@@ -408,8 +437,11 @@ fn sub_offsets_count_bytes(t: &Target) {
 
 fn sub_offsets_count_messages_of_json(t: &Target) {
     let source = t.json(&[r#"[{"a":1},[2,2],"three"]"#, "4"]);
-    for (sub_offset, expected) in [("1", r#"[{"a":1}]"#), ("2", r#"[{"a":1},[2,2]]"#), ("3", r#"[{"a":1},[2,2],"three"]"#)] {
-        let fork = fork_of(&source, &[("Stream-Fork-Offset", BEGINNING), ("Stream-Fork-Sub-Offset", sub_offset)]);
+    for (sub_offset, expected) in
+        [("1", r#"[{"a":1}]"#), ("2", r#"[{"a":1},[2,2]]"#), ("3", r#"[{"a":1},[2,2],"three"]"#)]
+    {
+        let fork =
+            fork_of(&source, &[("Stream-Fork-Offset", BEGINNING), ("Stream-Fork-Sub-Offset", sub_offset)]);
         fork.read("-1").status(200).body_is(expected);
         let tail = fork.tail();
         fork.append("5");
@@ -450,12 +482,27 @@ fn a_sub_offset_past_the_data_is_400(t: &Target) {
 
 fn malformed_sub_offsets_are_400(t: &Target) {
     let source = t.text(&["hello"]);
-    for sub_offset in ["", "-1", "-0", "+1", "01", "00", "1.0", "1e0", "0x1", "one", "1 ,2", "\u{661}",
-        "9223372036854775808", "18446744073709551616", "99999999999999999999999999"]
-    {
+    for sub_offset in [
+        "",
+        "-1",
+        "-0",
+        "+1",
+        "01",
+        "00",
+        "1.0",
+        "1e0",
+        "0x1",
+        "one",
+        "1 ,2",
+        "\u{661}",
+        "9223372036854775808",
+        "18446744073709551616",
+        "99999999999999999999999999",
+    ] {
         assert_no_fork(&source, &[("Stream-Fork-Offset", BEGINNING), ("Stream-Fork-Sub-Offset", sub_offset)]);
     }
-    let twice = [("Stream-Fork-Offset", BEGINNING), ("Stream-Fork-Sub-Offset", "1"), ("Stream-Fork-Sub-Offset", "1")];
+    let twice =
+        [("Stream-Fork-Offset", BEGINNING), ("Stream-Fork-Sub-Offset", "1"), ("Stream-Fork-Sub-Offset", "1")];
     assert_no_fork(&source, &twice);
     assert_unreferenced(&source);
 }
@@ -484,7 +531,9 @@ fn a_fork_that_differs_is_409(t: &Target) {
         forking(&fork, &source).header("Stream-Fork-Offset", BEGINNING).header("Stream-Fork-Sub-Offset", 2),
         forking(&fork, &source).header("Stream-Fork-Offset", &middle).header("Stream-Fork-Sub-Offset", 3),
         forking(&fork, &source).header("Stream-Fork-Offset", &middle),
-        forking(&fork, &namesake).header("Stream-Fork-Offset", namesake.offset_at(5)).header("Stream-Fork-Sub-Offset", 2),
+        forking(&fork, &namesake)
+            .header("Stream-Fork-Offset", namesake.offset_at(5))
+            .header("Stream-Fork-Sub-Offset", 2),
         fork.put(),
     ];
     for request in refused {
@@ -563,16 +612,22 @@ fn long_polls_wait_for_the_fork_alone(t: &Target) {
     let source = t.text(&["hello"]);
     let fork = fork_of(&source, &[]);
     let tail = fork.tail();
-    let (answer, ()) = meanwhile(|| fork.poll(&tail), || {
-        sleep(t.facts.long_poll_timeout / 4);
-        source.append("not for the fork");
-        source.close();
-    });
+    let (answer, ()) = meanwhile(
+        || fork.poll(&tail),
+        || {
+            sleep(t.facts.long_poll_timeout / 4);
+            source.append("not for the fork");
+            source.close();
+        },
+    );
     answer.status(204).has("Stream-Next-Offset", &tail).lacks("Stream-Closed");
-    let (answer, ()) = meanwhile(|| fork.poll(&tail), || {
-        sleep(t.facts.long_poll_timeout / 4);
-        fork.append("for the fork");
-    });
+    let (answer, ()) = meanwhile(
+        || fork.poll(&tail),
+        || {
+            sleep(t.facts.long_poll_timeout / 4);
+            fork.append("for the fork");
+        },
+    );
     answer.status(200).body_is("for the fork");
 }
 
@@ -705,10 +760,13 @@ fn a_waiting_reader_of_a_deleted_source_is_let_go(t: &Target) {
     let tail = source.tail();
     let mut events = Events::open(&source, &tail);
     events.control();
-    let (answer, ()) = meanwhile(|| source.poll(&tail), || {
-        sleep(t.facts.long_poll_timeout / 4);
-        source.delete().status(204);
-    });
+    let (answer, ()) = meanwhile(
+        || source.poll(&tail),
+        || {
+            sleep(t.facts.long_poll_timeout / 4);
+            source.delete().status(204);
+        },
+    );
     answer.status_in(&[204, 404, 410]);
     events.assert_ended();
 }
@@ -719,22 +777,14 @@ fn lifetime_of(source: &Stream<'_>, headers: &[(&str, &str)]) -> (Option<String>
     let fork = fork_of(source, headers);
     let head = fork.head();
     let ttl = head.status(200).header("Stream-TTL").map(str::to_owned);
-    let expires_at = head.header("Stream-Expires-At").map(|told| {
-        OffsetDateTime::parse(told, &Rfc3339).unwrap_or_else(|error| head.fail(error))
-    });
+    let expires_at = head.header("Stream-Expires-At").map(parsed);
     (ttl, expires_at)
-}
-
-/// An instant this many hours from now, and its spelling.
-fn in_hours(hours: u64) -> (OffsetDateTime, String) {
-    let instant = OffsetDateTime::now_utc() + Duration::from_secs(3600 * hours);
-    let instant = instant.replace_nanosecond(0).expect("zero is a nanosecond");
-    (instant, instant.format(&Rfc3339).expect("the year has four digits"))
 }
 
 fn no_lifetime_is_inherited_where_there_is_none(t: &Target) {
     let source = t.text(&["hello"]);
-    let (instant, spelling) = in_hours(1);
+    let instant = in_hours(1);
+    let spelling = spelled(instant);
     assert_eq!(lifetime_of(&source, &[]), (None, None));
     assert_eq!(lifetime_of(&source, &[("Stream-TTL", "600")]), (Some("600".to_owned()), None));
     assert_eq!(lifetime_of(&source, &[("Stream-Expires-At", &spelling)]), (None, Some(instant)));
@@ -742,7 +792,8 @@ fn no_lifetime_is_inherited_where_there_is_none(t: &Target) {
 
 fn a_ttl_is_inherited_unless_the_fork_has_its_own(t: &Target) {
     let source = t.created("text/plain", &[("Stream-TTL", "700")], &["hello"]);
-    let (instant, spelling) = in_hours(1);
+    let instant = in_hours(1);
+    let spelling = spelled(instant);
     assert_eq!(lifetime_of(&source, &[]), (Some("700".to_owned()), None));
     assert_eq!(lifetime_of(&source, &[("Stream-TTL", "600")]), (Some("600".to_owned()), None));
     assert_eq!(lifetime_of(&source, &[("Stream-TTL", "800")]), (Some("800".to_owned()), None));
@@ -750,12 +801,14 @@ fn a_ttl_is_inherited_unless_the_fork_has_its_own(t: &Target) {
 }
 
 fn an_expiry_is_inherited_unless_the_fork_has_its_own(t: &Target) {
-    let (source_instant, source_spelling) = in_hours(2);
+    let source_instant = in_hours(2);
+    let source_spelling = spelled(source_instant);
     let source = t.created("text/plain", &[("Stream-Expires-At", &source_spelling)], &["hello"]);
     assert_eq!(lifetime_of(&source, &[]), (None, Some(source_instant)));
     assert_eq!(lifetime_of(&source, &[("Stream-TTL", "600")]), (Some("600".to_owned()), None));
     for hours in [1, 3] {
-        let (instant, spelling) = in_hours(hours);
+        let instant = in_hours(hours);
+        let spelling = spelled(instant);
         assert_eq!(lifetime_of(&source, &[("Stream-Expires-At", &spelling)]), (None, Some(instant)));
     }
 }

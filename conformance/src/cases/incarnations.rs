@@ -85,7 +85,7 @@ fn the_beginning_of_the_old_stream_is_410(t: &Target) {
 fn an_offset_of_a_later_incarnation_is_410(t: &Target) {
     let stream = t.text(&["hello"]);
     let tail = stream.tail();
-    let later: u64 = incarnation(&tail).parse().unwrap();
+    let later: u64 = incarnation(&tail).parse().expect("16 digits are a number below 2^64");
     for position in [0, 3, 5, 6] {
         stream.read(&format!("{:016}_{position:016}", later + 1)).refused(410, "gone");
     }

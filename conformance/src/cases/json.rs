@@ -101,7 +101,8 @@ fn an_empty_batch_is_400(t: &Target) {
 
 fn batches_can_be_read_message_by_message(t: &Target) {
     let stream = t.json(&[r#"[1,"two",{"three":3}]"#]);
-    let borders = [(0, r#"[1,"two",{"three":3}]"#), (2, r#"["two",{"three":3}]"#), (8, r#"[{"three":3}]"#), (20, "[]")];
+    let borders =
+        [(0, r#"[1,"two",{"three":3}]"#), (2, r#"["two",{"three":3}]"#), (8, r#"[{"three":3}]"#), (20, "[]")];
     for (border, expected) in borders {
         stream.read(&stream.offset_at(border)).status(200).body_is(expected);
     }
@@ -122,25 +123,50 @@ fn offsets_inside_of_a_message_are_400(t: &Target) {
 }
 
 fn numbers_are_kept_as_they_were_sent(t: &Target) {
-    for number in ["1.0", "1.10", "-0", "-0.0", "1e400", "-1E+400", "1E5", "0.1e-7", "1e-400", "12345678901234567890",
-        "123456789012345678901234567890.123456789012345678901234567890", "9007199254740993",
-        "0.30000000000000004", "3.0e0"]
-    {
+    for number in [
+        "1.0",
+        "1.10",
+        "-0",
+        "-0.0",
+        "1e400",
+        "-1E+400",
+        "1E5",
+        "0.1e-7",
+        "1e-400",
+        "12345678901234567890",
+        "123456789012345678901234567890.123456789012345678901234567890",
+        "9007199254740993",
+        "0.30000000000000004",
+        "3.0e0",
+    ] {
         assert_reads(t, &[number], &format!("[{number}]"));
-        assert_reads(t, &[&format!("[{number},{{\"n\":{number}}}]")], &format!("[{number},{{\"n\":{number}}}]"));
+        assert_reads(
+            t,
+            &[&format!("[{number},{{\"n\":{number}}}]")],
+            &format!("[{number},{{\"n\":{number}}}]"),
+        );
     }
 }
 
 fn strings_are_kept_as_they_were_sent(t: &Target) {
-    for string in [r#""\u0041\u00e9""#, r#""\/""#, "\"/\"", r#""\b\f\n\r\t\"\\""#, r#""\ud83c\udf0a""#,
-        "\"\u{1f30a} \u{e9} \u{2028} \u{2029}\"", "\"\u{7f}\"", r#""\u0000""#]
-    {
+    for string in [
+        r#""\u0041\u00e9""#,
+        r#""\/""#,
+        "\"/\"",
+        r#""\b\f\n\r\t\"\\""#,
+        r#""\ud83c\udf0a""#,
+        "\"\u{1f30a} \u{e9} \u{2028} \u{2029}\"",
+        "\"\u{7f}\"",
+        r#""\u0000""#,
+    ] {
         assert_reads(t, &[string], &format!("[{string}]"));
     }
 }
 
 fn duplicate_keys_and_their_order_are_kept(t: &Target) {
-    for object in [r#"{"a":1,"a":2}"#, r#"{"b":1,"a":2,"b":{"a":1,"a":1}}"#, r#"{"2":0,"10":0,"1":0}"#, r#"{"":0}"#] {
+    for object in
+        [r#"{"a":1,"a":2}"#, r#"{"b":1,"a":2,"b":{"a":1,"a":1}}"#, r#"{"2":0,"10":0,"1":0}"#, r#"{"":0}"#]
+    {
         assert_reads(t, &[object], &format!("[{object}]"));
     }
 }
@@ -166,12 +192,78 @@ fn commas_and_brackets_in_strings_are_no_borders(t: &Target) {
 
 /// What is no JSON text.
 const INVALID: &[&str] = &[
-    "{", "}", "[", "]", "[1", "1]", "[1,]", "[,1]", "[1,,2]", "[1 2]", "{\"a\"}", "{\"a\":}", "{\"a\":1,}", "{a:1}",
-    "{1:1}", "{\"a\":1 \"b\":2}", "{\"a\" 1}", "'a'", "\"", "\"a", "a\"", "nope", "tru", "True", "NULL", "undefined",
-    "NaN", "Infinity", "-Infinity", "01", "-01", "+1", "1.", ".5", "-", "-.5", "1e", "1e+", "0x1", "1_000", "1 2",
-    "1,2", "{}{}", "[][]", "[1]x", "\"\\x\"", "\"\\u12\"", "\"\\u12g4\"", "\"\\", "\"a\nb\"", "\"\t\"", "\"\0\"",
-    "// comment\n1", "1 // comment", "/* comment */ 1", "[1] ,", "\u{feff}1", "\u{feff}[1]", "\u{a0}1", "\u{2003}1",
-    "\u{b}1", "1\0", "\01", "(1)", "<a/>", "a: 1", "\"\u{1f}\"", "[\"a\":1]", "{\"a\":1]", "[1}", "--1", "1-1",
+    "{",
+    "}",
+    "[",
+    "]",
+    "[1",
+    "1]",
+    "[1,]",
+    "[,1]",
+    "[1,,2]",
+    "[1 2]",
+    "{\"a\"}",
+    "{\"a\":}",
+    "{\"a\":1,}",
+    "{a:1}",
+    "{1:1}",
+    "{\"a\":1 \"b\":2}",
+    "{\"a\" 1}",
+    "'a'",
+    "\"",
+    "\"a",
+    "a\"",
+    "nope",
+    "tru",
+    "True",
+    "NULL",
+    "undefined",
+    "NaN",
+    "Infinity",
+    "-Infinity",
+    "01",
+    "-01",
+    "+1",
+    "1.",
+    ".5",
+    "-",
+    "-.5",
+    "1e",
+    "1e+",
+    "0x1",
+    "1_000",
+    "1 2",
+    "1,2",
+    "{}{}",
+    "[][]",
+    "[1]x",
+    "\"\\x\"",
+    "\"\\u12\"",
+    "\"\\u12g4\"",
+    "\"\\",
+    "\"a\nb\"",
+    "\"\t\"",
+    "\"\0\"",
+    "// comment\n1",
+    "1 // comment",
+    "/* comment */ 1",
+    "[1] ,",
+    "\u{feff}1",
+    "\u{feff}[1]",
+    "\u{a0}1",
+    "\u{2003}1",
+    "\u{b}1",
+    "1\0",
+    "\u{0}1",
+    "(1)",
+    "<a/>",
+    "a: 1",
+    "\"\u{1f}\"",
+    "[\"a\":1]",
+    "{\"a\":1]",
+    "[1}",
+    "--1",
+    "1-1",
 ];
 
 fn invalid_json_is_400_and_changes_nothing(t: &Target) {
@@ -196,9 +288,17 @@ fn an_invalid_element_refuses_the_whole_batch(t: &Target) {
 
 fn bytes_that_are_not_utf_8_are_400(t: &Target) {
     let stream = t.json(&["[1,2]"]);
-    for bytes in [&b"\"\xff\""[..], b"\"\xc3(\"", b"\"\xed\xa0\x80\"", b"\"\xc0\xaf\"", b"\"\xf5\x80\x80\x80\"",
-        b"\xff\xfe1\0", b"{\"\x80\":1}", b"[1,\"\xe2\x82\"]", b"\"\xe2\x82"]
-    {
+    for bytes in [
+        &b"\"\xff\""[..],
+        b"\"\xc3(\"",
+        b"\"\xed\xa0\x80\"",
+        b"\"\xc0\xaf\"",
+        b"\"\xf5\x80\x80\x80\"",
+        b"\xff\xfe1\0",
+        b"{\"\x80\":1}",
+        b"[1,\"\xe2\x82\"]",
+        b"\"\xe2\x82",
+    ] {
         stream.assert_unchanged_by(|| stream.post(bytes).send().malformed().clone());
     }
 }
@@ -298,14 +398,17 @@ fn read_all(stream: &Stream<'_>) -> Vec<serde_json::Value> {
 }
 
 fn other_types_are_not_parsed(t: &Target) {
-    for content_type in ["text/plain", "application/ndjson", "application/jsonlines", "application/octet-stream"] {
+    for content_type in
+        ["text/plain", "application/ndjson", "application/jsonlines", "application/octet-stream"]
+    {
         let stream = t.created(content_type, &[], &["[", "{not json", "[]"]);
         stream.read("-1").status(200).body_is("[{not json[]");
     }
 }
 
 fn suffixed_types_are_bytes(t: &Target) {
-    for content_type in ["application/vnd.api+json", "application/json5", "application/json-seq", "text/json"] {
+    for content_type in ["application/vnd.api+json", "application/json5", "application/json-seq", "text/json"]
+    {
         let stream = t.created(content_type, &[], &["[1,2]", "nope"]);
         stream.read("-1").status(200).body_is("[1,2]nope");
     }

@@ -3,12 +3,10 @@
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
-
 use crate::answer::Answer;
 use crate::case::cases;
 use crate::client::{Stream, Target};
+use crate::instant::{from_now, parsed, spelled};
 use crate::sse::Events;
 
 cases! {
@@ -197,7 +195,7 @@ fn closed_streams_expire_too(t: &Target) {
 /// A stream that ends this much later than now.
 #[track_caller]
 fn ending_in<'t>(t: &'t Target, rest: Duration) -> Stream<'t> {
-    let expires_at = (OffsetDateTime::now_utc() + rest).format(&Rfc3339).expect("the year has four digits");
+    let expires_at = spelled(from_now(rest));
     t.created("text/plain", &[("Stream-Expires-At", &expires_at)], &["hello"])
 }
 
@@ -229,8 +227,7 @@ fn the_far_future_is_an_expiry(t: &Target) {
     stream.read("-1").status(200).body_is("hello").has("Cache-Control", "public, max-age=1");
     stream.put().header("Stream-Expires-At", far).send().status(200);
     let head = stream.head();
-    let told = OffsetDateTime::parse(head.expect_header("Stream-Expires-At"), &Rfc3339);
-    assert_eq!(told.ok(), OffsetDateTime::parse(far, &Rfc3339).ok(), "{head}");
+    assert_eq!(parsed(head.expect_header("Stream-Expires-At")), parsed(far), "{head}");
 }
 
 fn a_missing_stream_is_404_for_every_verb(t: &Target) {

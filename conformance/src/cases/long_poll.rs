@@ -145,10 +145,13 @@ fn a_timeout_never_reports_a_tail_it_did_not_deliver(t: &Target) {
         let stream = t.text(&["hello"]);
         let tail = stream.tail();
         let delay = timeout + Duration::from_millis(4 * index as u64) - Duration::from_millis(40);
-        let (answer, _) = meanwhile(|| stream.poll(&tail), || {
-            sleep(delay);
-            stream.append("world");
-        });
+        let (answer, _) = meanwhile(
+            || stream.poll(&tail),
+            || {
+                sleep(delay);
+                stream.append("world");
+            },
+        );
         (tail, answer)
     });
     for (tail, answer) in answers {
@@ -301,9 +304,22 @@ fn a_poll_without_offset_is_400(t: &Target) {
 
 fn an_unknown_live_mode_is_400(t: &Target) {
     let stream = t.text(&["hello"]);
-    for live in ["", "true", "1", "longpoll", "long_poll", "LONG-POLL", "Long-Poll", "SSE", "sse%20", "poll",
-        "long-poll,sse", "websocket", "false", "%00"]
-    {
+    for live in [
+        "",
+        "true",
+        "1",
+        "longpoll",
+        "long_poll",
+        "LONG-POLL",
+        "Long-Poll",
+        "SSE",
+        "sse%20",
+        "poll",
+        "long-poll,sse",
+        "websocket",
+        "false",
+        "%00",
+    ] {
         let answer = stream.get(&format!("offset=-1&live={live}"));
         if answer.status != 400 {
             answer.fail(format_args!("{live:?} was taken for a live mode"));

@@ -32,19 +32,64 @@ cases! {
 
 /// What is no offset, though some of it looks like one.
 const MALFORMED: &[&str] = &[
-    "0", "00", "1", "-2", "-0", "-01", "+1", "-1.0", "--1", "- 1", "-1 ", " -1", "NOW", "Now", "now ", " now",
-    "now0", "nowhere", "latest", "earliest", "end", "null", "undefined", "NaN", "true", "*", "0x10", "_",
-    "0_0", "-1_0", "1763715600000000", "1763715600000000_", "_0000000000000000",
-    "000000000000000_0000000000000000", "0000000000000000_000000000000000",
-    "00000000000000000_0000000000000000", "0000000000000000_00000000000000000",
-    "0000000000000000-0000000000000000", "0000000000000000__000000000000000",
-    "0000000000000000_0000000000000000_0000000000000000", "0000000000000000_000000000000000a",
-    "000000000000000A_0000000000000000", "+000000000000000_0000000000000000",
-    "0000000000000000_+000000000000000", "0000000000000000_-000000000000001",
-    "0000000000000000 0000000000000000", "0000000000000000_0000000000000000 ",
-    "0000000000000000_0000000000000000\n", "0000000000000000_0000000000000000\0",
-    "\"0000000000000000_0000000000000000\"", "0000000000000000_000000000000000\u{660}",
-    "0000000000000000_0000000000000000,", "0,1", "-1,now", "a b", "\0", "\u{ff10}", "../../etc/passwd",
+    "0",
+    "00",
+    "1",
+    "-2",
+    "-0",
+    "-01",
+    "+1",
+    "-1.0",
+    "--1",
+    "- 1",
+    "-1 ",
+    " -1",
+    "NOW",
+    "Now",
+    "now ",
+    " now",
+    "now0",
+    "nowhere",
+    "latest",
+    "earliest",
+    "end",
+    "null",
+    "undefined",
+    "NaN",
+    "true",
+    "*",
+    "0x10",
+    "_",
+    "0_0",
+    "-1_0",
+    "1763715600000000",
+    "1763715600000000_",
+    "_0000000000000000",
+    "000000000000000_0000000000000000",
+    "0000000000000000_000000000000000",
+    "00000000000000000_0000000000000000",
+    "0000000000000000_00000000000000000",
+    "0000000000000000-0000000000000000",
+    "0000000000000000__000000000000000",
+    "0000000000000000_0000000000000000_0000000000000000",
+    "0000000000000000_000000000000000a",
+    "000000000000000A_0000000000000000",
+    "+000000000000000_0000000000000000",
+    "0000000000000000_+000000000000000",
+    "0000000000000000_-000000000000001",
+    "0000000000000000 0000000000000000",
+    "0000000000000000_0000000000000000 ",
+    "0000000000000000_0000000000000000\n",
+    "0000000000000000_0000000000000000\0",
+    "\"0000000000000000_0000000000000000\"",
+    "0000000000000000_000000000000000\u{660}",
+    "0000000000000000_0000000000000000,",
+    "0,1",
+    "-1,now",
+    "a b",
+    "\0",
+    "\u{ff10}",
+    "../../etc/passwd",
 ];
 
 fn offsets_are_sixteen_digits_underscore_sixteen_digits(t: &Target) {
@@ -104,12 +149,7 @@ fn any_position_of_a_byte_stream_can_be_read_from(t: &Target) {
 fn the_beginning_has_four_spellings(t: &Target) {
     let stream = t.text(&["hello"]);
     let own_beginning = stream.offset_at(0);
-    let spellings = [
-        stream.get(""),
-        stream.read("-1"),
-        stream.read(BEGINNING),
-        stream.read(&own_beginning),
-    ];
+    let spellings = [stream.get(""), stream.read("-1"), stream.read(BEGINNING), stream.read(&own_beginning)];
     for answer in spellings {
         answer.status(200).body_is("hello").has("Stream-Next-Offset", &stream.tail());
     }
@@ -197,8 +237,14 @@ fn the_largest_position_is_400_and_overflows_nothing(t: &Target) {
 
 fn unknown_parameters_are_ignored(t: &Target) {
     let stream = t.text(&["hello"]);
-    let queries = ["offset=-1&page=2", "x&offset=-1&=&&", "offset=-1&off=now", "offset=-1&offset[]=now",
-        "%ff=%fe&offset=-1", "offset=-1&limit=1"];
+    let queries = [
+        "offset=-1&page=2",
+        "x&offset=-1&=&&",
+        "offset=-1&off=now",
+        "offset=-1&offset[]=now",
+        "%ff=%fe&offset=-1",
+        "offset=-1&limit=1",
+    ];
     for query in queries {
         stream.get(query).status(200).body_is("hello").has("ETag", &stream.read("-1").etag());
     }
@@ -212,8 +258,11 @@ fn parameter_names_are_case_sensitive(t: &Target) {
 
 fn the_order_of_parameters_changes_nothing(t: &Target) {
     let stream = t.text(&["hello"]);
-    let orders = ["cursor=1&live=long-poll&offset=-1", "offset=-1&live=long-poll&cursor=1",
-        "live=long-poll&offset=-1&cursor=1"];
+    let orders = [
+        "cursor=1&live=long-poll&offset=-1",
+        "offset=-1&live=long-poll&cursor=1",
+        "live=long-poll&offset=-1&cursor=1",
+    ];
     let first = stream.get(orders[0]);
     for query in orders {
         let answer = stream.get(query);
@@ -243,7 +292,9 @@ fn up_to_date_is_true_or_absent(t: &Target) {
 
 fn closed_is_true_or_absent(t: &Target) {
     let stream = t.text(&["hello"]);
-    for answer in [stream.head(), stream.read("-1"), stream.poll("-1"), stream.post("x").send(), stream.put().send()] {
+    for answer in
+        [stream.head(), stream.read("-1"), stream.poll("-1"), stream.post("x").send(), stream.put().send()]
+    {
         answer.lacks("Stream-Closed");
     }
     Events::open(&stream, "-1").head.lacks("Stream-Closed");

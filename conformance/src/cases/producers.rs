@@ -68,7 +68,11 @@ fn a_duplicate_is_204_and_appends_nothing(t: &Target) {
     send(&stream, "x", 0, 0).status(200);
     for _ in 0..3 {
         stream.assert_unchanged_by(|| {
-            send(&stream, "x", 0, 0).status(204).has("Producer-Epoch", "0").has("Producer-Seq", "0").body_is("");
+            send(&stream, "x", 0, 0)
+                .status(204)
+                .has("Producer-Epoch", "0")
+                .has("Producer-Seq", "0")
+                .body_is("");
         });
     }
 }
@@ -203,9 +207,31 @@ fn headers_come_together_or_not_at_all(t: &Target) {
 
 /// What is no number of an epoch or a seq.
 const MALFORMED: &[&str] = &[
-    "", "-1", "-0", "+1", "01", "00", "1.0", "1.", ".1", "1e3", "0x1", "1 0", "one", "null", "NaN", "Infinity", "1,0",
-    "1_0", "\u{661}", "\"0\"", "9007199254740992", "9223372036854775808", "18446744073709551615",
-    "18446744073709551616", "340282366920938463463374607431768211456",
+    "",
+    "-1",
+    "-0",
+    "+1",
+    "01",
+    "00",
+    "1.0",
+    "1.",
+    ".1",
+    "1e3",
+    "0x1",
+    "1 0",
+    "one",
+    "null",
+    "NaN",
+    "Infinity",
+    "1,0",
+    "1_0",
+    "\u{661}",
+    "\"0\"",
+    "9007199254740992",
+    "9223372036854775808",
+    "18446744073709551615",
+    "18446744073709551616",
+    "340282366920938463463374607431768211456",
 ];
 
 fn malformed_epochs_are_400(t: &Target) {
@@ -256,8 +282,11 @@ fn an_id_of_256_bytes_is_the_longest(t: &Target) {
     let stream = t.text(&[]);
     stream.post("x").producer(&"i".repeat(256), 0, 0).send().status(200);
     stream.post("x").producer(&"i".repeat(256), 0, 0).send().status(204);
-    stream.assert_unchanged_by(|| stream.post("x").producer(&"i".repeat(257), 0, 0).send().malformed().clone());
-    stream.assert_unchanged_by(|| stream.post("x").producer(&"i".repeat(4000), 0, 0).send().malformed().clone());
+    stream
+        .assert_unchanged_by(|| stream.post("x").producer(&"i".repeat(257), 0, 0).send().malformed().clone());
+    stream.assert_unchanged_by(|| {
+        stream.post("x").producer(&"i".repeat(4000), 0, 0).send().malformed().clone()
+    });
 }
 
 fn one_of_many_equal_appends_is_new(t: &Target) {
@@ -312,9 +341,25 @@ fn another_type_does_not_advance_the_producer(t: &Target) {
 fn a_sequence_regression_does_not_advance_the_producer(t: &Target) {
     let stream = t.text(&[]);
     stream.post("a").producer("p", 0, 0).header("Stream-Seq", "5").send().status(200);
-    stream.post("b").producer("p", 0, 1).header("Stream-Seq", "4").send().refused(409, "stream-seq-regression");
-    stream.post("b").producer("p", 1, 0).header("Stream-Seq", "4").send().refused(409, "stream-seq-regression");
-    stream.post("b").producer("p", 0, 1).header("Stream-Seq", "6").send().status(200).has("Producer-Epoch", "0");
+    stream
+        .post("b")
+        .producer("p", 0, 1)
+        .header("Stream-Seq", "4")
+        .send()
+        .refused(409, "stream-seq-regression");
+    stream
+        .post("b")
+        .producer("p", 1, 0)
+        .header("Stream-Seq", "4")
+        .send()
+        .refused(409, "stream-seq-regression");
+    stream
+        .post("b")
+        .producer("p", 0, 1)
+        .header("Stream-Seq", "6")
+        .send()
+        .status(200)
+        .has("Producer-Epoch", "0");
     stream.read("-1").body_is("ab");
 }
 
@@ -352,7 +397,11 @@ fn a_final_append_is_200_closed(t: &Target) {
     let stream = t.text(&[]);
     let answer = stream.post("the end").producer("p", 0, 0).closing().send();
     answer.status(200).has("Stream-Closed", "true").has("Producer-Epoch", "0").has("Producer-Seq", "0");
-    stream.read("-1").body_is("the end").has("Stream-Closed", "true").has("Stream-Next-Offset", &answer.next_offset());
+    stream
+        .read("-1")
+        .body_is("the end")
+        .has("Stream-Closed", "true")
+        .has("Stream-Next-Offset", &answer.next_offset());
 }
 
 fn a_final_append_repeated_is_204_closed(t: &Target) {

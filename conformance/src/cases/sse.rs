@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::case::{at_once, cases};
-use crate::client::{Stream, Target};
+use crate::client::Target;
 use crate::offset::{advanced, position};
 use crate::sse::{Control, Event, Events};
 
@@ -375,8 +375,16 @@ fn binary_types_say_so_and_text_types_do_not(t: &Target) {
         let stream = t.created(content_type, &[], &["[1]"]);
         Events::open(&stream, "-1").head.lacks("Stream-SSE-Data-Encoding");
     }
-    let binaries = ["application/octet-stream", "application/x-protobuf", "application/ndjson", "image/svg+xml",
-        "application/vnd.api+json", "application/xml", "application/jsonp", "textual/plain"];
+    let binaries = [
+        "application/octet-stream",
+        "application/x-protobuf",
+        "application/ndjson",
+        "image/svg+xml",
+        "application/vnd.api+json",
+        "application/xml",
+        "application/jsonp",
+        "textual/plain",
+    ];
     for content_type in binaries {
         let stream = t.created(content_type, &[], &["[1]"]);
         let mut events = Events::open(&stream, "-1");
@@ -456,6 +464,10 @@ fn a_duplicate_of_a_producer_is_not_delivered(t: &Target) {
     send(0, "first").status(200);
     send(0, "first").status(204);
     send(1, "second").status(200);
-    let data: Vec<Event> = [events.data(), { events.control(); events.data() }].into();
+    let data: Vec<Event> = [events.data(), {
+        events.control();
+        events.data()
+    }]
+    .into();
     assert_eq!(data.iter().map(|event| event.data.as_str()).collect::<Vec<_>>(), ["first", "second"]);
 }

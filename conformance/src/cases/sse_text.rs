@@ -59,7 +59,9 @@ fn line_feeds_alone_are_kept(t: &Target) {
 }
 
 fn carriage_returns_split_lines(t: &Target) {
-    for (payload, lines) in [("a\rb", 2), ("a\r\nb", 2), ("a\r\rb", 3), ("a\n\rb", 3), ("a\r\n\r\nb", 3), ("a\r", 2)] {
+    for (payload, lines) in
+        [("a\rb", 2), ("a\r\nb", 2), ("a\r\rb", 3), ("a\n\rb", 3), ("a\r\n\r\nb", 3), ("a\r", 2)]
+    {
         let event = first_data(t, payload);
         assert!(!event.block.contains('\r'), "{payload:?}: {:?}", event.block);
         assert_eq!(event.data_lines(), lines, "{payload:?}: {:?}", event.block);
@@ -82,7 +84,8 @@ fn a_payload_cannot_forge_a_control_event(t: &Target) {
 
 fn a_payload_cannot_forge_fields(t: &Target) {
     for end in ["\n", "\r", "\r\n"] {
-        let event = first_data(t, &format!("x{end}id: forged{end}retry: 1{end}event: forged{end}: comment{end}y"));
+        let event =
+            first_data(t, &format!("x{end}id: forged{end}retry: 1{end}event: forged{end}: comment{end}y"));
         assert_eq!(event.kind, "data");
         assert_ne!(event.id.as_deref(), Some("forged"));
         assert_eq!(event.data, "x\nid: forged\nretry: 1\nevent: forged\n: comment\ny");
@@ -96,7 +99,9 @@ fn colons_and_field_names_are_only_text(t: &Target) {
 }
 
 fn a_character_torn_over_two_appends_is_not_torn(t: &Target) {
-    for (character, torn_at) in [("\u{e9}", 1), ("\u{20ac}", 1), ("\u{20ac}", 2), ("\u{1f30a}", 1), ("\u{1f30a}", 3)] {
+    for (character, torn_at) in
+        [("\u{e9}", 1), ("\u{20ac}", 1), ("\u{20ac}", 2), ("\u{1f30a}", 1), ("\u{1f30a}", 3)]
+    {
         let stream = t.text(&[]);
         let mut events = Events::open(&stream, "-1");
         events.control();
@@ -155,7 +160,9 @@ fn a_torn_character_at_the_end_of_a_closed_stream_is_replaced(t: &Target) {
 }
 
 fn bytes_that_are_not_utf_8_do_not_break_the_events(t: &Target) {
-    for bytes in [&b"a\xffb"[..], b"a\xc3(b", b"a\x80\x80b", b"a\xed\xa0\x80b", b"a\xf5\x80\x80\x80b", b"a\xc0\xafb"] {
+    for bytes in
+        [&b"a\xffb"[..], b"a\xc3(b", b"a\x80\x80b", b"a\xed\xa0\x80b", b"a\xf5\x80\x80\x80b", b"a\xc0\xafb"]
+    {
         let stream = t.text(&[]);
         stream.append(bytes);
         let mut events = Events::open(&stream, "-1");

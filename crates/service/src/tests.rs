@@ -1,1 +1,414 @@
-//! placeholder
+//! What only time and failure show: durability, crashes of clients, expiry, draining. Everything else is shown from
+//! outside by the conformance suite.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+use headwater_protocol::{RequestHead, names};
+use headwater_store::{StoreError, faulty::Faulty};
+use headwater_store_mem::MemStore;
+use http::{HeaderName, HeaderValue, StatusCode};
+
+use crate::{Body, Response, Service, clock::ManualClock, config::Config};
+
+type TestService = Service<Arc<Faulty<MemStore>>>;
+
+const NOW_MS: u64 = 1_800_000_000_000;
+
+struct Head {
+    method: &'static str,
+    target: String,
+    headers: Vec<(&'static str, String)>,
+}
+
+impl RequestHead for Head {
+    fn method(&self) -> &str {
+        self.method
+    }
+    fn path(&self) -> &str {
+        self.target.split('?').next().unwrap()
+    }
+    fn query(&self) -> Option<&str> {
+        self.target.split_once('?').map(|(_, query)| query)
+    }
+    fn authority(&self) -> Option<&str> {
+        None
+    }
+    fn header<'a>(&'a self, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        let name = name.clone();
+        self.headers.iter().filter(move |(key, _)| name == *key).map(|(_, value)| value.as_bytes())
+    }
+}
+
+struct World {
+    service: TestService,
+    store: Arc<Faulty<MemStore>>,
+    clock: Arc<ManualClock>,
+}
+
+impl World {
+    fn new() -> Self {
+        let store = Arc::new(Faulty::new(MemStore::new(1 << 20)));
+        let clock = Arc::new(ManualClock::new(NOW_MS));
+        let service = Service::new(store.clone(), clock.clone(), Config::default());
+        Self { service, store, clock }
+    }
+
+    fn send(
+        &self,
+        method: &'static str,
+        target: &str,
+        headers: &[(&'static str, &str)],
+        body: &'static str,
+    ) -> impl Future<Output = Response> + Send + 'static {
+        let headers = headers.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
+        let call = self.service.parse(&Head { method, target: format!("/v1/stream/{target}"), headers });
+        let service = self.service.clone();
+        let chunks = (!body.is_empty()).then(|| Ok(Bytes::from_static(body.as_bytes())));
+        async move { service.execute(call, stream::iter(chunks)).await }
+    }
+
+    async fn create(&self, name: &str, headers: &[(&'static str, &str)]) {
+        let headers = [&[("content-type", "text/plain")], headers].concat();
+        assert_eq!(self.send("PUT", name, &headers, "").await.head.status, StatusCode::CREATED);
+    }
+
+    fn append(&self, name: &str, body: &'static str) -> impl Future<Output = Response> + Send + 'static {
+        self.send("POST", name, &[("content-type", "text/plain")], body)
+    }
+
+    async fn text(&self, name: &str) -> String {
+        let response = self.send("GET", &format!("{name}?offset=-1"), &[], "").await;
+        assert_eq!(response.head.status, StatusCode::OK);
+        match response.body {
+            Body::Full(bytes) => String::from_utf8(bytes.to_vec()).unwrap(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    async fn status(&self, method: &'static str, target: &str) -> StatusCode {
+        self.send(method, target, &[], "").await.head.status
+    }
+}
+
+/// Lets all spawned tasks go as far as they can.
+async fn settle() {
+    for _ in 0..50 {
+        tokio::task::yield_now().await;
+    }
+}
+
+async fn next_event(body: &mut Body) -> Option<String> {
+    let Body::Events(events) = body else { panic!("{body:?}") };
+    events.next().await.map(|bytes| String::from_utf8(bytes.to_vec()).unwrap())
+}
+
+#[tokio::test]
+async fn readers_never_see_what_is_not_durable() {
+    let world = World::new();
+    world.create("a", &[]).await;
+    world.store.hold();
+    let append = tokio::spawn(world.append("a", "hello"));
+    settle().await;
+    assert!(!append.is_finished());
+    assert_eq!(world.text("a").await, "");
+    world.store.release().await;
+    assert_eq!(append.await.unwrap().head.status, StatusCode::NO_CONTENT);
+    assert_eq!(world.text("a").await, "hello");
+}
+
+#[tokio::test]
+async fn what_the_power_took_was_never_acknowledged_nor_seen() {
+    let world = World::new();
+    world.create("a", &[]).await;
+    world.append("a", "one").await;
+    world.store.hold();
+    let first = tokio::spawn(world.append("a", "two"));
+    let second = tokio::spawn(world.append("a", "three"));
+    settle().await;
+    world.store.lose();
+    for lost in [first, second] {
+        assert_eq!(lost.await.unwrap().head.status, StatusCode::INTERNAL_SERVER_ERROR);
+    }
+    assert_eq!(world.text("a").await, "one");
+    assert_eq!(world.append("a", "four").await.head.status, StatusCode::NO_CONTENT);
+    assert_eq!(world.text("a").await, "onefour");
+}
+
+#[tokio::test]
+async fn an_append_whose_client_went_away_is_published_all_the_same() {
+    let world = World::new();
+    world.create("a", &[]).await;
+    world.store.hold();
+    let append = tokio::spawn(world.append("a", "hello"));
+    settle().await;
+    append.abort();
+    settle().await;
+    world.store.release().await;
+    settle().await;
+    assert_eq!(world.text("a").await, "hello");
+}
+
+#[tokio::test]
+async fn a_repetition_is_answered_only_when_the_original_is_durable() {
+    let world = World::new();
+    world.create("a", &[]).await;
+    let producer = [
+        ("content-type", "text/plain"),
+        ("producer-id", "p"),
+        ("producer-epoch", "0"),
+        ("producer-seq", "0"),
+    ];
+    world.store.hold();
+    let original = tokio::spawn(world.send("POST", "a", &producer, "x"));
+    settle().await;
+    let repetition = tokio::spawn(world.send("POST", "a", &producer, "x"));
+    settle().await;
+    assert!(!repetition.is_finished());
+    world.store.release().await;
+    assert_eq!(original.await.unwrap().head.status, StatusCode::OK);
+    assert_eq!(repetition.await.unwrap().head.status, StatusCode::NO_CONTENT);
+    assert_eq!(world.text("a").await, "x");
+}
+
+#[tokio::test]
+async fn a_full_store_is_507_and_heals() {
+    let world = World::new();
+    world.create("a", &[]).await;
+    world.store.fail_next_commit(StoreError::Full);
+    assert_eq!(world.append("a", "x").await.head.status, StatusCode::INSUFFICIENT_STORAGE);
+    assert_eq!(world.append("a", "y").await.head.status, StatusCode::NO_CONTENT);
+    assert_eq!(world.text("a").await, "y");
+}
+
+#[tokio::test]
+async fn damage_is_an_error_and_never_fewer_bytes() {
+    let world = World::new();
+    world.create("a", &[]).await;
+    world.append("a", "x").await;
+    world.store.fail_next_read(StoreError::Damaged("a flipped bit".into()));
+    assert_eq!(world.status("GET", "a?offset=-1").await, StatusCode::INTERNAL_SERVER_ERROR);
+    assert_eq!(world.text("a").await, "x");
+}
+
+#[tokio::test]
+async fn a_waiting_long_poll_gets_the_bytes_or_a_204_at_its_deadline() {
+    let world = World::new();
+    world.create("a", &[]).await;
+    let poll = tokio::spawn(world.send("GET", "a?offset=-1&live=long-poll", &[], ""));
+    settle().await;
+    world.append("a", "x").await;
+    assert_eq!(poll.await.unwrap().head.status, StatusCode::OK);
+    let idle = tokio::spawn(world.send("GET", "a?offset=now&live=long-poll", &[], ""));
+    settle().await;
+    world.clock.advance(Duration::from_millis(19_999));
+    settle().await;
+    assert!(!idle.is_finished());
+    world.clock.advance(Duration::from_millis(1));
+    assert_eq!(idle.await.unwrap().head.status, StatusCode::NO_CONTENT);
+}
+
+#[tokio::test]
+async fn a_long_poll_on_a_deleted_stream_ends() {
+    let world = World::new();
+    world.create("a", &[]).await;
+    let poll = tokio::spawn(world.send("GET", "a?offset=-1&live=long-poll", &[], ""));
+    settle().await;
+    assert_eq!(world.status("DELETE", "a").await, StatusCode::NO_CONTENT);
+    assert_eq!(poll.await.unwrap().head.status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn event_streams_beat_survive_a_failed_commit_and_end_in_time() {
+    let world = World::new();
+    world.create("a", &[]).await;
+    let mut response = world.send("GET", "a?offset=-1&live=sse", &[], "").await;
+    assert!(next_event(&mut response.body).await.unwrap().contains("\"upToDate\":true"));
+    let advance = |by_ms| world.clock.advance(Duration::from_millis(by_ms));
+    advance(15_000);
+    assert_eq!(next_event(&mut response.body).await.unwrap(), ":\n\n");
+    world.store.fail_next_commit(StoreError::Failed("EIO".into()));
+    assert_eq!(world.append("a", "lost").await.head.status, StatusCode::INTERNAL_SERVER_ERROR);
+    world.append("a", "kept").await;
+    assert!(next_event(&mut response.body).await.unwrap().contains("\ndata:kept\n"));
+    advance(60_000);
+    assert_eq!(next_event(&mut response.body).await, None);
+}
+
+#[tokio::test]
+async fn readers_of_one_event_share_its_bytes() {
+    let world = World::new();
+    world.create("a", &[]).await;
+    world.append("a", "x").await;
+    let mut pointers = Vec::new();
+    for _ in 0..3 {
+        let Body::Events(mut events) = world.send("GET", "a?offset=-1&live=sse", &[], "").await.body else {
+            panic!()
+        };
+        pointers.push(events.next().await.unwrap().as_ptr());
+    }
+    assert!(pointers.iter().all(|pointer| *pointer == pointers[0]));
+}
+
+#[tokio::test]
+async fn draining_ends_live_readers_and_refuses_the_rest() {
+    let world = World::new();
+    world.create("a", &[]).await;
+    let mut events = world.send("GET", "a?offset=-1&live=sse", &[], "").await;
+    next_event(&mut events.body).await;
+    let poll = tokio::spawn(world.send("GET", "a?offset=-1&live=long-poll", &[], ""));
+    settle().await;
+    world.service.drain();
+    assert!(next_event(&mut events.body).await.unwrap().starts_with("event: control\n"));
+    assert_eq!(next_event(&mut events.body).await, None);
+    assert_eq!(poll.await.unwrap().head.status, StatusCode::NO_CONTENT);
+    assert_eq!(world.append("a", "x").await.head.status, StatusCode::SERVICE_UNAVAILABLE);
+}
+
+#[tokio::test]
+async fn expired_streams_are_swept_and_used_ones_stay() {
+    let world = World::new();
+    world.create("used", &[("stream-ttl", "10")]).await;
+    world.create("unused", &[("stream-ttl", "10")]).await;
+    world.clock.advance(Duration::from_secs(6));
+    world.text("used").await;
+    world.clock.advance(Duration::from_secs(6));
+    world.service.0.sweep().await;
+    settle().await;
+    assert_eq!(world.status("HEAD", "unused").await, StatusCode::NOT_FOUND);
+    assert_eq!(world.status("HEAD", "used").await, StatusCode::OK);
+    world.clock.advance(Duration::from_secs(10));
+    assert_eq!(world.status("HEAD", "used").await, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn unused_heads_leave_memory_and_come_back() {
+    let world = World::new();
+    world.create("a", &[("stream-ttl", "1000")]).await;
+    world.append("a", "x").await;
+    world.clock.advance(Duration::from_millis(500));
+    world.text("a").await;
+    world.clock.advance(Duration::from_secs(61));
+    // The first sweep commits where reads have moved the deadline; then the stream may go.
+    world.service.0.sweep().await;
+    settle().await;
+    world.clock.advance(Duration::from_secs(61));
+    world.service.0.sweep().await;
+    assert_eq!(world.service.0.streams.len(), 0);
+    world.clock.advance(Duration::from_secs(800));
+    assert_eq!(world.text("a").await, "x");
+}
+
+#[tokio::test]
+async fn names_without_streams_leave_nothing_in_memory() {
+    let world = World::new();
+    for index in 0..20 {
+        assert_eq!(world.status("GET", &format!("none-{index}?offset=-1")).await, StatusCode::NOT_FOUND);
+        assert_eq!(world.status("DELETE", &format!("none-{index}")).await, StatusCode::NOT_FOUND);
+    }
+    assert_eq!(world.service.0.streams.len(), 0);
+}
+
+#[tokio::test]
+async fn forks_that_wait_for_each_other_do_not_deadlock() {
+    let world = World::new();
+    world.create("a", &[]).await;
+    world.create("b", &[]).await;
+    let forks = (0..40).map(|index| {
+        let (source, target) = if index % 2 == 0 { ("a", "b") } else { ("b", "a") };
+        let headers = [("stream-forked-from", format!("/v1/stream/{source}"))];
+        let headers = headers.each_ref().map(|(name, value)| (*name, value.as_str()));
+        tokio::spawn(world.send("PUT", &format!("{target}-{index}"), &headers, ""))
+    });
+    for fork in forks.collect::<Vec<_>>() {
+        assert_eq!(fork.await.unwrap().head.status, StatusCode::CREATED);
+    }
+}
+
+#[tokio::test]
+async fn a_chain_of_deleted_forks_goes_when_its_last_one_does() {
+    let world = World::new();
+    world.create("f0", &[]).await;
+    for index in 1..10 {
+        let source = format!("/v1/stream/f{}", index - 1);
+        let response = world.send("PUT", &format!("f{index}"), &[("stream-forked-from", &source)], "").await;
+        assert_eq!(response.head.status, StatusCode::CREATED);
+    }
+    for index in 0..9 {
+        assert_eq!(world.status("DELETE", &format!("f{index}")).await, StatusCode::NO_CONTENT);
+        assert_eq!(world.status("GET", &format!("f{index}")).await, StatusCode::GONE);
+    }
+    assert_eq!(world.status("DELETE", "f9").await, StatusCode::NO_CONTENT);
+    for index in 0..10 {
+        assert_eq!(world.status("HEAD", &format!("f{index}")).await, StatusCode::NOT_FOUND, "f{index}");
+    }
+}
+
+#[tokio::test]
+async fn concurrent_producers_are_exactly_once_however_many_there_are() {
+    let world = World::new();
+    world.create("a", &[]).await;
+    let sends = (0..3_000).map(|index| {
+        // Every producer sends its request twice, and there are more of them than a stream keeps in memory.
+        let id = format!("p{}", index / 2);
+        let headers = [
+            ("content-type", "text/plain"),
+            ("producer-id", &id),
+            ("producer-epoch", "0"),
+            ("producer-seq", "0"),
+        ];
+        tokio::spawn(world.send("POST", "a", &headers, "x"))
+    });
+    for sent in sends.collect::<Vec<_>>() {
+        assert!(sent.await.unwrap().head.status.is_success());
+    }
+    assert_eq!(world.text("a").await.len(), 1_500);
+}
+
+#[tokio::test]
+async fn live_readers_are_bounded() {
+    let store = Arc::new(Faulty::new(MemStore::new(1 << 20)));
+    let clock = Arc::new(ManualClock::new(NOW_MS));
+    let config = Config { live_readers_max: 1, ..Config::default() };
+    let world = World { service: Service::new(store.clone(), clock.clone(), config), store, clock };
+    world.create("a", &[]).await;
+    let first = world.send("GET", "a?offset=-1&live=sse", &[], "").await;
+    let second = world.send("GET", "a?offset=-1&live=sse", &[], "").await;
+    assert_eq!(second.head.status, StatusCode::SERVICE_UNAVAILABLE);
+    drop(first);
+    assert_eq!(world.status("GET", "a?offset=-1&live=sse").await, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_come_is_408_and_one_without_end_is_413() {
+    let world = World::new();
+    world.create("a", &[]).await;
+    let head = || Head {
+        method: "POST",
+        target: "/v1/stream/a".to_owned(),
+        headers: vec![("content-type", "text/plain".to_owned())],
+    };
+    let service = world.service.clone();
+    let call = service.parse(&head());
+    let silent = tokio::spawn(async move { service.execute(call, stream::pending().boxed()).await });
+    settle().await;
+    world.clock.advance(Duration::from_secs(30));
+    assert_eq!(silent.await.unwrap().head.status, StatusCode::REQUEST_TIMEOUT);
+    let endless = stream::repeat_with(|| Ok(Bytes::from(vec![0; 1 << 20])));
+    let response = world.service.execute(world.service.parse(&head()), endless).await;
+    assert_eq!(response.head.status, StatusCode::PAYLOAD_TOO_LARGE);
+    assert_eq!(world.text("a").await, "");
+}
+
+#[tokio::test]
+async fn a_clock_set_back_repeats_no_incarnation() {
+    let world = World::new();
+    let mut seen = Vec::new();
+    for _ in 0..3 {
+        let response = world.send("PUT", "a", &[("content-type", "text/plain")], "").await;
+        seen.push(response.head.headers.get(names::STREAM_NEXT_OFFSET).cloned());
+        assert_eq!(world.status("DELETE", "a").await, StatusCode::NO_CONTENT);
+    }
+    assert!(seen.is_sorted_by(|a: &Option<HeaderValue>, b| a < b), "{seen:?}");
+}

@@ -77,6 +77,57 @@ pub trait Store: Send + Sync + 'static {
     fn document(&self, key: &str) -> impl Future<Output = Result<Option<Bytes>, StoreError>> + Send;
 }
 
+impl<S: Store> Store for std::sync::Arc<S> {
+    fn incarnation_last(&self) -> u64 {
+        (**self).incarnation_last()
+    }
+
+    fn load(&self, name: &StreamName) -> impl Future<Output = Result<Option<StreamHead>, StoreError>> + Send {
+        (**self).load(name)
+    }
+
+    fn producer(
+        &self,
+        incarnation: Incarnation,
+        id: &ProducerId,
+    ) -> impl Future<Output = Result<Option<ProducerState>, StoreError>> + Send {
+        (**self).producer(incarnation, id)
+    }
+
+    fn commit(&self, commit: Commit) -> Ticket {
+        (**self).commit(commit)
+    }
+
+    fn read(
+        &self,
+        incarnation: Incarnation,
+        range: ReadRange,
+    ) -> impl Future<Output = Result<Chunk, StoreError>> + Send {
+        (**self).read(incarnation, range)
+    }
+
+    fn expired(
+        &self,
+        until_ms: u64,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<StreamName>, StoreError>> + Send {
+        (**self).expired(until_ms, limit)
+    }
+
+    fn list(
+        &self,
+        prefix: &str,
+        after: Option<&StreamName>,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<StreamName>, StoreError>> + Send {
+        (**self).list(prefix, after, limit)
+    }
+
+    fn document(&self, key: &str) -> impl Future<Output = Result<Option<Bytes>, StoreError>> + Send {
+        (**self).document(key)
+    }
+}
+
 /// What one request alters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Commit {

@@ -1,0 +1,246 @@
+//! What browsers need: CORS on every answer, preflights, and the security headers of section 12.7.
+
+use crate::answer::Answer;
+use crate::case::cases;
+use crate::client::{Stream, Target};
+use crate::sse::Events;
+
+cases! {
+    every_answer_allows_every_origin: "contract, every answer",
+    every_answer_exposes_our_headers: "contract, every answer; the page's X-Cache example",
+    every_answer_forbids_sniffing: "section 12.7",
+    every_answer_may_be_embedded: "section 12.7",
+    every_answer_may_be_timed: "contract, every answer",
+    every_answer_has_one_cache_control: "contract, every answer; trap 12",
+    reads_tell_their_server_timing: "contract, every answer",
+    no_answer_asks_for_credentials: "CORS: credentials never go with *",
+    a_preflight_is_204_without_a_body: "contract, OPTIONS",
+    a_preflight_allows_our_methods: "contract, OPTIONS",
+    a_preflight_allows_our_headers_by_name: "contract, OPTIONS: explicitly",
+    a_preflight_is_kept_for_a_while: "contract, OPTIONS",
+    a_preflight_answers_before_there_is_a_stream: "contract, OPTIONS",
+    a_preflight_of_a_refused_request_succeeds: "contract, OPTIONS",
+    an_options_without_an_origin_is_answered_too: "contract, OPTIONS",
+}
+
+const EXPOSED: &[&str] = &[
+    "Stream-Next-Offset",
+    "Stream-Cursor",
+    "Stream-Up-To-Date",
+    "Stream-Closed",
+    "Stream-TTL",
+    "Stream-Expires-At",
+    "Stream-SSE-Data-Encoding",
+    "Producer-Epoch",
+    "Producer-Seq",
+    "Producer-Expected-Seq",
+    "Producer-Received-Seq",
+    "ETag",
+    "Location",
+    "Age",
+    "X-Cache",
+    "X-Cache-Hits",
+    "Cache-Status",
+    "Server-Timing",
+    "Retry-After",
+];
+
+const ALLOWED: &[&str] = &[
+    "If-None-Match",
+    "Content-Type",
+    "Authorization",
+    "Last-Event-ID",
+    "Stream-TTL",
+    "Stream-Expires-At",
+    "Stream-Closed",
+    "Stream-Seq",
+    "Stream-Visibility",
+    "Stream-Forked-From",
+    "Stream-Fork-Offset",
+    "Stream-Fork-Sub-Offset",
+    "Producer-Id",
+    "Producer-Epoch",
+    "Producer-Seq",
+];
+
+/// One answer of every kind.
+#[track_caller]
+fn one_of_each(t: &Target) -> Vec<Answer> {
+    let stream = t.missing("text/plain");
+    let created = stream.put().send();
+    let repeated = stream.put().send();
+    let appended = stream.post("hello").send();
+    let produced = stream.post("hello").producer("p", 0, 0).send();
+    let etag = stream.read("-1").etag();
+    let tail = stream.tail();
+    let fork = t.missing("text/plain");
+    let forked = fork.put().header("Stream-Forked-From", &stream.path).send();
+    let sse = Events::open(&stream, "-1").head;
+    let mut answers = vec![
+        created,
+        repeated,
+        appended,
+        produced,
+        forked,
+        sse,
+        stream.head(),
+        stream.get(""),
+        stream.read("-1"),
+        stream.read("now"),
+        stream.read(&tail),
+        stream.get_with("offset=-1", &[("If-None-Match", &etag)]),
+        stream.poll("-1"),
+        stream.poll(&tail),
+        stream.request("OPTIONS").send(),
+        stream.read("nonsense"),
+        stream.post("").send(),
+        stream.post("x").content_type("text/html").send(),
+        stream.post("x").producer("p", 0, 9).send(),
+        stream.put().content_type("text/html").send(),
+        stream.request("PATCH").body("x").send(),
+        t.missing("text/plain").read("-1"),
+        t.missing("text/plain").head(),
+        t.named("a%00", "text/plain").read("-1"),
+        t.named("__ds/x", "text/plain").read("-1"),
+        t.at("/elsewhere").get(""),
+        t.at("/health").get(""),
+    ];
+    stream.post("y").producer("p", 1, 0).send().status(200);
+    answers.push(stream.post("x").producer("p", 0, 0).send());
+    answers.push(stream.post("z").closing().send());
+    answers.push(stream.post("x").send());
+    answers.push(stream.read(&stream.tail()));
+    answers.push(stream.poll(&stream.tail()));
+    answers.push(stream.delete());
+    answers.push(stream.read("-1"));
+    answers.push(fork.delete());
+    let statuses: Vec<u16> = answers.iter().map(|answer| answer.status).collect();
+    for status in [200, 201, 204, 304, 400, 403, 404, 405, 409, 410] {
+        assert!(statuses.contains(&status), "no answer of status {status} among {statuses:?}");
+    }
+    answers
+}
+
+fn every_answer_allows_every_origin(t: &Target) {
+    for answer in one_of_each(t) {
+        answer.has("Access-Control-Allow-Origin", "*");
+    }
+}
+
+fn every_answer_exposes_our_headers(t: &Target) {
+    for answer in one_of_each(t) {
+        let exposed = answer.list("Access-Control-Expose-Headers");
+        for name in EXPOSED {
+            if !exposed.contains(&name.to_ascii_lowercase()) {
+                answer.fail(format_args!("{name} is not exposed"));
+            }
+        }
+    }
+}
+
+fn every_answer_forbids_sniffing(t: &Target) {
+    for answer in one_of_each(t) {
+        answer.has("X-Content-Type-Options", "nosniff");
+    }
+}
+
+fn every_answer_may_be_embedded(t: &Target) {
+    for answer in one_of_each(t) {
+        answer.has("Cross-Origin-Resource-Policy", "cross-origin");
+    }
+}
+
+fn every_answer_may_be_timed(t: &Target) {
+    for answer in one_of_each(t) {
+        answer.has("Timing-Allow-Origin", "*");
+    }
+}
+
+fn every_answer_has_one_cache_control(t: &Target) {
+    for answer in one_of_each(t) {
+        if answer.expect_header("Cache-Control").is_empty() {
+            answer.fail("an empty Cache-Control");
+        }
+    }
+}
+
+fn reads_tell_their_server_timing(t: &Target) {
+    let stream = t.text(&["hello"]);
+    let answers = [
+        stream.read("-1"),
+        stream.read("now"),
+        stream.poll("-1"),
+        stream.poll(&stream.tail()),
+        stream.get(""),
+    ];
+    for answer in answers {
+        if answer.expect_header("Server-Timing").is_empty() {
+            answer.fail("an empty Server-Timing");
+        }
+    }
+}
+
+fn no_answer_asks_for_credentials(t: &Target) {
+    for answer in one_of_each(t) {
+        answer.lacks("Access-Control-Allow-Credentials").lacks("Set-Cookie");
+    }
+}
+
+/// Asks as a browser does before a request with this method and these headers.
+#[track_caller]
+fn preflight(stream: &Stream<'_>, method: &str, headers: &str) -> Answer {
+    let origin = [("Origin", "https://viewer.example"), ("Access-Control-Request-Method", method)];
+    let request = stream.request("OPTIONS").headers(&origin);
+    request.header("Access-Control-Request-Headers", headers).send()
+}
+
+fn a_preflight_is_204_without_a_body(t: &Target) {
+    let answer = preflight(&t.text(&[]), "POST", "content-type,producer-id");
+    answer.status(204).body_is("").has("Cache-Control", "no-store").has("Access-Control-Allow-Origin", "*");
+}
+
+fn a_preflight_allows_our_methods(t: &Target) {
+    let allowed = preflight(&t.text(&[]), "DELETE", "").list("Access-Control-Allow-Methods");
+    for method in ["get", "head", "put", "post", "delete", "options"] {
+        assert!(allowed.iter().any(|name| name == method), "{method} is not among {allowed:?}");
+    }
+}
+
+fn a_preflight_allows_our_headers_by_name(t: &Target) {
+    // A star would not cover Authorization.
+    let answer = preflight(&t.text(&[]), "PUT", "authorization");
+    let allowed = answer.list("Access-Control-Allow-Headers");
+    for name in ALLOWED {
+        if !allowed.contains(&name.to_ascii_lowercase()) {
+            answer.fail(format_args!("{name} is not allowed"));
+        }
+    }
+}
+
+fn a_preflight_is_kept_for_a_while(t: &Target) {
+    let answer = preflight(&t.text(&[]), "POST", "content-type");
+    match answer.expect_header("Access-Control-Max-Age").parse::<u64>() {
+        Ok(seconds) if seconds > 0 => {}
+        _ => answer.fail("expected a number of seconds"),
+    }
+}
+
+fn a_preflight_answers_before_there_is_a_stream(t: &Target) {
+    let stream = t.missing("text/plain");
+    preflight(&stream, "PUT", "content-type").status(204);
+    stream.head().refused(404, "not-found");
+}
+
+fn a_preflight_of_a_refused_request_succeeds(t: &Target) {
+    let stream = t.text(&[]);
+    let fork = t.missing("text/plain");
+    fork.put().header("Stream-Forked-From", &stream.path).send().status(201);
+    stream.delete().status(204);
+    preflight(&stream, "GET", "").status(204);
+}
+
+fn an_options_without_an_origin_is_answered_too(t: &Target) {
+    let answer = t.text(&[]).request("OPTIONS").send();
+    answer.status(204).has("Access-Control-Allow-Origin", "*").has("Cache-Control", "no-store");
+    answer.expect_header("Access-Control-Allow-Methods");
+}

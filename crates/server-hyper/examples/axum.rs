@@ -1,0 +1,46 @@
+//! Streams inside of an axum program, beside its own routes and behind its own auth layer.
+//!
+//! `cargo run -p server-hyper --example axum`, then
+//! `curl -X PUT -H 'Authorization: Bearer secret' http://127.0.0.1:4437/v1/stream/hello`.
+
+use std::{io, sync::Arc};
+
+use axum::{
+    Router,
+    extract::Request,
+    http::{StatusCode, header::AUTHORIZATION},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use headwater_service::{Service, clock::SystemClock, config::Config};
+use headwater_store_mem::MemStore;
+use server_hyper::Streams;
+use tokio::{net::TcpListener, signal};
+
+#[tokio::main]
+async fn main() -> io::Result<()> {
+    let service = Service::new(MemStore::new(64 << 20), Arc::new(SystemClock), Config::default());
+    let sweeper = service.clone();
+    tokio::spawn(async move { sweeper.sweep().await });
+
+    let streams = Router::new()
+        // The whole path goes to the service, which knows its base path: so no nesting.
+        .route_service("/v1/stream/{*name}", Streams::new(service.clone()))
+        .layer(middleware::from_fn(only_with_the_secret));
+    let app = Router::new().route("/", get(|| async { "an axum program with streams in it" })).merge(streams);
+
+    let listener = TcpListener::bind("127.0.0.1:4437").await?;
+    axum::serve(listener, app)
+        .with_graceful_shutdown(async move {
+            let _ = signal::ctrl_c().await;
+            // Live readers would keep their connections open for a minute.
+            service.drain();
+        })
+        .await
+}
+
+async fn only_with_the_secret(request: Request, next: Next) -> Response {
+    let known = request.headers().get(AUTHORIZATION).is_some_and(|value| value == "Bearer secret");
+    if known { next.run(request).await } else { StatusCode::UNAUTHORIZED.into_response() }
+}
