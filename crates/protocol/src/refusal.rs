@@ -220,13 +220,13 @@ impl Refusal {
             Self::ProducerIncomplete | Self::ProducerMalformed { .. } | Self::ProducerEpochStart => {
                 (BAD, "producer", "Bad producer headers")
             }
-            Self::ProducerStale { .. } => (StatusCode::FORBIDDEN, "producer-stale", "Stale producer epoch"),
+            Self::ProducerStale { .. } => (StatusCode::FORBIDDEN, "stale-epoch", "Stale producer epoch"),
             Self::ProducerGap { .. } => (CONFLICT, "producer-gap", "Producer sequence gap"),
             Self::ForkIncomplete | Self::ForkSourceMalformed | Self::ForkOffset | Self::ForkSubOffset => {
                 (BAD, "fork", "Bad fork")
             }
             Self::ForkSourceMissing => {
-                (StatusCode::NOT_FOUND, "fork-source-not-found", "Fork source not found")
+                (StatusCode::NOT_FOUND, "not-found", "Fork source not found")
             }
             Self::ForkSourceDeleted => (CONFLICT, "fork-source-deleted", "Fork source is deleted"),
             Self::ForkTooDeep => (CONFLICT, "fork-too-deep", "Fork chain too deep"),
@@ -237,7 +237,7 @@ impl Refusal {
             Self::StreamClosed { .. } => (CONFLICT, "stream-closed", "Stream is closed"),
             Self::NotFound => (StatusCode::NOT_FOUND, "not-found", "Not found"),
             Self::Gone => (StatusCode::GONE, "gone", "Stream is deleted"),
-            Self::OffsetGone => (StatusCode::GONE, "offset-gone", "Offset is gone"),
+            Self::OffsetGone => (StatusCode::GONE, "gone", "Offset is gone"),
             Self::MethodUnknown => (StatusCode::METHOD_NOT_ALLOWED, "method", "Method not allowed"),
             Self::BodyTooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", "Body too large"),
             Self::BodyBroken => (BAD, "body-broken", "Broken body"),
