@@ -2,24 +2,35 @@
 
 mod append;
 mod caching;
+mod caching_scope;
 mod chunks;
 mod conditional;
 mod cors;
 mod create;
 mod cursor;
+mod fork_lifecycle;
+mod fork_refusals;
+mod forking;
 mod forks;
 mod http;
+mod http_limits;
+mod http_versions;
 mod incarnations;
 mod json;
 mod lifetime;
+mod lifetime_headers;
 mod long_poll;
 mod names;
 mod offsets;
+mod producer_closes;
 mod producers;
 mod refusals;
 mod smuggling;
 mod sse;
+mod sse_resuming;
 mod sse_text;
+mod sse_types;
+mod stream_seq;
 
 use crate::case::Case;
 
@@ -27,6 +38,7 @@ use crate::case::Case;
 pub(crate) fn all() -> impl Iterator<Item = Case> {
     let subjects = [
         caching::CASES,
+        caching_scope::CASES,
         offsets::CASES,
         incarnations::CASES,
         chunks::CASES,
@@ -34,17 +46,26 @@ pub(crate) fn all() -> impl Iterator<Item = Case> {
         cursor::CASES,
         long_poll::CASES,
         sse::CASES,
+        sse_resuming::CASES,
         sse_text::CASES,
+        sse_types::CASES,
         create::CASES,
+        lifetime_headers::CASES,
+        lifetime::CASES,
         append::CASES,
+        stream_seq::CASES,
         producers::CASES,
+        producer_closes::CASES,
         json::CASES,
         forks::CASES,
-        lifetime::CASES,
+        fork_refusals::CASES,
+        fork_lifecycle::CASES,
         names::CASES,
         cors::CASES,
         refusals::CASES,
         http::CASES,
+        http_limits::CASES,
+        http_versions::CASES,
         smuggling::CASES,
     ];
     subjects.into_iter().flatten().copied()

@@ -1,7 +1,7 @@
 //! Hostile and unusual HTTP: what is no request, what is too much, what never ends, and what other versions do.
 //! After each of them the server still answers everybody else.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::case::cases;
 use crate::client::Target;
@@ -15,33 +15,14 @@ cases! {
     a_request_without_host_is_400: "RFC 9112, 3.2",
     an_absolute_target_is_understood: "RFC 9112, 3.2.2",
     header_names_are_case_insensitive: "RFC 9110, 5.1",
-    a_header_of_16_kib_is_taken: "contract, flags: header-max",
-    headers_over_the_limit_are_431: "contract, flags: header-max",
-    ten_thousand_headers_are_431: "RELIABILITY.md, hostile: bad headers",
-    fifty_headers_are_taken: "RELIABILITY.md, hostile: bad headers",
-    a_target_over_the_limit_is_refused: "contract, flags: header-max",
-    half_a_head_is_cut_off_at_the_timeout: "contract, flags: header-timeout; RELIABILITY.md: slowloris",
-    a_head_that_drips_is_cut_off_at_the_timeout: "RELIABILITY.md, hostile: slowloris",
-    an_idle_connection_hurts_nobody: "RELIABILITY.md, hostile: idle connections",
-    a_body_of_the_limit_is_taken: "contract, flags: body-max",
-    a_body_over_the_limit_is_refused_at_the_header: "contract, errors: 413 from Content-Length",
-    a_creation_over_the_limit_is_refused_at_the_header: "contract, errors: 413 from Content-Length",
-    a_chunked_body_over_the_limit_is_refused_when_it_passes: "contract, errors: 413 for chunked",
-    expect_continue_is_answered_before_the_body: "RFC 9110, 10.1.1",
-    expect_continue_over_the_limit_is_413_at_once: "RFC 9110, 10.1.1; contract, errors",
     pipelined_requests_are_answered_in_order: "RFC 9112, 9.3.2",
     a_request_in_single_bytes_is_a_request: "RFC 9112, 2",
     a_connection_survives_refusals: "RFC 9112, 9.3",
     connection_close_is_obeyed: "RFC 9112, 9.6",
     head_has_no_body: "RFC 9110, 9.3.2",
     no_content_has_no_body: "RFC 9112, 6.3",
-    http_1_0_is_answered_and_ended: "RFC 9112, 9.3",
-    http_1_0_gets_no_chunks: "RFC 9112, 6.1",
     a_trace_shows_nobody_the_headers: "RFC 9110, 9.3.8",
     connect_makes_no_tunnel: "RFC 9110, 9.3.6",
-    http_2_prior_knowledge_gets_settings: "RFC 9113, 3.3 and 3.4",
-    http_2_answers_a_request: "RFC 9113, 8.1",
-    http_2_rubbish_after_the_preface_is_the_end: "RFC 9113, 4.1",
     clients_that_vanish_while_waiting_hurt_nobody: "RELIABILITY.md, load: clients that vanish",
     readers_that_stop_reading_hurt_nobody: "RELIABILITY.md, load: readers that stop reading",
     dates_are_there: "RFC 9110, 6.6.1",
@@ -171,158 +152,6 @@ fn header_names_are_case_insensitive(t: &Target) {
     stream.head().has("Stream-TTL", "60").has("Stream-Closed", "true").has("Content-Type", "text/plain");
 }
 
-fn a_header_of_16_kib_is_taken(t: &Target) {
-    let stream = t.text(&["hello"]);
-    let long = "x".repeat(16 << 10);
-    let answer = t.connect().send(stream.raw_head("GET", "offset=-1", &[("X-Long", &long)])).answer();
-    answer.status(200).body_is("hello");
-}
-
-/// Sends a head that may be too long to be taken whole before it is refused.
-#[track_caller]
-fn refused_head(t: &Target, head: &str) -> Option<u16> {
-    let mut connection = t.connect();
-    // The server may refuse, and end the connection, before it has all of it.
-    let _refused_early = connection.try_send(head);
-    let answer = connection.try_answer();
-    t.assert_alive();
-    answer.map(|answer| answer.status)
-}
-
-fn headers_over_the_limit_are_431(t: &Target) {
-    let stream = t.text(&["hello"]);
-    for size in [64 << 10, 1 << 20] {
-        let long = "x".repeat(size);
-        let status = refused_head(t, &stream.raw_head("GET", "offset=-1", &[("X-Long", &long)]));
-        assert!(matches!(status, Some(431) | None), "{size} bytes were answered with {status:?}");
-    }
-}
-
-fn ten_thousand_headers_are_431(t: &Target) {
-    let stream = t.text(&["hello"]);
-    let many: Vec<_> = (0..10_000).map(|_| ("X", "y")).collect();
-    let status = refused_head(t, &stream.raw_head("GET", "offset=-1", &many));
-    assert!(matches!(status, Some(431) | None), "they were answered with {status:?}");
-}
-
-fn fifty_headers_are_taken(t: &Target) {
-    let stream = t.text(&["hello"]);
-    let many: Vec<_> = (0..50).map(|_| ("X-Some", "value")).collect();
-    t.connect().send(stream.raw_head("GET", "offset=-1", &many)).answer().status(200).body_is("hello");
-}
-
-fn a_target_over_the_limit_is_refused(t: &Target) {
-    let stream = t.text(&["hello"]);
-    let query = format!("offset=-1&x={}", "y".repeat(100_000));
-    let status = refused_head(t, &stream.raw_head("GET", &query, &[]));
-    assert!(matches!(status, Some(400 | 414 | 431) | None), "it was answered with {status:?}");
-}
-
-/// Fails unless the server ends the connection around its header timeout.
-#[track_caller]
-fn assert_cut_off(t: &Target, begin: Instant, ended: bool) {
-    let elapsed = begin.elapsed();
-    let timeout = t.facts.header_timeout;
-    assert!(ended, "still there after {elapsed:?}, with a timeout of {timeout:?}");
-    assert!(elapsed + Duration::from_millis(100) >= timeout, "cut off after {elapsed:?} of {timeout:?}");
-    t.assert_alive();
-}
-
-fn half_a_head_is_cut_off_at_the_timeout(t: &Target) {
-    let mut connection = t.connect();
-    let begin = Instant::now();
-    connection.send("GET / HTTP/1.1\r\nHost: x\r\nX-Unfin");
-    let ended = connection.ends_within(t.facts.header_timeout + SLACK);
-    assert_cut_off(t, begin, ended);
-}
-
-fn a_head_that_drips_is_cut_off_at_the_timeout(t: &Target) {
-    let mut connection = t.connect();
-    let begin = Instant::now();
-    connection.send("GET / HTTP/1.1\r\nHost: x\r\n");
-    let deadline = begin + t.facts.header_timeout + SLACK;
-    let mut ended = false;
-    while !ended && Instant::now() < deadline {
-        ended =
-            connection.try_send("X: y\r\n").is_err() || connection.ends_within(Duration::from_millis(200));
-    }
-    assert_cut_off(t, begin, ended);
-}
-
-fn an_idle_connection_hurts_nobody(t: &Target) {
-    let idle: Vec<Connection> = (0..100).map(|_| t.connect()).collect();
-    let stream = t.text(&["hello"]);
-    stream.read("-1").status(200).body_is("hello");
-    t.assert_alive();
-    drop(idle);
-}
-
-fn a_body_of_the_limit_is_taken(t: &Target) {
-    let stream = t.bytes();
-    let body = vec![7; t.facts.body_max];
-    let tail = stream.append(&body);
-    assert_eq!(crate::offset::position(&tail), body.len() as u64);
-    assert!(stream.contents() == body, "other bytes came back");
-}
-
-fn a_body_over_the_limit_is_refused_at_the_header(t: &Target) {
-    let stream = t.bytes();
-    for length in [t.facts.body_max as u64 + 1, 1 << 40, u64::MAX / 2] {
-        let length = length.to_string();
-        let headers = [("Content-Type", "application/octet-stream"), ("Content-Length", length.as_str())];
-        stream.assert_unchanged_by(|| {
-            let answer = t.connect().send(stream.raw_head("POST", "", &headers)).answer();
-            answer.refused(413, "body-too-large");
-        });
-    }
-}
-
-fn a_creation_over_the_limit_is_refused_at_the_header(t: &Target) {
-    let stream = t.missing("application/octet-stream");
-    let length = (t.facts.body_max + 1).to_string();
-    let headers = [("Content-Type", "application/octet-stream"), ("Content-Length", length.as_str())];
-    t.connect().send(stream.raw_head("PUT", "", &headers)).answer().refused(413, "body-too-large");
-    stream.head().refused(404, "not-found");
-}
-
-fn a_chunked_body_over_the_limit_is_refused_when_it_passes(t: &Target) {
-    let stream = t.bytes();
-    let headers = [("Content-Type", "application/octet-stream"), ("Transfer-Encoding", "chunked")];
-    stream.assert_unchanged_by(|| {
-        let mut connection = t.connect();
-        connection.send(stream.raw_head("POST", "", &headers));
-        let chunk = [b"10000\r\n".to_vec(), vec![7; 0x10000], b"\r\n".to_vec()].concat();
-        // No last chunk: a server that waits for it answers never.
-        for _ in 0..t.facts.body_max / 0x10000 + 1 {
-            if connection.try_send(&chunk).is_err() {
-                break;
-            }
-        }
-        if let Some(answer) = connection.try_answer() {
-            answer.refused(413, "body-too-large");
-        }
-    });
-    t.assert_alive();
-}
-
-fn expect_continue_is_answered_before_the_body(t: &Target) {
-    let stream = t.text(&[]);
-    let headers = [("Content-Type", "text/plain"), ("Content-Length", "5"), ("Expect", "100-continue")];
-    let mut connection = t.connect();
-    connection.send(stream.raw_head("POST", "", &headers));
-    connection.answer().status(100);
-    connection.send("hello").answer().status(204);
-    stream.read("-1").body_is("hello");
-}
-
-fn expect_continue_over_the_limit_is_413_at_once(t: &Target) {
-    let stream = t.text(&[]);
-    let length = (t.facts.body_max + 1).to_string();
-    let headers =
-        [("Content-Type", "text/plain"), ("Content-Length", length.as_str()), ("Expect", "100-continue")];
-    t.connect().send(stream.raw_head("POST", "", &headers)).answer().refused(413, "body-too-large");
-}
-
 fn pipelined_requests_are_answered_in_order(t: &Target) {
     let stream = t.text(&["a"]);
     let append = [("Content-Type", "text/plain"), ("Content-Length", "1")];
@@ -416,27 +245,6 @@ fn no_content_has_no_body(t: &Target) {
     connection.send(stream.raw_head("GET", &format!("offset={tail}"), &[])).answer().status(404);
 }
 
-fn http_1_0_is_answered_and_ended(t: &Target) {
-    let stream = t.text(&["hello"]);
-    let mut connection = t.connect();
-    connection.send(format!("GET {}?offset=-1 HTTP/1.0\r\nHost: {}\r\n\r\n", stream.path, t.authority));
-    connection.answer().status(200).body_is("hello").lacks("Transfer-Encoding");
-    assert!(connection.ends_within(SLACK), "the connection stays");
-}
-
-fn http_1_0_gets_no_chunks(t: &Target) {
-    let stream = t.text(&["hello"]);
-    stream.close();
-    let query = "offset=-1&live=sse";
-    let mut connection = t.connect();
-    connection.send(format!("GET {}?{query} HTTP/1.0\r\nHost: {}\r\n\r\n", stream.path, t.authority));
-    let answer = connection.answer();
-    answer.status(200).lacks("Transfer-Encoding");
-    if !answer.text().starts_with("event: data\n") {
-        answer.fail("expected events and nothing else");
-    }
-}
-
 fn a_trace_shows_nobody_the_headers(t: &Target) {
     let stream = t.text(&["hello"]);
     let request = stream.raw_head("TRACE", "", &[("Authorization", "secret-of-the-user")]);
@@ -450,57 +258,6 @@ fn connect_makes_no_tunnel(t: &Target) {
     if let Some(answer) = t.connect().send(request).finish_sending().try_answer() {
         answer.status_in(&[400, 404, 405, 501]);
     }
-    t.assert_alive();
-}
-
-/// The preface of an HTTP/2 client and its empty SETTINGS.
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00";
-
-/// The types of frames that the cases below look at.
-const HEADERS: u8 = 1;
-const SETTINGS: u8 = 4;
-
-/// The type and the payload of the next HTTP/2 frame.
-#[track_caller]
-fn next_frame(connection: &mut Connection) -> (u8, Vec<u8>) {
-    let head = connection.take(9);
-    let length = usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2]);
-    (head[3], connection.take(length))
-}
-
-fn http_2_prior_knowledge_gets_settings(t: &Target) {
-    let mut connection = t.connect();
-    connection.send(PREFACE);
-    let (kind, payload) = next_frame(&mut connection);
-    assert_eq!(kind, SETTINGS, "the first frame of a server is SETTINGS");
-    assert_eq!(payload.len() % 6, 0, "{payload:?}");
-    t.assert_alive();
-}
-
-fn http_2_answers_a_request(t: &Target) {
-    // :method GET, :scheme http, :path /health and :authority x, the last two as literals.
-    let mut block = vec![0x82, 0x86, 0x04, 0x07];
-    block.extend(b"/health");
-    block.extend([0x01, 0x01, b'x']);
-    let mut frame = vec![0, 0, u8::try_from(block.len()).expect("short"), HEADERS, 0x05, 0, 0, 0, 1];
-    frame.extend(block);
-    let mut connection = t.connect();
-    connection.send(PREFACE).send(frame);
-    loop {
-        let (kind, payload) = next_frame(&mut connection);
-        if kind == HEADERS {
-            // 0x88 is `:status: 200` of the static table.
-            assert_eq!(payload.first(), Some(&0x88), "{payload:?}");
-            return;
-        }
-    }
-}
-
-fn http_2_rubbish_after_the_preface_is_the_end(t: &Target) {
-    let mut connection = t.connect();
-    connection.send(PREFACE);
-    let _refused_early = connection.try_send(vec![0xff; 1 << 16]);
-    assert!(connection.ends_within(t.facts.header_timeout + SLACK), "the connection stays");
     t.assert_alive();
 }
 

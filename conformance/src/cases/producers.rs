@@ -34,22 +34,12 @@ cases! {
     a_gap_is_found_before_a_sequence_regression: "trap 30: producer check precedes Stream-Seq",
     another_type_is_told_before_a_gap: "contract, append: order",
     a_closed_stream_is_told_before_a_gap: "trap 30: closed check precedes both",
-    a_final_append_is_200_closed: "section 5.2.1, closure",
-    a_final_append_repeated_is_204_closed: "trap 30: a retried closing append is a 204",
-    a_final_append_repeated_with_another_body_is_204: "section 5.2.1, duplicate close",
-    a_final_append_of_another_tuple_is_409: "section 5.2.1, closure",
-    an_earlier_append_repeated_after_the_close_is_409: "section 5.2.1, closure: otherwise 409",
-    a_close_without_data_is_204_and_counts: "section 5.2.1, close without append",
-    a_close_without_data_repeated_is_204: "section 5.2.1, duplicate close",
-    a_close_with_a_gap_closes_nothing: "section 5.2.1",
-    a_close_with_a_stale_epoch_closes_nothing: "section 5.2.1, zombie fencing",
-    one_of_many_equal_closes_is_new: "section 5.2.1, concurrency requirements",
     an_empty_append_is_400_and_does_not_count: "section 5.2",
     a_json_batch_is_one_seq: "section 5.2.1: per request, not per message",
 }
 
 #[track_caller]
-fn send(stream: &Stream<'_>, body: &str, epoch: u64, seq: u64) -> Answer {
+pub(super) fn send(stream: &Stream<'_>, body: &str, epoch: u64, seq: u64) -> Answer {
     stream.post(body).producer("p", epoch, seq).send()
 }
 
@@ -206,32 +196,11 @@ fn headers_come_together_or_not_at_all(t: &Target) {
 }
 
 /// What is no number of an epoch or a seq.
+#[rustfmt::skip]
 const MALFORMED: &[&str] = &[
-    "",
-    "-1",
-    "-0",
-    "+1",
-    "01",
-    "00",
-    "1.0",
-    "1.",
-    ".1",
-    "1e3",
-    "0x1",
-    "1 0",
-    "one",
-    "null",
-    "NaN",
-    "Infinity",
-    "1,0",
-    "1_0",
-    "\u{661}",
-    "\"0\"",
-    "9007199254740992",
-    "9223372036854775808",
-    "18446744073709551615",
-    "18446744073709551616",
-    "340282366920938463463374607431768211456",
+    "", "-1", "-0", "+1", "01", "00", "1.0", "1.", ".1", "1e3", "0x1", "1 0", "one", "null", "NaN",
+    "Infinity", "1,0", "1_0", "\u{661}", "\"0\"", "9007199254740992", "9223372036854775808",
+    "18446744073709551615", "18446744073709551616", "340282366920938463463374607431768211456",
 ];
 
 fn malformed_epochs_are_400(t: &Target) {
@@ -391,103 +360,6 @@ fn a_closed_stream_is_told_before_a_gap(t: &Target) {
     let tail = stream.close();
     let answer = send(&stream, "y", 0, 7);
     answer.refused(409, "stream-closed").has("Stream-Closed", "true").has("Stream-Next-Offset", &tail);
-}
-
-fn a_final_append_is_200_closed(t: &Target) {
-    let stream = t.text(&[]);
-    let answer = stream.post("the end").producer("p", 0, 0).closing().send();
-    answer.status(200).has("Stream-Closed", "true").has("Producer-Epoch", "0").has("Producer-Seq", "0");
-    stream
-        .read("-1")
-        .body_is("the end")
-        .has("Stream-Closed", "true")
-        .has("Stream-Next-Offset", &answer.next_offset());
-}
-
-fn a_final_append_repeated_is_204_closed(t: &Target) {
-    let stream = t.text(&["hello"]);
-    stream.post("the end").producer("p", 4, 0).closing().send().status(200);
-    let tail = stream.tail();
-    for _ in 0..3 {
-        let answer = stream.post("the end").producer("p", 4, 0).closing().send();
-        answer.status(204).has("Stream-Closed", "true").has("Stream-Next-Offset", &tail);
-        answer.has("Producer-Epoch", "4").has("Producer-Seq", "0");
-    }
-    stream.read("-1").body_is("hellothe end");
-}
-
-fn a_final_append_repeated_with_another_body_is_204(t: &Target) {
-    let stream = t.text(&[]);
-    stream.post("the end").producer("p", 0, 0).closing().send().status(200);
-    stream.post("another end").producer("p", 0, 0).closing().send().status(204).has("Stream-Closed", "true");
-    stream.read("-1").body_is("the end");
-}
-
-fn a_final_append_of_another_tuple_is_409(t: &Target) {
-    let stream = t.text(&[]);
-    stream.post("the end").producer("p", 1, 0).closing().send().status(200);
-    for (id, epoch, seq) in [("q", 1, 0), ("p", 1, 1), ("p", 2, 0)] {
-        stream.assert_unchanged_by(|| {
-            let answer = stream.post("x").producer(id, epoch, seq).closing().send();
-            answer.refused(409, "stream-closed").has("Stream-Closed", "true");
-            answer.has("Stream-Next-Offset", &stream.tail());
-        });
-    }
-}
-
-fn an_earlier_append_repeated_after_the_close_is_409(t: &Target) {
-    let stream = t.text(&[]);
-    send(&stream, "a", 0, 0).status(200);
-    stream.post("b").producer("p", 0, 1).closing().send().status(200);
-    send(&stream, "a", 0, 0).refused(409, "stream-closed");
-    stream.post("b").producer("p", 0, 1).closing().send().status(204);
-    stream.read("-1").body_is("ab");
-}
-
-fn a_close_without_data_is_204_and_counts(t: &Target) {
-    let stream = t.text(&[]);
-    send(&stream, "x", 0, 0).status(200);
-    let tail = stream.tail();
-    let answer = stream.post_close().producer("p", 0, 1).send();
-    answer.status(204).has("Stream-Closed", "true").has("Stream-Next-Offset", &tail);
-    answer.has("Producer-Epoch", "0").has("Producer-Seq", "1");
-}
-
-fn a_close_without_data_repeated_is_204(t: &Target) {
-    let stream = t.text(&[]);
-    stream.post_close().producer("p", 0, 0).send().status(204).has("Stream-Closed", "true");
-    stream.post_close().producer("p", 0, 0).send().status(204).has("Stream-Closed", "true");
-    stream.post_close().send().status(204).has("Stream-Closed", "true");
-    stream.post("x").producer("p", 0, 1).send().refused(409, "stream-closed");
-}
-
-fn a_close_with_a_gap_closes_nothing(t: &Target) {
-    let stream = t.text(&["hello"]);
-    stream.assert_unchanged_by(|| {
-        stream.post_close().producer("p", 0, 3).send().refused(409, "producer-gap");
-        stream.post("x").producer("p", 0, 3).closing().send().refused(409, "producer-gap");
-    });
-    stream.append("still open");
-}
-
-fn a_close_with_a_stale_epoch_closes_nothing(t: &Target) {
-    let stream = t.text(&[]);
-    send(&stream, "x", 2, 0).status(200);
-    stream.assert_unchanged_by(|| {
-        stream.post_close().producer("p", 1, 0).send().refused(403, "stale-epoch").has("Producer-Epoch", "2");
-        stream.post("x").producer("p", 1, 0).closing().send().refused(403, "stale-epoch");
-    });
-}
-
-fn one_of_many_equal_closes_is_new(t: &Target) {
-    let stream = t.text(&[]);
-    let answers = at_once(16, |_| stream.post("the end").producer("p", 0, 0).closing().send());
-    let new = answers.iter().filter(|answer| answer.status == 200).count();
-    assert_eq!(new, 1, "{:?}", answers.iter().map(|answer| answer.status).collect::<Vec<_>>());
-    for answer in &answers {
-        answer.status_in(&[200, 204]).has("Stream-Closed", "true").has("Stream-Next-Offset", &stream.tail());
-    }
-    stream.read("-1").body_is("the end");
 }
 
 fn an_empty_append_is_400_and_does_not_count(t: &Target) {

@@ -18,13 +18,6 @@ cases! {
     offset_now_begins_at_the_tail: "section 8, now in SSE mode",
     a_live_append_is_delivered: "section 5.8",
     up_to_date_is_said_only_at_the_tail: "section 5.8",
-    offsets_of_events_resume_exactly: "section 5.8, connection lifecycle",
-    last_event_id_resumes_without_an_offset: "contract, read",
-    last_event_id_wins_over_the_offset: "contract, read",
-    last_event_id_is_checked_like_an_offset: "contract, read: others 400",
-    last_event_id_means_nothing_to_other_reads: "contract, read: SSE accepts it",
-    no_offset_and_no_last_event_id_is_400: "contract, read",
-    the_id_is_the_offset_after_the_data: "contract, SSE",
     a_final_append_comes_before_the_closure: "trap 19: close-with-append race",
     a_final_append_comes_before_the_closure_for_every_reader: "trap 19: close-with-append race",
     a_close_without_data_ends_the_answer: "section 5.8",
@@ -32,11 +25,6 @@ cases! {
     a_closed_stream_at_the_tail_is_one_control_event: "section 5.8",
     a_closed_stream_at_now_is_one_control_event: "section 8, now on closed streams",
     the_answer_ends_in_order: "trap 28: pooled clients lose the tail",
-    json_is_one_line_holding_an_array: "contract, SSE; trap 27",
-    json_with_line_breaks_is_still_one_line: "trap 27: JSON on one line",
-    json_content_types_with_parameters_are_json: "contract, create: parameters ignored",
-    binary_is_base64_in_one_line: "contract, SSE; section 5.8",
-    binary_types_say_so_and_text_types_do_not: "section 5.8",
     other_streams_are_not_delivered: "section 5.8",
     refusals_are_no_event_streams: "section 5.8, response codes",
     many_readers_see_the_same_events: "RELIABILITY.md, live delivery",
@@ -46,7 +34,7 @@ cases! {
 
 /// A control event at the open tail.
 #[track_caller]
-fn assert_caught_up(control: &Control, next_offset: &str) {
+pub(super) fn assert_caught_up(control: &Control, next_offset: &str) {
     assert_eq!(control.next_offset, next_offset, "{:?}", control.block);
     assert!(control.up_to_date && !control.closed && control.cursor.is_some(), "{:?}", control.block);
 }
@@ -179,75 +167,6 @@ fn up_to_date_is_said_only_at_the_tail(t: &Target) {
     }
 }
 
-fn offsets_of_events_resume_exactly(t: &Target) {
-    let stream = t.text(&["a", "b", "c"]);
-    let mut events = Events::open(&stream, "-1");
-    let (_, control) = events.until_up_to_date();
-    drop(events);
-    stream.append("d");
-    stream.append("e");
-    let mut events = Events::open(&stream, &control.next_offset);
-    assert_eq!(events.collect(|collected| collected.len() >= 2), "de");
-}
-
-fn last_event_id_resumes_without_an_offset(t: &Target) {
-    let stream = t.text(&["hello"]);
-    let id = stream.tail();
-    stream.append("world");
-    let mut events = Events::open_with(&stream, "live=sse", &[("Last-Event-ID", &id)]);
-    assert_eq!(events.data().data, "world");
-}
-
-fn last_event_id_wins_over_the_offset(t: &Target) {
-    let stream = t.text(&["hello"]);
-    let id = stream.tail();
-    stream.append("world");
-    for offset in ["-1", "now", "0000000000000000_0000000000000000"] {
-        let query = format!("offset={offset}&live=sse");
-        let mut events = Events::open_with(&stream, &query, &[("Last-Event-ID", &id)]);
-        assert_eq!(events.data().data, "world", "offset={offset}");
-    }
-}
-
-fn last_event_id_is_checked_like_an_offset(t: &Target) {
-    let stream = t.text(&["hello"]);
-    let past = advanced(&stream.tail(), 1);
-    for id in ["nonsense", "5", "0_0", &past] {
-        stream.get_with("offset=-1&live=sse", &[("Last-Event-ID", id)]).malformed();
-    }
-    let old = stream.tail();
-    stream.delete().status(204);
-    stream.put().send().status(201);
-    stream.get_with("offset=-1&live=sse", &[("Last-Event-ID", &old)]).refused(410, "gone");
-}
-
-fn last_event_id_means_nothing_to_other_reads(t: &Target) {
-    let stream = t.text(&["hello"]);
-    let id = stream.tail();
-    for id in [id.as_str(), "nonsense"] {
-        stream.get_with("offset=-1", &[("Last-Event-ID", id)]).status(200).body_is("hello");
-        stream.get_with("offset=-1&live=long-poll", &[("Last-Event-ID", id)]).status(200).body_is("hello");
-    }
-    stream.get_with("live=long-poll", &[("Last-Event-ID", &id)]).malformed();
-}
-
-fn no_offset_and_no_last_event_id_is_400(t: &Target) {
-    t.text(&["hello"]).get("live=sse").malformed();
-    t.text(&["hello"]).get("live=sse&cursor=1").malformed();
-}
-
-fn the_id_is_the_offset_after_the_data(t: &Target) {
-    for stream in [t.text(&["hello"]), t.json(&[r#"["hello"]"#]), t.bytes()] {
-        if stream.content_type == "application/octet-stream" {
-            stream.append([0, 1, 2]);
-        }
-        let mut events = Events::open(&stream, "-1");
-        let event = events.data();
-        assert_eq!(event.id.as_deref(), Some(stream.tail().as_str()), "{:?}", event.block);
-        assert_eq!(events.control().next_offset, stream.tail());
-    }
-}
-
 fn a_final_append_comes_before_the_closure(t: &Target) {
     let stream = t.text(&[]);
     let mut events = Events::open(&stream, "-1");
@@ -319,78 +238,6 @@ fn the_answer_ends_in_order(t: &Target) {
     assert!(is_chunked || says_close, "{}", events.head);
     events.until_up_to_date();
     events.assert_ended();
-}
-
-fn json_is_one_line_holding_an_array(t: &Target) {
-    let stream = t.json(&[r#"[{"a":1},"two"]"#, "3"]);
-    let mut events = Events::open(&stream, "-1");
-    let (data, _) = events.until_up_to_date();
-    let mut messages = Vec::new();
-    for event in &data {
-        assert_eq!(event.data_lines(), 1, "{:?}", event.block);
-        messages.extend(event.json().as_array().cloned().unwrap_or_else(|| panic!("{:?}", event.block)));
-    }
-    assert_eq!(serde_json::Value::from(messages), serde_json::json!([{"a": 1}, "two", 3]));
-    stream.append("[4,5]");
-    assert_eq!(events.data().data, "[4,5]");
-}
-
-fn json_with_line_breaks_is_still_one_line(t: &Target) {
-    for line_end in ["\n", "\r\n", "\r"] {
-        let message = format!(r#"{{"a":{line_end}[1,{line_end}{line_end}2]}}"#);
-        let stream = t.json(&[&message]);
-        let mut events = Events::open(&stream, "-1");
-        let event = events.data();
-        assert_eq!(event.data_lines(), 1, "{:?}", event.block);
-        assert_eq!(event.json(), serde_json::json!([{"a": [1, 2]}]), "{:?}", event.block);
-        assert_caught_up(&events.control(), &stream.tail());
-    }
-}
-
-fn json_content_types_with_parameters_are_json(t: &Target) {
-    for content_type in ["application/json; charset=utf-8", "APPLICATION/JSON", "application/json;v=1"] {
-        let stream = t.created(content_type, &[], &["[1,2]"]);
-        let mut events = Events::open(&stream, "-1");
-        events.head.lacks("Stream-SSE-Data-Encoding");
-        assert_eq!(events.data().data, "[1,2]", "{content_type}");
-    }
-}
-
-fn binary_is_base64_in_one_line(t: &Target) {
-    for length in [1, 2, 3, 4, 57, 58, 1000] {
-        let stream = t.bytes();
-        let bytes: Vec<u8> = (0..=255).cycle().skip(200).take(length).collect();
-        stream.append(&bytes);
-        let mut events = Events::open(&stream, "-1");
-        events.head.has("Stream-SSE-Data-Encoding", "base64");
-        let event = events.data();
-        assert_eq!(event.data_lines(), 1, "{:?}", event.block);
-        assert_eq!(event.decoded(), bytes);
-    }
-}
-
-fn binary_types_say_so_and_text_types_do_not(t: &Target) {
-    let texts = ["text/plain", "text/html; charset=utf-8", "TEXT/csv", "text/x-anything", "application/json"];
-    for content_type in texts {
-        let stream = t.created(content_type, &[], &["[1]"]);
-        Events::open(&stream, "-1").head.lacks("Stream-SSE-Data-Encoding");
-    }
-    let binaries = [
-        "application/octet-stream",
-        "application/x-protobuf",
-        "application/ndjson",
-        "image/svg+xml",
-        "application/vnd.api+json",
-        "application/xml",
-        "application/jsonp",
-        "textual/plain",
-    ];
-    for content_type in binaries {
-        let stream = t.created(content_type, &[], &["[1]"]);
-        let mut events = Events::open(&stream, "-1");
-        events.head.has("Stream-SSE-Data-Encoding", "base64");
-        assert_eq!(events.data().decoded(), b"[1]", "{content_type}");
-    }
 }
 
 fn other_streams_are_not_delivered(t: &Target) {

@@ -42,6 +42,9 @@ impl RequestHead for Head {
     fn authority(&self) -> Option<&str> {
         None
     }
+    fn is_http_1_0(&self) -> bool {
+        true
+    }
     fn header<'a>(&'a self, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> + use<'a> {
         self.headers.get_all(name).iter().map(HeaderValue::as_bytes)
     }

@@ -40,6 +40,9 @@ pub enum Refusal {
         /// Which.
         header: &'static str,
     },
+    /// Not one host (RFC 9112, 3.2).
+    #[error("a request names its host once")]
+    HostMissing,
     /// The path names no stream.
     #[error("the path names no stream: {rule}")]
     NameMalformed {
@@ -203,7 +206,9 @@ impl Refusal {
         match self {
             Self::OffsetMalformed | Self::OffsetBeyond | Self::OffsetMissing => (BAD, "offset", "Bad offset"),
             Self::LiveMalformed | Self::ParameterRepeated { .. } => (BAD, "parameter", "Bad parameter"),
-            Self::HeaderRepeated { .. } | Self::HeaderNotText { .. } => (BAD, "header", "Bad header"),
+            Self::HeaderRepeated { .. } | Self::HeaderNotText { .. } | Self::HostMissing => {
+                (BAD, "header", "Bad header")
+            }
             Self::NameMalformed { .. } => (BAD, "name", "Bad stream name"),
             Self::ContentTypeMissing | Self::ContentTypeMalformed => {
                 (BAD, "content-type", "Bad content type")
@@ -225,9 +230,7 @@ impl Refusal {
             Self::ForkIncomplete | Self::ForkSourceMalformed | Self::ForkOffset | Self::ForkSubOffset => {
                 (BAD, "fork", "Bad fork")
             }
-            Self::ForkSourceMissing => {
-                (StatusCode::NOT_FOUND, "not-found", "Fork source not found")
-            }
+            Self::ForkSourceMissing => (StatusCode::NOT_FOUND, "not-found", "Fork source not found"),
             Self::ForkSourceDeleted => (CONFLICT, "fork-source-deleted", "Fork source is deleted"),
             Self::ForkTooDeep => (CONFLICT, "fork-too-deep", "Fork chain too deep"),
             Self::ForkTooMany => (CONFLICT, "fork-too-many", "Too many forks"),

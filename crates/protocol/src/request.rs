@@ -3,7 +3,7 @@
 use http::{HeaderName, header};
 
 use crate::{
-    Refusal,
+    Refusal, names,
     op::{append::Append, create::Create, delete::Delete, head::Head, read::Read},
     path::BasePath,
 };
@@ -17,8 +17,10 @@ pub trait RequestHead {
     fn path(&self) -> &str;
     /// What follows the question mark.
     fn query(&self) -> Option<&str>;
-    /// The host that the client asked, if it said so: for absolute URLs.
+    /// The host that the client asked, if it said so.
     fn authority(&self) -> Option<&str>;
+    /// Whether the client speaks HTTP/1.0, which needs no host.
+    fn is_http_1_0(&self) -> bool;
     /// The values of a header, one for each line.
     fn header<'a>(&'a self, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> + use<'a, Self>;
 }
@@ -57,6 +59,10 @@ impl Request {
     /// # Errors
     /// A [`Refusal`] for everything that is wrong with the head alone.
     pub fn parse(head: &impl RequestHead, context: &ParseContext<'_>) -> Result<Self, Refusal> {
+        let hosts = head.header(&header::HOST).count();
+        if hosts > 1 || (head.authority().is_none() && !head.is_http_1_0()) {
+            return Err(Refusal::HostMissing);
+        }
         let name = context.base_path.stream(head.path());
         match head.method() {
             "GET" => Read::parse(head, name?).map(Self::Read),
@@ -87,9 +93,13 @@ pub(crate) fn single<'a>(
     }
 }
 
-/// Whether a header says `true`. Anything else counts as absent (section 4.1).
-pub(crate) fn says_true(head: &impl RequestHead, name: &HeaderName) -> bool {
-    head.header(name).any(|value| value.eq_ignore_ascii_case(b"true"))
+/// Whether `Stream-Closed` says `true`. Any other value counts as absent (section 4.1).
+pub(crate) fn says_closed(head: &impl RequestHead) -> Result<bool, Refusal> {
+    let mut values = head.header(&names::STREAM_CLOSED);
+    match (values.next(), values.next()) {
+        (_, Some(_)) => Err(Refusal::HeaderRepeated { header: "Stream-Closed" }),
+        (value, None) => Ok(value.is_some_and(|value| value.eq_ignore_ascii_case(b"true"))),
+    }
 }
 
 /// Refuses a body that is too large by its own word. One without a length is bounded while it is read.
@@ -124,6 +134,9 @@ pub(crate) mod tests {
         }
         fn authority(&self) -> Option<&str> {
             Some("streams.example")
+        }
+        fn is_http_1_0(&self) -> bool {
+            false
         }
         fn header<'a>(&'a self, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> + use<'a> {
             let name = name.clone();
@@ -167,7 +180,7 @@ pub(crate) mod tests {
     fn only_true_is_true() {
         let closed = |value| {
             let head = TestHead { headers: vec![("stream-closed", value)], ..TestHead::default() };
-            says_true(&head, &crate::names::STREAM_CLOSED)
+            says_closed(&head) == Ok(true)
         };
         assert!(["true", "TRUE", "True"].into_iter().all(closed));
         assert!(!["false", "yes", "1", "", "true ", "true, true", "trueish"].into_iter().any(closed));

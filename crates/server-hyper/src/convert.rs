@@ -35,6 +35,10 @@ impl<'h> RequestHead for Head<'h> {
         self.0.uri.authority().map(http::uri::Authority::as_str).or_else(host)
     }
 
+    fn is_http_1_0(&self) -> bool {
+        self.0.version <= http::Version::HTTP_10
+    }
+
     fn header<'a>(&'a self, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> + use<'a, 'h> {
         self.0.headers.get_all(name).iter().map(HeaderValue::as_bytes)
     }

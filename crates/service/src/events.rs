@@ -11,7 +11,7 @@ use headwater_protocol::{
     live::{EventSession, EventStep, EventTimes},
     offset::Incarnation,
     op::read::Read,
-    progress::Progress,
+    progress::{Progress, chunk_target},
     response::ResponseHead,
     sse,
     stream::StreamHead,
@@ -72,7 +72,7 @@ struct Reader<S: Store> {
 }
 
 impl<S: Store> Inner<S> {
-    pub(crate) fn events(
+    pub(crate) async fn events(
         self: &Arc<Self>,
         read: Read,
         stream: Arc<OpenStream>,
@@ -80,6 +80,9 @@ impl<S: Store> Inner<S> {
         position: u64,
     ) -> Result<(ResponseHead, Body), Refusal> {
         let permit = self.live_permit()?;
+        // What can't be read is refused while there still is a status to say so.
+        let target = chunk_target(position, head.tail, self.config.chunk_bytes);
+        self.chunks.read(&self.store, head, Span { from: position, target }).await?;
         let now_ms = self.clock.now_ms();
         let response = read.respond_events(head, &self.config.policies, now_ms);
         let times = EventTimes {

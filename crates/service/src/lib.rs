@@ -140,7 +140,10 @@ impl<S: Store> Service<S> {
         let begun_us = self.0.clock.now_us();
         let route = match (head.path(), *self.0.draining.borrow()) {
             (_, true) => Route::Refused(Refusal::ShuttingDown),
-            (HEALTH_PATH, _) => Route::Health,
+            (HEALTH_PATH, _) => match head.method() {
+                "GET" | "HEAD" => Route::Health,
+                _ => Route::Refused(Refusal::MethodUnknown),
+            },
             _ => {
                 let Config { base_path, body_bytes_max, .. } = &self.0.config;
                 let context =

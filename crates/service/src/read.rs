@@ -41,13 +41,14 @@ impl<S: Store> Inner<S> {
         };
         let position = head.position(read.from)?;
         self.touch(&stream, self.clock.now_ms());
+        let head = stream.current(&head);
         match read.mode {
             Mode::CatchUp => {
                 let target = chunk_target(position, head.tail, self.config.chunk_bytes);
                 self.answer(&read, &head, Span { from: position, target }).await
             }
             Mode::LongPoll => self.long_poll(&read, &stream, &head, position).await,
-            Mode::EventStream => self.events(read, stream, &head, position),
+            Mode::EventStream => self.events(read, stream, &head, position).await,
         }
     }
 

@@ -35,6 +35,9 @@ impl RequestHead for Head {
     fn authority(&self) -> Option<&str> {
         None
     }
+    fn is_http_1_0(&self) -> bool {
+        true
+    }
     fn header<'a>(&'a self, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> + use<'a> {
         let name = name.clone();
         self.headers.iter().filter(move |(key, _)| name == *key).map(|(_, value)| value.as_bytes())

@@ -10,7 +10,7 @@ use crate::{
     offset::Offset,
     path::StreamName,
     producer::{self, Claim, Judgement, ProducerState},
-    request::{ParseContext, RequestHead, check_length, says_true, single},
+    request::{ParseContext, RequestHead, check_length, says_closed, single},
     response::{ResponseHead, offset_value},
     stream::{Change, Closure, StreamHead, Verdict},
 };
@@ -35,7 +35,8 @@ pub struct Append {
 pub struct Payload {
     /// What the body claims to be; `None` when there is none.
     content_type: Option<ContentType>,
-    stored: Bytes,
+    /// What is wrong with JSON is told after what is wrong with the stream.
+    stored: Result<Bytes, Refusal>,
 }
 
 /// What a POST came to.
@@ -72,24 +73,25 @@ impl Append {
             // Judged with the body: without one it doesn't matter what clients attach by default.
             content_type: single(head, &header::CONTENT_TYPE, "Content-Type")?.map(ContentType::parse),
             seq: seq.map(Into::into),
-            close: says_true(head, &names::STREAM_CLOSED),
+            close: says_closed(head)?,
         })
     }
 
     /// Checks the body and makes its stored form. It needs no stream and no lock.
     ///
     /// # Errors
-    /// A [`Refusal`] for an empty body that doesn't close, a body without type, or one that isn't what it says.
+    /// A [`Refusal`] for an empty body that doesn't close, or a body without a type.
     pub fn prepare(&self, body: Bytes) -> Result<Payload, Refusal> {
         if body.is_empty() {
-            let payload = Payload { content_type: None, stored: body };
+            let payload = Payload { content_type: None, stored: Ok(body) };
             return if self.close { Ok(payload) } else { Err(Refusal::BodyEmpty) };
         }
         let content_type = self.content_type.clone().ok_or(Refusal::ContentTypeMissing)??;
-        let stored = if content_type.is_json() { Bytes::from(json::split(&body)?) } else { body };
-        if stored.is_empty() {
-            return Err(Refusal::JsonEmptyArray);
-        }
+        let stored = match content_type.is_json().then(|| json::split(&body)) {
+            Some(Ok(stored)) if stored.is_empty() => Err(Refusal::JsonEmptyArray),
+            Some(split) => split.map(Bytes::from),
+            None => Ok(body),
+        };
         Ok(Payload { content_type: Some(content_type), stored })
     }
 
@@ -115,7 +117,7 @@ impl Append {
         };
         if let Some(closure) = &head.closed {
             let repeats_closing = self.claim.is_some() && self.claim == closure.by;
-            let closes_only = self.close && self.claim.is_none() && payload.stored.is_empty();
+            let closes_only = self.close && self.claim.is_none() && payload.content_type.is_none();
             return if repeats_closing || closes_only {
                 Verdict::Repeat(unchanged(producer))
             } else {
@@ -125,6 +127,10 @@ impl Append {
         if payload.content_type.is_some_and(|content_type| !content_type.matches(&head.content_type)) {
             return Verdict::Refuse(Refusal::ContentTypeMismatch);
         }
+        let bytes = match payload.stored {
+            Ok(bytes) => bytes,
+            Err(refusal) => return Verdict::Refuse(refusal),
+        };
         let accepted = match self.claim.as_ref().map(|claim| producer::judge(producer, claim)).transpose() {
             Ok(Some(Judgement::Duplicate(state))) => return Verdict::Repeat(unchanged(Some(state))),
             Ok(Some(Judgement::Accept(state))) => Some(state),
@@ -134,9 +140,9 @@ impl Append {
         if self.seq.is_some() && self.seq <= head.seq_last {
             return Verdict::Refuse(Refusal::SeqRegression);
         }
-        let added = !payload.stored.is_empty();
+        let added = !bytes.is_empty();
         let mut after = head.changed(now_ms);
-        after.tail = match head.tail.checked_add(payload.stored.len() as u64) {
+        after.tail = match head.tail.checked_add(bytes.len() as u64) {
             Some(tail) if tail <= Offset::POSITION_MAX => tail,
             _ => return Verdict::Refuse(Refusal::StorageFull),
         };
@@ -144,7 +150,7 @@ impl Append {
         after.closed = self.close.then(|| Closure { by: self.claim.clone() });
         let ack = Appended { next: after.tail_offset(), closed: self.close, producer: accepted, added };
         let producer = self.claim.as_ref().map(|claim| claim.id.clone()).zip(accepted);
-        Verdict::Commit(Change { head: after, bytes: payload.stored, producer }, ack)
+        Verdict::Commit(Change { head: after, bytes, producer }, ack)
     }
 
     /// The answer.
@@ -312,7 +318,7 @@ mod tests {
         let prepared = |headers: &[(&'static str, &'static str)], body: &'static str| {
             append(headers)
                 .prepare(Bytes::from_static(body.as_bytes()))
-                .map(|payload| payload.stored)
+                .and_then(|payload| payload.stored)
                 .map_err(|refusal| refusal.status())
         };
         let json = ("content-type", "application/json");

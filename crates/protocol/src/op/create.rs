@@ -12,7 +12,7 @@ use crate::{
     json, names,
     offset::{Incarnation, Offset, ReadFrom},
     path::StreamName,
-    request::{ParseContext, RequestHead, check_length, says_true, single},
+    request::{ParseContext, RequestHead, check_length, says_closed, single},
     response::{ResponseHead, offset_value, text_value},
     stream::{Change, Closure, StreamHead},
 };
@@ -92,7 +92,7 @@ impl Create {
                 context.now_ms,
             )?,
             visibility: visibility.map(Visibility::parse).transpose()?,
-            closed: says_true(head, &names::STREAM_CLOSED),
+            closed: says_closed(head)?,
             fork: parse_fork(head, context)?,
         })
     }

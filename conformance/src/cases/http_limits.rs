@@ -1,0 +1,181 @@
+//! What is too much and what never ends: heads, bodies and patience. After each of them the server still answers
+//! everybody else.
+
+use std::time::{Duration, Instant};
+
+use crate::case::cases;
+use crate::client::Target;
+use crate::offset::position;
+use crate::raw::Connection;
+
+/// How much later than its timeout a busy server may act.
+const SLACK: Duration = Duration::from_secs(3);
+
+cases! {
+    a_header_of_16_kib_is_taken: "contract, flags: header-max",
+    headers_over_the_limit_are_431: "contract, flags: header-max",
+    ten_thousand_headers_are_431: "RELIABILITY.md, hostile: bad headers",
+    fifty_headers_are_taken: "RELIABILITY.md, hostile: bad headers",
+    a_target_over_the_limit_is_refused: "contract, flags: header-max",
+    half_a_head_is_cut_off_at_the_timeout: "contract, flags: header-timeout; RELIABILITY.md: slowloris",
+    a_head_that_drips_is_cut_off_at_the_timeout: "RELIABILITY.md, hostile: slowloris",
+    an_idle_connection_hurts_nobody: "RELIABILITY.md, hostile: idle connections",
+    a_body_of_the_limit_is_taken: "contract, flags: body-max",
+    a_body_over_the_limit_is_refused_at_the_header: "contract, errors: 413 from Content-Length",
+    a_creation_over_the_limit_is_refused_at_the_header: "contract, errors: 413 from Content-Length",
+    a_chunked_body_over_the_limit_is_refused_when_it_passes: "contract, errors: 413 for chunked",
+    expect_continue_is_answered_before_the_body: "RFC 9110, 10.1.1",
+    expect_continue_over_the_limit_is_413_at_once: "RFC 9110, 10.1.1; contract, errors",
+}
+
+/// Sends a head that may be too long to be taken whole before it is refused.
+#[track_caller]
+fn refused_head(t: &Target, head: &str) -> Option<u16> {
+    let mut connection = t.connect();
+    // The server may refuse, and end the connection, before it has all of it.
+    let _refused_early = connection.try_send(head);
+    let answer = connection.try_answer();
+    t.assert_alive();
+    answer.map(|answer| answer.status)
+}
+
+/// Fails unless the server ends the connection around its header timeout.
+#[track_caller]
+fn assert_cut_off(t: &Target, begin: Instant, ended: bool) {
+    let elapsed = begin.elapsed();
+    let timeout = t.facts.header_timeout;
+    assert!(ended, "still there after {elapsed:?}, with a timeout of {timeout:?}");
+    assert!(elapsed + Duration::from_millis(100) >= timeout, "cut off after {elapsed:?} of {timeout:?}");
+    t.assert_alive();
+}
+
+fn a_header_of_16_kib_is_taken(t: &Target) {
+    let stream = t.text(&["hello"]);
+    let long = "x".repeat(16 << 10);
+    let answer = t.connect().send(stream.raw_head("GET", "offset=-1", &[("X-Long", &long)])).answer();
+    answer.status(200).body_is("hello");
+}
+
+fn headers_over_the_limit_are_431(t: &Target) {
+    let stream = t.text(&["hello"]);
+    for size in [64 << 10, 1 << 20] {
+        let long = "x".repeat(size);
+        let status = refused_head(t, &stream.raw_head("GET", "offset=-1", &[("X-Long", &long)]));
+        assert!(matches!(status, Some(431) | None), "{size} bytes were answered with {status:?}");
+    }
+}
+
+fn ten_thousand_headers_are_431(t: &Target) {
+    let stream = t.text(&["hello"]);
+    let many: Vec<_> = (0..10_000).map(|_| ("X", "y")).collect();
+    let status = refused_head(t, &stream.raw_head("GET", "offset=-1", &many));
+    assert!(matches!(status, Some(431) | None), "they were answered with {status:?}");
+}
+
+fn fifty_headers_are_taken(t: &Target) {
+    let stream = t.text(&["hello"]);
+    let many: Vec<_> = (0..50).map(|_| ("X-Some", "value")).collect();
+    t.connect().send(stream.raw_head("GET", "offset=-1", &many)).answer().status(200).body_is("hello");
+}
+
+fn a_target_over_the_limit_is_refused(t: &Target) {
+    let stream = t.text(&["hello"]);
+    let query = format!("offset=-1&x={}", "y".repeat(100_000));
+    let status = refused_head(t, &stream.raw_head("GET", &query, &[]));
+    assert!(matches!(status, Some(400 | 414 | 431) | None), "it was answered with {status:?}");
+}
+
+fn half_a_head_is_cut_off_at_the_timeout(t: &Target) {
+    let mut connection = t.connect();
+    let begin = Instant::now();
+    connection.send("GET / HTTP/1.1\r\nHost: x\r\nX-Unfin");
+    let ended = connection.ends_within(t.facts.header_timeout + SLACK);
+    assert_cut_off(t, begin, ended);
+}
+
+fn a_head_that_drips_is_cut_off_at_the_timeout(t: &Target) {
+    let mut connection = t.connect();
+    let begin = Instant::now();
+    connection.send("GET / HTTP/1.1\r\nHost: x\r\n");
+    let deadline = begin + t.facts.header_timeout + SLACK;
+    let mut ended = false;
+    while !ended && Instant::now() < deadline {
+        ended =
+            connection.try_send("X: y\r\n").is_err() || connection.ends_within(Duration::from_millis(200));
+    }
+    assert_cut_off(t, begin, ended);
+}
+
+fn an_idle_connection_hurts_nobody(t: &Target) {
+    let idle: Vec<Connection> = (0..100).map(|_| t.connect()).collect();
+    let stream = t.text(&["hello"]);
+    stream.read("-1").status(200).body_is("hello");
+    t.assert_alive();
+    drop(idle);
+}
+
+fn a_body_of_the_limit_is_taken(t: &Target) {
+    let stream = t.bytes();
+    let body = vec![7; t.facts.body_max];
+    let tail = stream.append(&body);
+    assert_eq!(position(&tail), body.len() as u64);
+    assert!(stream.contents() == body, "other bytes came back");
+}
+
+fn a_body_over_the_limit_is_refused_at_the_header(t: &Target) {
+    let stream = t.bytes();
+    for length in [t.facts.body_max as u64 + 1, 1 << 40, u64::MAX / 2] {
+        let length = length.to_string();
+        let headers = [("Content-Type", "application/octet-stream"), ("Content-Length", length.as_str())];
+        stream.assert_unchanged_by(|| {
+            let answer = t.connect().send(stream.raw_head("POST", "", &headers)).answer();
+            answer.refused(413, "body-too-large");
+        });
+    }
+}
+
+fn a_creation_over_the_limit_is_refused_at_the_header(t: &Target) {
+    let stream = t.missing("application/octet-stream");
+    let length = (t.facts.body_max + 1).to_string();
+    let headers = [("Content-Type", "application/octet-stream"), ("Content-Length", length.as_str())];
+    t.connect().send(stream.raw_head("PUT", "", &headers)).answer().refused(413, "body-too-large");
+    stream.head().refused(404, "not-found");
+}
+
+fn a_chunked_body_over_the_limit_is_refused_when_it_passes(t: &Target) {
+    let stream = t.bytes();
+    let headers = [("Content-Type", "application/octet-stream"), ("Transfer-Encoding", "chunked")];
+    stream.assert_unchanged_by(|| {
+        let mut connection = t.connect();
+        connection.send(stream.raw_head("POST", "", &headers));
+        let chunk = [b"10000\r\n".to_vec(), vec![7; 0x10000], b"\r\n".to_vec()].concat();
+        // No last chunk: a server that waits for it answers never.
+        for _ in 0..t.facts.body_max / 0x10000 + 1 {
+            if connection.try_send(&chunk).is_err() {
+                break;
+            }
+        }
+        if let Some(answer) = connection.try_answer() {
+            answer.refused(413, "body-too-large");
+        }
+    });
+    t.assert_alive();
+}
+
+fn expect_continue_is_answered_before_the_body(t: &Target) {
+    let stream = t.text(&[]);
+    let headers = [("Content-Type", "text/plain"), ("Content-Length", "5"), ("Expect", "100-continue")];
+    let mut connection = t.connect();
+    connection.send(stream.raw_head("POST", "", &headers));
+    connection.answer().status(100);
+    connection.send("hello").answer().status(204);
+    stream.read("-1").body_is("hello");
+}
+
+fn expect_continue_over_the_limit_is_413_at_once(t: &Target) {
+    let stream = t.text(&[]);
+    let length = (t.facts.body_max + 1).to_string();
+    let headers =
+        [("Content-Type", "text/plain"), ("Content-Length", length.as_str()), ("Expect", "100-continue")];
+    t.connect().send(stream.raw_head("POST", "", &headers)).answer().refused(413, "body-too-large");
+}

@@ -1,0 +1,86 @@
+//! JSON and binary streams as server-sent events (section 5.8).
+
+use super::sse::assert_caught_up;
+use crate::case::cases;
+use crate::client::Target;
+use crate::sse::Events;
+
+cases! {
+    json_is_one_line_holding_an_array: "contract, SSE; trap 27",
+    json_with_line_breaks_is_still_one_line: "trap 27: JSON on one line",
+    json_content_types_with_parameters_are_json: "contract, create: parameters ignored",
+    binary_is_base64_in_one_line: "contract, SSE; section 5.8",
+    binary_types_say_so_and_text_types_do_not: "section 5.8",
+}
+
+fn json_is_one_line_holding_an_array(t: &Target) {
+    let stream = t.json(&[r#"[{"a":1},"two"]"#, "3"]);
+    let mut events = Events::open(&stream, "-1");
+    let (data, _) = events.until_up_to_date();
+    let mut messages = Vec::new();
+    for event in &data {
+        assert_eq!(event.data_lines(), 1, "{:?}", event.block);
+        messages.extend(event.json().as_array().cloned().unwrap_or_else(|| panic!("{:?}", event.block)));
+    }
+    assert_eq!(serde_json::Value::from(messages), serde_json::json!([{"a": 1}, "two", 3]));
+    stream.append("[4,5]");
+    assert_eq!(events.data().data, "[4,5]");
+}
+
+fn json_with_line_breaks_is_still_one_line(t: &Target) {
+    for line_end in ["\n", "\r\n", "\r"] {
+        let message = format!(r#"{{"a":{line_end}[1,{line_end}{line_end}2]}}"#);
+        let stream = t.json(&[&message]);
+        let mut events = Events::open(&stream, "-1");
+        let event = events.data();
+        assert_eq!(event.data_lines(), 1, "{:?}", event.block);
+        assert_eq!(event.json(), serde_json::json!([{"a": [1, 2]}]), "{:?}", event.block);
+        assert_caught_up(&events.control(), &stream.tail());
+    }
+}
+
+fn json_content_types_with_parameters_are_json(t: &Target) {
+    for content_type in ["application/json; charset=utf-8", "APPLICATION/JSON", "application/json;v=1"] {
+        let stream = t.created(content_type, &[], &["[1,2]"]);
+        let mut events = Events::open(&stream, "-1");
+        events.head.lacks("Stream-SSE-Data-Encoding");
+        assert_eq!(events.data().data, "[1,2]", "{content_type}");
+    }
+}
+
+fn binary_is_base64_in_one_line(t: &Target) {
+    for length in [1, 2, 3, 4, 57, 58, 1000] {
+        let stream = t.bytes();
+        let bytes: Vec<u8> = (0..=255).cycle().skip(200).take(length).collect();
+        stream.append(&bytes);
+        let mut events = Events::open(&stream, "-1");
+        events.head.has("Stream-SSE-Data-Encoding", "base64");
+        let event = events.data();
+        assert_eq!(event.data_lines(), 1, "{:?}", event.block);
+        assert_eq!(event.decoded(), bytes);
+    }
+}
+
+fn binary_types_say_so_and_text_types_do_not(t: &Target) {
+    let texts = ["text/plain", "text/html; charset=utf-8", "TEXT/csv", "text/x-anything", "application/json"];
+    for content_type in texts {
+        let stream = t.created(content_type, &[], &["[1]"]);
+        Events::open(&stream, "-1").head.lacks("Stream-SSE-Data-Encoding");
+    }
+    let binaries = [
+        "application/octet-stream",
+        "application/x-protobuf",
+        "application/ndjson",
+        "image/svg+xml",
+        "application/vnd.api+json",
+        "application/xml",
+        "application/jsonp",
+        "textual/plain",
+    ];
+    for content_type in binaries {
+        let stream = t.created(content_type, &[], &["[1]"]);
+        let mut events = Events::open(&stream, "-1");
+        events.head.has("Stream-SSE-Data-Encoding", "base64");
+        assert_eq!(events.data().decoded(), b"[1]", "{content_type}");
+    }
+}
