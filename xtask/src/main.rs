@@ -2,7 +2,11 @@
 //!
 //! Every chore is a plain program that runs the same on a laptop and in CI; `cargo xtask test` is the whole of CI.
 
-#![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a chore that panics tells its developer why")]
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a chore that panics tells its developer why"
+)]
 
 mod conformance;
 mod examples;

@@ -165,7 +165,7 @@ fn pipelined_requests_are_answered_in_order(t: &Target) {
         stream.raw_head("GET", "offset=-1", &[]),
     ];
     let mut connection = t.connect();
-    // HEAD is answered without a body, which the reader must know; so it knows what it sent.
+    // HEAD goes alone: only who knows that it was sent knows that its answer has no body.
     let mut answers = Vec::new();
     connection.send(requests[..4].concat());
     for _ in 0..4 {

@@ -147,12 +147,10 @@ fn unknown_transfer_codings_are_refused(t: &Target) {
 
 fn chunked_that_is_not_last_is_refused(t: &Target) {
     let stream = t.text(&["hello"]);
-    for codings in ["chunked, gzip", "chunked, identity", "chunked,"] {
+    for codings in ["chunked, gzip", "chunked, identity"] {
         let headers = [POST_TEXT, ("Transfer-Encoding", codings)];
         let request = stream.raw_head("POST", "", &headers) + "5\r\nworld\r\n0\r\n\r\n";
-        if codings != "chunked," {
-            assert_not_carried_out(&stream, request.as_bytes());
-        }
+        assert_not_carried_out(&stream, request.as_bytes());
     }
     let twice = [POST_TEXT, ("Transfer-Encoding", "chunked"), ("Transfer-Encoding", "gzip")];
     let request = stream.raw_head("POST", "", &twice) + "5\r\nworld\r\n0\r\n\r\n";
