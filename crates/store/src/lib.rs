@@ -14,7 +14,7 @@
 //! 6. **Incarnations are for ever.** [`Store::incarnation_last`] never goes back, not after removals and, in a store
 //!    that outlives its process, not after a restart.
 //!
-//! [`contract`] has them as tests (feature `contract`); [`faulty`] breaks a store on purpose.
+//! `contract` has them as tests (feature `contract`); [`faulty`] breaks a store on purpose.
 
 use std::future::Future;
 
