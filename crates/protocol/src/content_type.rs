@@ -92,6 +92,8 @@ fn is_token(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -141,6 +143,24 @@ mod tests {
         ];
         for (text, encoding) in cases {
             assert_eq!(ContentType::parse(text).unwrap().sse_encoding(), encoding, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_taken_parses_back_and_names_its_type(text in "[a-zA-Z!#$&+.^_-]{1,9}/[a-zA-Z!#$&+.^_-]{1,9}( ?;[ -~]{0,20})?") {
+            let parsed = ContentType::parse(&text).unwrap();
+            prop_assert_eq!(ContentType::parse(parsed.as_str()), Ok(parsed.clone()));
+            prop_assert!(parsed.matches(&ContentType::parse(&text.to_ascii_uppercase()).unwrap()));
+            prop_assert!(parsed.matches(&ContentType::parse(essence(&text)).unwrap()));
+            prop_assert!(http::HeaderValue::from_str(parsed.as_str()).is_ok());
+        }
+
+        #[test]
+        fn no_text_panics(text in ".{0,40}") {
+            if let Ok(parsed) = ContentType::parse(&text) {
+                let _ = parsed.sse_encoding();
+            }
         }
     }
 }

@@ -108,10 +108,51 @@ mod tests {
         let head = respond_to_options();
         let allowed =
             head.headers[header::ACCESS_CONTROL_ALLOW_HEADERS].to_str().unwrap().to_ascii_lowercase();
-        for name in
-            [header::IF_NONE_MATCH, header::AUTHORIZATION, names::PRODUCER_SEQ, names::STREAM_FORKED_FROM]
-        {
+        for name in [
+            header::AUTHORIZATION,
+            header::CONTENT_TYPE,
+            header::IF_NONE_MATCH,
+            names::LAST_EVENT_ID,
+            names::STREAM_TTL,
+            names::STREAM_EXPIRES_AT,
+            names::STREAM_SEQ,
+            names::STREAM_CLOSED,
+            names::STREAM_VISIBILITY,
+            names::STREAM_FORKED_FROM,
+            names::STREAM_FORK_OFFSET,
+            names::STREAM_FORK_SUB_OFFSET,
+            names::PRODUCER_ID,
+            names::PRODUCER_EPOCH,
+            names::PRODUCER_SEQ,
+        ] {
             assert!(allowed.split(", ").any(|allowed| allowed == name.as_str()), "{name}");
+        }
+    }
+
+    #[test]
+    fn pages_may_read_every_header_that_an_answer_has_of_its_own() {
+        let exposed = RESPONSE_HEADERS.to_ascii_lowercase();
+        for name in [
+            header::ETAG,
+            header::LOCATION,
+            header::RETRY_AFTER,
+            names::STREAM_NEXT_OFFSET,
+            names::STREAM_CURSOR,
+            names::STREAM_UP_TO_DATE,
+            names::STREAM_CLOSED,
+            names::STREAM_TTL,
+            names::STREAM_EXPIRES_AT,
+            names::STREAM_SSE_DATA_ENCODING,
+            names::PRODUCER_EPOCH,
+            names::PRODUCER_SEQ,
+            names::PRODUCER_EXPECTED_SEQ,
+            names::PRODUCER_RECEIVED_SEQ,
+            names::SERVER_TIMING,
+            names::X_CACHE,
+            names::X_CACHE_HITS,
+            names::CACHE_STATUS,
+        ] {
+            assert!(exposed.split(", ").any(|exposed| exposed == name.as_str()), "{name}");
         }
     }
 }

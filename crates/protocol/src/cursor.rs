@@ -153,6 +153,16 @@ mod tests {
 
     proptest! {
         #[test]
+        fn every_cursor_is_understood_when_it_comes_back(number in 0..=SAFE_INTEGER_MAX) {
+            prop_assert_eq!(Cursor::parse(&number.to_string()), Some(Cursor(number)));
+        }
+
+        #[test]
+        fn no_text_panics(text in ".{0,40}") {
+            let _ = Cursor::parse(&text);
+        }
+
+        #[test]
         fn the_cursor_is_strictly_greater_than_the_one_sent(
             changed in 0..u64::MAX, now in 0..u64::MAX, sent in 0..=SAFE_INTEGER_MAX, event: bool, interval_ms in 0..100_000u64,
         ) {

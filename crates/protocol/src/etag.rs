@@ -104,6 +104,14 @@ mod tests {
         }
 
         #[test]
+        fn a_tag_is_found_wherever_it_stands_in_a_list(before in prop::collection::vec("(W/)?\"[!#-~, ]{0,9}\"", 0..4), start: u64, end: u64, weak: bool) {
+            let tag = tag(start, end, false);
+            let mark = if weak { "W/" } else { "" };
+            let line = [before, vec![format!("{mark}{tag}"), "\"after\"".to_owned()]].concat().join(", ");
+            prop_assert!(none_match_names([line.as_bytes()], &tag), "{}", line);
+        }
+
+        #[test]
         fn no_line_panics(line: Vec<u8>) {
             let _ = none_match_names([line.as_slice()], &tag(0, 1, false));
         }

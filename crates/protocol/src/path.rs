@@ -197,6 +197,14 @@ mod tests {
         }
 
         #[test]
+        fn no_text_panics(text: String) {
+            let _ = StreamName::parse(&text);
+            if let Some(base) = BasePath::parse(&text) {
+                prop_assert_eq!(base.stream(&format!("{}/a", base.as_str())), Ok(StreamName::from_stored("a")));
+            }
+        }
+
+        #[test]
         fn every_name_has_a_spelling(name in "[^/\\\\\\x00-\\x1f\\x7f-\\u{9f}]{1,20}") {
             prop_assume!(!matches!(name.as_str(), "." | ".." | "__ds"));
             let encoded: String = name.bytes().map(|byte| format!("%{byte:02X}")).collect();

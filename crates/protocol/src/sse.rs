@@ -196,6 +196,24 @@ mod tests {
         }
 
         #[test]
+        fn any_bytes_make_one_event(bytes: Vec<u8>) {
+            for (encoding, expected) in [
+                (SseEncoding::Text, String::from_utf8_lossy(&bytes).replace("\r\n", "\n").replace('\r', "\n")),
+                (SseEncoding::Json, String::from_utf8_lossy(&bytes).replace(['\r', '\n'], " ")),
+                (SseEncoding::Base64, STANDARD.encode(&bytes)),
+            ] {
+                prop_assert_eq!(parse(&data(encoding, &bytes)), vec![("data".to_owned(), expected)]);
+            }
+        }
+
+        #[test]
+        fn at_most_three_of_any_bytes_are_held_back(bytes: Vec<u8>) {
+            let complete = complete_bytes(SseEncoding::Text, &bytes, false);
+            prop_assert!(complete <= bytes.len() && bytes.len() - complete < 4);
+            prop_assert_eq!(complete_bytes(SseEncoding::Text, &bytes, true), bytes.len());
+        }
+
+        #[test]
         fn any_cut_of_a_text_loses_nothing(text in "\\PC{0,20}", cut in 0..80usize) {
             let bytes = text.as_bytes();
             let cut = cut.min(bytes.len());
