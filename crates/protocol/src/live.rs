@@ -50,8 +50,16 @@ pub fn poll_step(
 pub struct EventTimes {
     /// When the connection ends, in milliseconds since 1970.
     pub end_ms: u64,
-    /// How long it may be silent.
+    /// How long it may be silent; at least 1.
     pub heartbeat_ms: u64,
+}
+
+impl EventTimes {
+    /// Later than now, so that a session comes to rest.
+    const fn next_beat_ms(self, now_ms: u64) -> u64 {
+        let after_ms = if self.heartbeat_ms == 0 { 1 } else { self.heartbeat_ms };
+        now_ms.saturating_add(after_ms)
+    }
 }
 
 /// One event stream (section 5.8).
@@ -98,7 +106,7 @@ impl EventSession {
     /// A session that begins at `position`.
     #[must_use]
     pub const fn new(position: u64, chunk_bytes: u64, times: EventTimes, now_ms: u64) -> Self {
-        let beat_ms = now_ms.saturating_add(times.heartbeat_ms);
+        let beat_ms = times.next_beat_ms(now_ms);
         Self { position, looked: position, times, chunk_bytes, beat_ms, told: false, ended: false }
     }
 
@@ -154,7 +162,7 @@ impl EventSession {
 
     const fn spoke(&mut self, now_ms: u64) {
         self.told = true;
-        self.beat_ms = now_ms.saturating_add(self.times.heartbeat_ms);
+        self.beat_ms = self.times.next_beat_ms(now_ms);
     }
 }
 
@@ -198,6 +206,13 @@ mod tests {
         assert_eq!(session.step(Some(&stream), 0, false), EventStep::Wait { until_ms: 15_000 });
         assert_eq!(session.step(Some(&stream), 15_000, false), EventStep::Heartbeat);
         assert_eq!(session.step(Some(&stream), 15_000, false), EventStep::Wait { until_ms: 30_000 });
+    }
+
+    #[test]
+    fn a_session_without_a_heartbeat_time_comes_to_rest() {
+        let mut session = EventSession::new(5, 100, EventTimes { heartbeat_ms: 0, ..TIMES }, 0);
+        session.step(Some(&at_tail(5)), 0, false);
+        assert_eq!(session.step(Some(&at_tail(5)), 0, false), EventStep::Wait { until_ms: 1 });
     }
 
     #[test]
