@@ -78,8 +78,10 @@ fn parse_ttl(text: &str) -> Result<u64, Refusal> {
 
 fn parse_rfc3339(text: &str) -> Option<u64> {
     let at = OffsetDateTime::parse(text, &Rfc3339).ok()?;
-    // A time before 1970 is malformed for a deadline, as is one that u64 can't hold.
-    u64::try_from(at.unix_timestamp_nanos() / 1_000_000).ok()
+    // A time before 1970 is malformed for a deadline, as is one that its zone moves past the year 9999, where HEAD
+    // couldn't say it.
+    let at_ms = u64::try_from(at.unix_timestamp_nanos() / 1_000_000).ok()?;
+    format_rfc3339(at_ms).map(|_| at_ms)
 }
 
 /// A decimal number without sign, leading zeroes or anything else.
@@ -133,9 +135,15 @@ mod tests {
                 Ok(Some(Lifetime::Until { expires_at_ms }))
             );
         }
-        for text in
-            ["", "not-a-timestamp", "2033-05-18", "2033-05-18T03:33:20", "2033-02-30T00:00:00Z", "2000000000"]
-        {
+        for text in [
+            "",
+            "not-a-timestamp",
+            "2033-05-18",
+            "2033-05-18T03:33:20",
+            "2033-02-30T00:00:00Z",
+            "2000000000",
+            "9999-12-31T23:59:59-01:00",
+        ] {
             assert_eq!(
                 Lifetime::parse(None, Some(text), now_ms),
                 Err(Refusal::ExpiresAtMalformed),
