@@ -40,13 +40,14 @@ impl Visibility {
 /// What an answer is to a cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
-    /// Data that ends before the tail, asked for by an offset that names its incarnation: never changes.
+    /// Data that ends before the tail, asked for by an offset of the stream's own incarnation: never changes.
     Chunk,
-    /// Data that can't change while the stream lives, asked for by `-1`: a recreated stream answers otherwise.
-    ChunkFromStart,
+    /// Data that can't change while the stream lives, asked for by `-1` or by an offset that a fork inherited: a
+    /// recreated stream answers otherwise.
+    ChunkUnnamed,
     /// Data that reaches the tail of an open stream, or nothing new there.
     OpenTail,
-    /// Data or nothing at the tail of a closed stream, asked for by an offset that names its incarnation.
+    /// Data or nothing at the tail of a closed stream, asked for by an offset of the stream's own incarnation.
     ClosedTail,
     /// A long-poll that got data: its key lives as long as its event.
     LongPollData,
@@ -69,7 +70,7 @@ pub struct CachePolicy {
     pub chunk_max_age_s: u64,
     /// How long after that a cache may give it out while it asks again.
     pub chunk_stale_while_revalidate_s: u64,
-    /// Gives chunks that name their incarnation a year and `immutable` instead.
+    /// Gives chunks whose URL names the stream's incarnation a year and `immutable` instead.
     pub chunk_immutable: bool,
     /// How long "this is the tail" is fresh.
     pub tail_max_age_s: u64,
@@ -128,7 +129,7 @@ impl CachePolicy {
             }
             Class::Chunk if self.chunk_immutable => fresh(life_s),
             Class::Chunk | Class::ClosedTail => stable(),
-            Class::ChunkFromStart | Class::LongPollClosed => fresh(self.chunk_max_age_s),
+            Class::ChunkUnnamed | Class::LongPollClosed => fresh(self.chunk_max_age_s),
             Class::OpenTail => fresh(self.tail_max_age_s),
             Class::LongPollData => fresh(self.long_poll_max_age_s),
             Class::LongPollTimeout if self.long_poll_timeout_max_age_s == 0 => NO_STORE,
@@ -154,7 +155,7 @@ mod tests {
 
     const CLASSES: [Class; 9] = [
         Class::Chunk,
-        Class::ChunkFromStart,
+        Class::ChunkUnnamed,
         Class::OpenTail,
         Class::ClosedTail,
         Class::LongPollData,
@@ -214,7 +215,7 @@ mod tests {
         let private = policy.cache_control(Class::OpenTail, Some(Visibility::Private), None);
         assert_eq!(private, "private, max-age=1");
         let policy = CachePolicy { visibility: Visibility::Private, ..policy };
-        assert_eq!(row(policy, Class::ChunkFromStart, None), "private, max-age=60");
+        assert_eq!(row(policy, Class::ChunkUnnamed, None), "private, max-age=60");
         assert_eq!(
             policy.cache_control(Class::OpenTail, Some(Visibility::Public), None),
             "public, max-age=1"

@@ -55,6 +55,8 @@ names! {
     NO_VARY_SEARCH = "no-vary-search";
     /// Tells nginx not to buffer this answer.
     X_ACCEL_BUFFERING = "x-accel-buffering";
+    /// Set by proxies: how the client spoke to them.
+    X_FORWARDED_PROTO = "x-forwarded-proto";
     /// Set by caches: whether they had it.
     X_CACHE = "x-cache";
     /// Set by caches: how often they gave it out.

@@ -62,6 +62,11 @@ impl Offset {
         write_digits(&mut text[17..], self.position);
         text
     }
+
+    /// The position after some more bytes; `None` past [`Offset::POSITION_MAX`].
+    pub(crate) fn position_after(position: u64, bytes: &[u8]) -> Option<u64> {
+        position.checked_add(bytes.len() as u64).filter(|&after| after <= Self::POSITION_MAX)
+    }
 }
 
 impl fmt::Display for Offset {

@@ -1,6 +1,8 @@
 //! Idempotent producers (section 5.2.1): which requests are new, repeated, late or out of order.
 
-use crate::{Refusal, expiry::strict_decimal};
+use http::HeaderName;
+
+use crate::{Refusal, expiry::strict_decimal, names};
 
 /// 2^53-1: the largest whole number that JavaScript holds exactly.
 pub const SAFE_INTEGER_MAX: u64 = 9_007_199_254_740_991;
@@ -18,7 +20,7 @@ impl ProducerId {
     /// [`Refusal::ProducerMalformed`] when empty or longer than [`PRODUCER_ID_BYTES_MAX`].
     pub fn parse(text: &str) -> Result<Self, Refusal> {
         if text.is_empty() || text.len() > PRODUCER_ID_BYTES_MAX {
-            return Err(Refusal::ProducerMalformed { header: "Producer-Id" });
+            return Err(Refusal::ProducerMalformed { header: names::PRODUCER_ID });
         }
         Ok(Self(text.into()))
     }
@@ -52,15 +54,15 @@ impl Claim {
             (None, None, None) => Ok(None),
             (Some(id), Some(epoch), Some(seq)) => Ok(Some(Self {
                 id: ProducerId::parse(id)?,
-                epoch: number("Producer-Epoch", epoch)?,
-                seq: number("Producer-Seq", seq)?,
+                epoch: number(names::PRODUCER_EPOCH, epoch)?,
+                seq: number(names::PRODUCER_SEQ, seq)?,
             })),
             _ => Err(Refusal::ProducerIncomplete),
         }
     }
 }
 
-fn number(header: &'static str, text: &str) -> Result<u64, Refusal> {
+fn number(header: HeaderName, text: &str) -> Result<u64, Refusal> {
     strict_decimal(text)
         .filter(|&number| number <= SAFE_INTEGER_MAX)
         .ok_or(Refusal::ProducerMalformed { header })
@@ -154,21 +156,32 @@ mod tests {
         for bad in ["", "-1", "+1", "01", "1abc", "1e3", " 1", "9007199254740992"] {
             assert_eq!(
                 Claim::parse(Some("p"), Some(bad), Some("0")),
-                Err(Refusal::ProducerMalformed { header: "Producer-Epoch" }),
+                Err(Refusal::ProducerMalformed { header: names::PRODUCER_EPOCH }),
                 "{bad:?}"
             );
             assert_eq!(
                 Claim::parse(Some("p"), Some("0"), Some(bad)),
-                Err(Refusal::ProducerMalformed { header: "Producer-Seq" }),
+                Err(Refusal::ProducerMalformed { header: names::PRODUCER_SEQ }),
                 "{bad:?}"
             );
         }
         for id in ["", &"x".repeat(257)] {
-            assert_eq!(ProducerId::parse(id), Err(Refusal::ProducerMalformed { header: "Producer-Id" }));
+            assert_eq!(ProducerId::parse(id), Err(Refusal::ProducerMalformed { header: names::PRODUCER_ID }));
         }
     }
 
     proptest! {
+        #[test]
+        fn what_a_producer_says_of_itself_is_understood(id in "[!-~]{1,256}", epoch in 0..=SAFE_INTEGER_MAX, seq in 0..=SAFE_INTEGER_MAX) {
+            let parsed = Claim::parse(Some(&id), Some(&epoch.to_string()), Some(&seq.to_string()));
+            prop_assert_eq!(parsed, Ok(Some(Claim { id: ProducerId::parse(&id).unwrap(), epoch, seq })));
+        }
+
+        #[test]
+        fn no_headers_panic(id in any::<Option<String>>(), epoch in any::<Option<String>>(), seq in any::<Option<String>>()) {
+            let _ = Claim::parse(id.as_deref(), epoch.as_deref(), seq.as_deref());
+        }
+
         #[test]
         fn a_retry_of_what_was_accepted_is_a_duplicate(epoch in 0..5u64, seq in 0..5u64, e in 0..5u64, s in 0..5u64) {
             let claim = claim(e, s);

@@ -3,7 +3,7 @@
 //!
 //! A refused request has changed nothing.
 
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use crate::{names, offset::Offset, response::ResponseHead};
 
@@ -32,13 +32,13 @@ pub enum Refusal {
     #[error("the {header} header is there more than once")]
     HeaderRepeated {
         /// Which.
-        header: &'static str,
+        header: HeaderName,
     },
     /// A header's value isn't UTF-8 text.
     #[error("the {header} header is not text")]
     HeaderNotText {
         /// Which.
-        header: &'static str,
+        header: HeaderName,
     },
     /// Not one host (RFC 9112, 3.2).
     #[error("a request names its host once")]
@@ -97,7 +97,7 @@ pub enum Refusal {
     )]
     ProducerMalformed {
         /// Which.
-        header: &'static str,
+        header: HeaderName,
     },
     /// A new epoch that doesn't begin at 0.
     #[error("a new epoch begins at Producer-Seq 0")]

@@ -77,19 +77,15 @@ impl Request {
 }
 
 /// The only value of a header, as text; `None` if it isn't there.
-pub(crate) fn single<'a>(
-    head: &'a impl RequestHead,
-    name: &HeaderName,
-    shown: &'static str,
-) -> Result<Option<&'a str>, Refusal> {
+pub(crate) fn single<'a>(head: &'a impl RequestHead, name: &HeaderName) -> Result<Option<&'a str>, Refusal> {
     let mut values = head.header(name);
     match (values.next(), values.next()) {
         (None, _) => Ok(None),
         (Some(value), None) => match std::str::from_utf8(value) {
             Ok(text) => Ok(Some(text)),
-            Err(_) => Err(Refusal::HeaderNotText { header: shown }),
+            Err(_) => Err(Refusal::HeaderNotText { header: name.clone() }),
         },
-        (Some(_), Some(_)) => Err(Refusal::HeaderRepeated { header: shown }),
+        (Some(_), Some(_)) => Err(Refusal::HeaderRepeated { header: name.clone() }),
     }
 }
 
@@ -97,21 +93,25 @@ pub(crate) fn single<'a>(
 pub(crate) fn says_closed(head: &impl RequestHead) -> Result<bool, Refusal> {
     let mut values = head.header(&names::STREAM_CLOSED);
     match (values.next(), values.next()) {
-        (_, Some(_)) => Err(Refusal::HeaderRepeated { header: "Stream-Closed" }),
+        (_, Some(_)) => Err(Refusal::HeaderRepeated { header: names::STREAM_CLOSED }),
         (value, None) => Ok(value.is_some_and(|value| value.eq_ignore_ascii_case(b"true"))),
     }
 }
 
 /// Refuses a body that is too large by its own word. One without a length is bounded while it is read.
 pub(crate) fn check_length(head: &impl RequestHead, limit_bytes: u64) -> Result<(), Refusal> {
-    let declared = single(head, &header::CONTENT_LENGTH, "Content-Length")?;
+    let declared = single(head, &header::CONTENT_LENGTH)?;
     let too_large = declared.and_then(|text| text.parse().ok()).is_some_and(|bytes: u64| bytes > limit_bytes);
     if too_large { Err(Refusal::BodyTooLarge { limit_bytes }) } else { Ok(()) }
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use bytes::Bytes;
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::stream::{Verdict, tests::head};
 
     /// A request as tests write it.
     #[derive(Clone, Debug, Default)]
@@ -145,14 +145,23 @@ pub(crate) mod tests {
         }
     }
 
-    pub(crate) fn parse(head: &TestHead) -> Result<Request, Refusal> {
+    pub(crate) fn parse(head: &impl RequestHead) -> Result<Request, Refusal> {
         let base_path = BasePath::parse("/v1/stream").unwrap();
         Request::parse(head, &ParseContext { base_path: &base_path, body_bytes_max: 1_000, now_ms: 5_000 })
     }
 
+    /// A request to the stream `a` with these headers, read.
+    pub(crate) fn parse_with(
+        method: &'static str,
+        headers: &[(&'static str, &'static str)],
+    ) -> Result<Request, Refusal> {
+        let headers = headers.to_vec();
+        parse(&TestHead { method, path: "/v1/stream/a", headers, ..TestHead::default() })
+    }
+
     #[test]
     fn verbs_are_told_apart_by_method() {
-        let parsed = |method| parse(&TestHead { method, path: "/v1/stream/a", ..TestHead::default() });
+        let parsed = |method| parse_with(method, &[]);
         assert!(matches!(parsed("GET"), Ok(Request::Read(_))));
         assert!(matches!(parsed("PUT"), Ok(Request::Create(_))));
         assert!(matches!(parsed("POST"), Ok(Request::Append(_))));
@@ -168,8 +177,7 @@ pub(crate) mod tests {
     fn a_body_too_large_by_its_own_word_is_refused_at_the_head() {
         for method in ["PUT", "POST"] {
             let sized = |length| {
-                let headers = vec![("content-length", length), ("content-type", "text/plain")];
-                parse(&TestHead { method, path: "/v1/stream/a", headers, ..TestHead::default() }).err()
+                parse_with(method, &[("content-length", length), ("content-type", "text/plain")]).err()
             };
             assert_eq!(sized("1000"), None);
             assert_eq!(sized("1001"), Some(Refusal::BodyTooLarge { limit_bytes: 1_000 }));
@@ -184,5 +192,122 @@ pub(crate) mod tests {
         };
         assert!(["true", "TRUE", "True"].into_iter().all(closed));
         assert!(!["false", "yes", "1", "", "true ", "true, true", "trueish"].into_iter().any(closed));
+    }
+
+    /// A request as a hostile client and a lenient transport could make it.
+    #[derive(Debug)]
+    struct AnyHead {
+        method: String,
+        path: String,
+        query: Option<String>,
+        authority: Option<String>,
+        headers: Vec<(HeaderName, Vec<u8>)>,
+    }
+
+    impl RequestHead for AnyHead {
+        fn method(&self) -> &str {
+            &self.method
+        }
+        fn path(&self) -> &str {
+            &self.path
+        }
+        fn query(&self) -> Option<&str> {
+            self.query.as_deref()
+        }
+        fn authority(&self) -> Option<&str> {
+            self.authority.as_deref()
+        }
+        fn is_http_1_0(&self) -> bool {
+            true
+        }
+        fn header<'a>(&'a self, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+            let name = name.clone();
+            self.headers.iter().filter(move |(key, _)| *key == name).map(|(_, value)| value.as_slice())
+        }
+    }
+
+    /// Every header that a request is read for.
+    const READ: [HeaderName; 17] = [
+        header::HOST,
+        header::CONTENT_LENGTH,
+        header::CONTENT_TYPE,
+        header::IF_NONE_MATCH,
+        names::LAST_EVENT_ID,
+        names::STREAM_TTL,
+        names::STREAM_EXPIRES_AT,
+        names::STREAM_SEQ,
+        names::STREAM_CLOSED,
+        names::STREAM_VISIBILITY,
+        names::STREAM_FORKED_FROM,
+        names::STREAM_FORK_OFFSET,
+        names::STREAM_FORK_SUB_OFFSET,
+        names::PRODUCER_ID,
+        names::PRODUCER_EPOCH,
+        names::PRODUCER_SEQ,
+        names::X_FORWARDED_PROTO,
+    ];
+
+    fn any_head() -> impl Strategy<Value = AnyHead> {
+        let method = prop_oneof![
+            4 => prop::sample::select(vec!["GET", "PUT", "POST", "HEAD", "DELETE", "OPTIONS"]).prop_map(str::to_owned),
+            1 => any::<String>(),
+        ];
+        let path =
+            prop_oneof![3 => ".{0,20}".prop_map(|name| format!("/v1/stream/{name}")), 1 => any::<String>()];
+        let parameter = ("offset|live|cursor|.{0,6}", "-1|now|sse|long-poll|[0-9]{16}_[0-9]{16}|.{0,20}");
+        let query = prop_oneof![
+            3 => prop::collection::vec(parameter.prop_map(|(key, value)| format!("{key}={value}")), 0..4)
+                .prop_map(|parameters| parameters.join("&")),
+            1 => any::<String>(),
+        ];
+        let value = prop_oneof![
+            "[0-9]{1,20}|true|public|text/plain|application/json|/v1/stream/.{1,9}|[0-9]{16}_[0-9]{16}"
+                .prop_map(String::into_bytes),
+            any::<Vec<u8>>(),
+        ];
+        let headers = prop::collection::vec((prop::sample::select(READ.to_vec()), value), 0..6);
+        (method, path, prop::option::of(query), any::<Option<String>>(), headers).prop_map(
+            |(method, path, query, authority, headers)| AnyHead { method, path, query, authority, headers },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn no_request_panics_and_every_refusal_is_a_document(head in any_head(), body: Vec<u8>) {
+            let refusal = match parse(&head) {
+                Ok(request) => handled(&request, Bytes::from(body)),
+                Err(refusal) => Some(refusal),
+            };
+            if let Some(refusal) = refusal {
+                let (answer, document) = refusal.respond();
+                prop_assert!(answer.status.is_client_error(), "{:?}", refusal);
+                prop_assert!(serde_json::from_str::<serde_json::Value>(&document).is_ok());
+            }
+        }
+    }
+
+    /// What becomes of a request to a stream that is there: what it is refused with, if it is.
+    fn handled(request: &Request, body: Bytes) -> Option<Refusal> {
+        let stream = head(1);
+        let refused = |outcome: Result<(), Refusal>| outcome.err();
+        match request {
+            Request::Create(create) => {
+                let creation = create.decide(body, None, stream.incarnation, 5_000);
+                refused(creation.map(|creation| assert!(create.respond(&creation.ack).status.is_success())))
+            }
+            Request::Append(append) => {
+                refused(append.prepare(body).and_then(|payload| {
+                    match append.decide(Some(&stream), None, payload, 5_000) {
+                        Verdict::Refuse(refusal) => Err(refusal),
+                        Verdict::Commit(_, ack) | Verdict::Repeat(ack) => {
+                            assert!(append.respond(&ack).status.is_success());
+                            Ok(())
+                        }
+                    }
+                }))
+            }
+            Request::Read(read) => stream.position(read.from).err(),
+            Request::Head(_) | Request::Delete(_) | Request::Options => None,
+        }
     }
 }

@@ -59,19 +59,19 @@ impl Append {
         context: &ParseContext<'_>,
     ) -> Result<Self, Refusal> {
         check_length(head, context.body_bytes_max)?;
-        let seq = single(head, &names::STREAM_SEQ, "Stream-Seq")?.map(str::as_bytes);
+        let seq = single(head, &names::STREAM_SEQ)?.map(str::as_bytes);
         if seq.is_some_and(|seq| seq.is_empty() || seq.len() > SEQ_BYTES_MAX) {
             return Err(Refusal::SeqMalformed);
         }
         Ok(Self {
             name,
             claim: Claim::parse(
-                single(head, &names::PRODUCER_ID, "Producer-Id")?,
-                single(head, &names::PRODUCER_EPOCH, "Producer-Epoch")?,
-                single(head, &names::PRODUCER_SEQ, "Producer-Seq")?,
+                single(head, &names::PRODUCER_ID)?,
+                single(head, &names::PRODUCER_EPOCH)?,
+                single(head, &names::PRODUCER_SEQ)?,
             )?,
             // Judged with the body: without one it doesn't matter what clients attach by default.
-            content_type: single(head, &header::CONTENT_TYPE, "Content-Type")?.map(ContentType::parse),
+            content_type: single(head, &header::CONTENT_TYPE)?.map(ContentType::parse),
             seq: seq.map(Into::into),
             close: says_closed(head)?,
         })
@@ -142,10 +142,10 @@ impl Append {
         }
         let added = !bytes.is_empty();
         let mut after = head.changed(now_ms);
-        after.tail = match head.tail.checked_add(bytes.len() as u64) {
-            Some(tail) if tail <= Offset::POSITION_MAX => tail,
-            _ => return Verdict::Refuse(Refusal::StorageFull),
+        let Some(tail) = Offset::position_after(head.tail, &bytes) else {
+            return Verdict::Refuse(Refusal::StorageFull);
         };
+        after.tail = tail;
         after.seq_last = self.seq.clone().or(after.seq_last);
         after.closed = self.close.then(|| Closure { by: self.claim.clone() });
         let ack = Appended { next: after.tail_offset(), closed: self.close, producer: accepted, added };
@@ -172,24 +172,14 @@ impl Append {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        Request,
-        request::tests::{TestHead, parse},
-        stream::tests::head,
-    };
+    use crate::{Request, request::tests::parse_with, stream::tests::head};
 
     const TEXT: (&str, &str) = ("content-type", "text/plain");
     const CLOSE: (&str, &str) = ("stream-closed", "true");
     const BY_P: [(&str, &str); 3] = [("producer-id", "p"), ("producer-epoch", "0"), ("producer-seq", "1")];
 
     fn append(headers: &[(&'static str, &'static str)]) -> Append {
-        let head = TestHead {
-            method: "POST",
-            path: "/v1/stream/a",
-            headers: headers.to_vec(),
-            ..TestHead::default()
-        };
-        match parse(&head) {
+        match parse_with("POST", headers) {
             Ok(Request::Append(append)) => append,
             other => panic!("{other:?}"),
         }
@@ -344,13 +334,7 @@ mod tests {
     #[test]
     fn repeated_and_incomplete_headers_are_refused() {
         let refused = |headers: &[(&'static str, &'static str)]| {
-            let head = TestHead {
-                method: "POST",
-                path: "/v1/stream/a",
-                headers: headers.to_vec(),
-                ..TestHead::default()
-            };
-            parse(&head).err().map(|refusal| refusal.status())
+            parse_with("POST", headers).err().map(|refusal| refusal.status())
         };
         let bad = Some(StatusCode::BAD_REQUEST);
         assert_eq!(refused(&[("stream-seq", "1"), ("stream-seq", "2")]), bad);

@@ -1,7 +1,9 @@
 //! PUT: create a stream, or a fork of one, or make sure that it exists (sections 5.1 and 4.2).
 
+use std::fmt::Write as _;
+
 use bytes::Bytes;
-use http::{HeaderName, StatusCode, header};
+use http::{StatusCode, header};
 
 use crate::{
     Refusal,
@@ -16,8 +18,6 @@ use crate::{
     response::{ResponseHead, offset_value, text_value},
     stream::{Change, Closure, StreamHead},
 };
-
-const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// A PUT, before its body.
 #[derive(Clone, Debug)]
@@ -80,15 +80,15 @@ impl Create {
         context: &ParseContext<'_>,
     ) -> Result<Self, Refusal> {
         check_length(head, context.body_bytes_max)?;
-        let content_type = single(head, &header::CONTENT_TYPE, "Content-Type")?;
-        let visibility = single(head, &names::STREAM_VISIBILITY, "Stream-Visibility")?;
+        let content_type = single(head, &header::CONTENT_TYPE)?;
+        let visibility = single(head, &names::STREAM_VISIBILITY)?;
         Ok(Self {
             name,
             location: location(head),
             content_type: content_type.map(ContentType::parse).transpose()?,
             lifetime: Lifetime::parse(
-                single(head, &names::STREAM_TTL, "Stream-TTL")?,
-                single(head, &names::STREAM_EXPIRES_AT, "Stream-Expires-At")?,
+                single(head, &names::STREAM_TTL)?,
+                single(head, &names::STREAM_EXPIRES_AT)?,
                 context.now_ms,
             )?,
             visibility: visibility.map(Visibility::parse).transpose()?,
@@ -133,7 +133,8 @@ impl Create {
     /// Makes the new stream, with `body` as its first content.
     ///
     /// # Errors
-    /// A [`Refusal`] for a body that isn't what it says, or a content type other than the source's.
+    /// A [`Refusal`] for a body that isn't what it says, a content type other than the source's, or a tail that no
+    /// offset can name.
     pub fn decide(
         &self,
         body: Bytes,
@@ -158,6 +159,7 @@ impl Create {
         let inherited = source.map_or(Lifetime::Unlimited, |source| source.lifetime);
         let lifetime = self.lifetime.unwrap_or(inherited);
         let begin = fork.map_or(0, |fork| fork.position);
+        let tail = Offset::position_after(begin, &bytes).ok_or(Refusal::StorageFull)?;
         let head = StreamHead {
             incarnation,
             version: 1,
@@ -165,7 +167,7 @@ impl Create {
             lifetime,
             deadline_ms: lifetime.deadline_ms(now_ms),
             visibility: self.visibility.or(source.and_then(|source| source.visibility)),
-            tail: begin.saturating_add(bytes.len() as u64),
+            tail,
             closed: self.closed.then(Closure::default),
             changed_ms: now_ms,
             seq_last: None,
@@ -199,9 +201,9 @@ fn created(head: &StreamHead, fresh: bool) -> Created {
 }
 
 fn parse_fork(head: &impl RequestHead, context: &ParseContext<'_>) -> Result<Option<ForkRequest>, Refusal> {
-    let source = single(head, &names::STREAM_FORKED_FROM, "Stream-Forked-From")?;
-    let offset = single(head, &names::STREAM_FORK_OFFSET, "Stream-Fork-Offset")?;
-    let sub_offset = single(head, &names::STREAM_FORK_SUB_OFFSET, "Stream-Fork-Sub-Offset")?;
+    let source = single(head, &names::STREAM_FORKED_FROM)?;
+    let offset = single(head, &names::STREAM_FORK_OFFSET)?;
+    let sub_offset = single(head, &names::STREAM_FORK_SUB_OFFSET)?;
     let Some(source) = source else {
         return if offset.or(sub_offset).is_some() { Err(Refusal::ForkIncomplete) } else { Ok(None) };
     };
@@ -219,12 +221,18 @@ fn parse_fork(head: &impl RequestHead, context: &ParseContext<'_>) -> Result<Opt
 
 /// The stream's own URL, absolute where the request says enough for that.
 fn location(head: &impl RequestHead) -> String {
-    let https = head.header(&X_FORWARDED_PROTO).next().is_some_and(|proto| proto == b"https");
+    let https = head.header(&names::X_FORWARDED_PROTO).next().is_some_and(|proto| proto == b"https");
     let scheme = if https { "https" } else { "http" };
-    match head.authority() {
-        Some(authority) => format!("{scheme}://{authority}{}", head.path()),
-        None => head.path().to_owned(),
+    let mut location = head.authority().map_or(String::new(), |authority| format!("{scheme}://{authority}"));
+    for byte in head.path().bytes() {
+        // A client may send UTF-8 as it is; a header may not carry it.
+        if byte.is_ascii_graphic() {
+            location.push(byte.into());
+        } else {
+            let _ = write!(location, "%{byte:02X}");
+        }
     }
+    location
 }
 
 #[cfg(test)]
@@ -232,7 +240,7 @@ mod tests {
     use super::*;
     use crate::{
         Request,
-        request::tests::{TestHead, parse},
+        request::tests::{TestHead, parse, parse_with},
         stream::tests::head,
     };
 
@@ -240,13 +248,7 @@ mod tests {
     const FROM: (&str, &str) = ("stream-forked-from", "/v1/stream/source");
 
     fn request(headers: &[(&'static str, &'static str)]) -> Result<Create, Refusal> {
-        let head = TestHead {
-            method: "PUT",
-            path: "/v1/stream/a",
-            headers: headers.to_vec(),
-            ..TestHead::default()
-        };
-        match parse(&head)? {
+        match parse_with("PUT", headers)? {
             Request::Create(create) => Ok(create),
             other => panic!("{other:?}"),
         }
@@ -294,6 +296,14 @@ mod tests {
     #[test]
     fn the_location_is_https_behind_a_proxy_that_says_so() {
         assert_eq!(create(&[("x-forwarded-proto", "https")]).location, "https://streams.example/v1/stream/a");
+    }
+
+    #[test]
+    fn the_location_of_a_name_sent_unescaped_is_escaped() {
+        let head = TestHead { method: "PUT", path: "/v1/stream/caf\u{e9}%20x", ..TestHead::default() };
+        let Ok(Request::Create(create)) = parse(&head) else { panic!() };
+        assert_eq!(create.name.as_str(), "caf\u{e9} x");
+        assert_eq!(create.location, "http://streams.example/v1/stream/caf%C3%A9%20x");
     }
 
     #[test]
@@ -377,6 +387,20 @@ mod tests {
             fork(&[FROM, ("content-type", "image/png")], &source, 6),
             Err(Refusal::ContentTypeMismatch)
         );
+    }
+
+    #[test]
+    fn no_fork_ends_past_the_last_position() {
+        let source = StreamHead { tail: Offset::POSITION_MAX, ..head(1) };
+        assert!(fork(&[FROM], &source, Offset::POSITION_MAX).is_ok());
+        let point = ForkPoint { source: &source, position: Offset::POSITION_MAX };
+        let more = create(&[FROM]).decide(
+            Bytes::from_static(b"x"),
+            Some(point),
+            Incarnation::new(7).unwrap(),
+            5_000,
+        );
+        assert_eq!(more.err(), Some(Refusal::StorageFull));
     }
 
     #[test]

@@ -30,17 +30,6 @@ pub enum Mode {
     EventStream,
 }
 
-/// How the URL says where to begin: what decides how long a cache may keep the answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Spelling {
-    /// Not at all: the URL is that of HEAD too.
-    Absent,
-    /// By a word that means another place in another life of the stream.
-    Sentinel,
-    /// By an offset that names its life of the stream.
-    Named,
-}
-
 /// A GET.
 #[derive(Clone, Debug)]
 pub struct Read {
@@ -52,7 +41,8 @@ pub struct Read {
     pub mode: Mode,
     /// The cursor that the client echoed.
     pub cursor: Option<Cursor>,
-    spelling: Spelling,
+    /// Without one the URL is that of HEAD too.
+    has_offset: bool,
     if_none_match: Vec<Box<[u8]>>,
 }
 
@@ -85,7 +75,7 @@ impl Read {
         };
         // A browser that reconnects by itself repeats the first URL and says where it was in this header.
         let resumed = match mode {
-            Mode::EventStream => single(head, &names::LAST_EVENT_ID, "Last-Event-ID")?.map(Cow::Borrowed),
+            Mode::EventStream => single(head, &names::LAST_EVENT_ID)?.map(Cow::Borrowed),
             Mode::CatchUp | Mode::LongPoll => None,
         };
         let offset = resumed.or(query.offset);
@@ -93,14 +83,9 @@ impl Read {
             return Err(Refusal::OffsetMissing);
         }
         let from = offset.as_deref().map_or(Ok(ReadFrom::Start), ReadFrom::parse)?;
-        let spelling = match (offset.is_some(), from) {
-            (false, _) => Spelling::Absent,
-            (true, ReadFrom::At(_)) => Spelling::Named,
-            (true, ReadFrom::Start | ReadFrom::Now) => Spelling::Sentinel,
-        };
         let cursor = query.cursor.as_deref().and_then(Cursor::parse);
         let if_none_match = head.header(&header::IF_NONE_MATCH).map(Into::into).collect();
-        Ok(Self { name, from, mode, cursor, spelling, if_none_match })
+        Ok(Self { name, from, mode, cursor, has_offset: offset.is_some(), if_none_match })
     }
 
     /// The answer that carries the bytes from `start` to `end`, or says that the client has them.
@@ -114,7 +99,8 @@ impl Read {
         now_ms: u64,
     ) -> Answer {
         let progress = Progress::at(stream, end);
-        let mut head = self.base(StatusCode::OK, stream, progress, self.class(progress), policies, now_ms);
+        let class = self.class(stream, progress);
+        let mut head = self.base(StatusCode::OK, stream, progress, class, policies, now_ms);
         let tag = EntityTag { incarnation: stream.incarnation, start, end, closed: progress.closed };
         if self.from != ReadFrom::Now {
             head.headers.insert(header::ETAG, text_value(&tag.to_string()));
@@ -181,18 +167,19 @@ impl Read {
         policy.cursor(Moment { incarnation, changed_ms, position, now_ms }, self.cursor)
     }
 
-    fn class(&self, progress: Progress) -> Class {
-        if self.from == ReadFrom::Now {
-            return Class::Never;
-        }
-        match (self.mode, self.spelling, progress) {
-            (Mode::LongPoll, ..) => Class::LongPollData,
-            (_, Spelling::Absent, _) => Class::Never,
-            (_, Spelling::Sentinel, Progress { closed: true, .. }) => Class::ChunkFromStart,
-            (_, Spelling::Named, Progress { closed: true, .. }) => Class::ClosedTail,
-            (_, _, Progress { up_to_date: true, .. }) => Class::OpenTail,
-            (_, Spelling::Sentinel, _) => Class::ChunkFromStart,
-            (_, Spelling::Named, _) => Class::Chunk,
+    fn class(&self, stream: &StreamHead, progress: Progress) -> Class {
+        // An offset that a fork inherited doesn't name its life: another fork of that name has it too, and other
+        // bytes after it.
+        let names_life =
+            matches!(self.from, ReadFrom::At(offset) if offset.incarnation == stream.incarnation);
+        match () {
+            () if self.from == ReadFrom::Now => Class::Never,
+            () if self.mode == Mode::LongPoll => Class::LongPollData,
+            () if !self.has_offset => Class::Never,
+            () if progress.up_to_date && !progress.closed => Class::OpenTail,
+            () if !names_life => Class::ChunkUnnamed,
+            () if progress.closed => Class::ClosedTail,
+            () => Class::Chunk,
         }
     }
 
@@ -253,6 +240,8 @@ mod tests {
     use crate::{
         Request,
         cursor::EPOCH_MS,
+        fork::Ancestor,
+        offset::Incarnation,
         request::tests::{TestHead, parse},
         stream::{Closure, tests::head},
     };
@@ -314,6 +303,28 @@ mod tests {
         ];
         for (query, stream, end, expected) in cases {
             let head = answer(query, &stream, 5, end);
+            assert_eq!(head.headers[header::CACHE_CONTROL], expected, "{query} {:?} {end}", stream.closed);
+        }
+    }
+
+    #[test]
+    fn an_inherited_offset_does_not_name_the_life_of_a_fork() {
+        let ancestor = Ancestor { incarnation: Incarnation::new(1).unwrap(), until: 5 };
+        let fork = |stream: StreamHead| StreamHead { ancestors: vec![ancestor], ..stream };
+        let (open, closed) = (
+            fork(StreamHead { tail: 9, ..head(2) }),
+            fork(StreamHead { closed: Some(Closure::default()), tail: 9, ..head(2) }),
+        );
+        let own = "offset=0000000000000002_0000000000000006";
+        let stable = "public, max-age=60, stale-while-revalidate=300";
+        for (query, stream, end, expected) in [
+            (NAMED, &open, 7, "public, max-age=60"),
+            (NAMED, &open, 9, "public, max-age=1"),
+            (NAMED, &closed, 9, "public, max-age=60"),
+            (own, &open, 7, stable),
+            (own, &closed, 9, stable),
+        ] {
+            let head = answer(query, stream, 5, end);
             assert_eq!(head.headers[header::CACHE_CONTROL], expected, "{query} {:?} {end}", stream.closed);
         }
     }
