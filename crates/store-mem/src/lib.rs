@@ -3,7 +3,6 @@
 //! It is the obvious reading of the contract in `headwater-store`: one lock, plain maps, and commits that are checked
 //! whole before anything is applied. Its memory is bounded; a commit that doesn't fit is refused.
 
-mod log;
 mod state;
 
 use std::sync::{PoisonError, RwLock, RwLockReadGuard};

@@ -9,9 +9,7 @@ use headwater_protocol::{
     producer::{ProducerId, ProducerState},
     stream::{Change, StreamHead},
 };
-use headwater_store::{Commit, Edit, StoreError};
-
-use crate::log::Log;
+use headwater_store::{Commit, Edit, StoreError, log::Log};
 
 /// What a stream or a producer is charged besides its bytes.
 const ENTRY_BYTES: u64 = 512;
@@ -119,7 +117,7 @@ impl State {
         if let Some(deadline_ms) = head.deadline_ms {
             self.deadlines.remove(&(deadline_ms, name.clone()));
         }
-        let bytes = self.logs.remove(&head.incarnation).map_or(0, |log| log.bytes());
+        let bytes = self.logs.remove(&head.incarnation).map_or(0, |log| log.end() - log.begin());
         let producers =
             self.producers.remove(&head.incarnation).map_or(0, |producers| producers.len() as u64);
         self.bytes = self.bytes.saturating_sub(bytes + ENTRY_BYTES * (1 + producers));

@@ -29,6 +29,7 @@ use headwater_protocol::{
 #[cfg(feature = "contract")]
 pub mod contract;
 pub mod faulty;
+pub mod log;
 mod ticket;
 
 pub use ticket::{Ticket, TicketSender};

@@ -1,0 +1,406 @@
+//! RocksDB: everything up to the last checkpoint.
+//!
+//! It is written by checkpoints only, one batch each and without its own log: the commit log is there until the batch
+//! is flushed. Every option has its reason beside it.
+
+use std::path::Path;
+
+use headwater_protocol::producer::ProducerState;
+use headwater_store::{
+    StoreError,
+    log::{Gather, Part},
+};
+use rocksdb::{
+    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, Direction, Error, ErrorKind,
+    FlushOptions, IteratorMode, LogLevel, Options, ReadOptions, ReadTier, WriteBatch,
+};
+
+use crate::{
+    codec::Malformed,
+    head::Summary,
+    keys::{control, expiry, format, log, names, producers},
+    recent::Recent,
+};
+
+/// An entry of the column family `log` holds at most so many bytes: few enough to read one for a small range, many
+/// enough that a chunk is a handful of them.
+const ENTRY_BYTES: usize = 128 * 1024;
+
+/// RocksDB behind the commit log.
+#[derive(Debug)]
+pub(crate) struct Base(DB);
+
+/// What the store wrote about itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Marks {
+    pub(crate) salt: u64,
+    pub(crate) checkpoint: u64,
+    pub(crate) incarnation_last: u64,
+}
+
+/// A value that may have to be waited for.
+pub(crate) enum Found<T> {
+    /// It was in memory.
+    Now(T),
+    /// The disk has to be asked.
+    OnDisk,
+}
+
+impl Base {
+    /// Opens RocksDB in a folder, or makes one there. It takes what `memory_bytes` allows for blocks.
+    pub(crate) fn open(folder: &Path, memory_bytes: usize) -> Result<Self, Error> {
+        let cache = Cache::new_lru_cache(memory_bytes);
+        let families = [
+            ColumnFamilyDescriptor::new(format::FAMILY, family(&cache)),
+            ColumnFamilyDescriptor::new(names::FAMILY, family(&cache)),
+            ColumnFamilyDescriptor::new(log::FAMILY, log_family(&cache)),
+            ColumnFamilyDescriptor::new(producers::FAMILY, family(&cache)),
+            ColumnFamilyDescriptor::new(expiry::FAMILY, family(&cache)),
+            ColumnFamilyDescriptor::new(control::FAMILY, family(&cache)),
+        ];
+        DB::open_cf_descriptors(&database(), folder, families).map(Self)
+    }
+
+    fn family(&self, name: &str) -> Result<&ColumnFamily, StoreError> {
+        self.0.cf_handle(name).ok_or_else(|| StoreError::Damaged(format!("there is no column family {name}")))
+    }
+
+    fn get<T>(
+        &self,
+        family: &str,
+        key: &[u8],
+        tier: ReadTier,
+        decode: impl FnOnce(&[u8]) -> Result<T, Malformed>,
+    ) -> Result<Found<Option<T>>, StoreError> {
+        let mut options = ReadOptions::default();
+        options.set_read_tier(tier);
+        match self.0.get_pinned_cf_opt(self.family(family)?, key, &options) {
+            Ok(None) => Ok(Found::Now(None)),
+            Ok(Some(value)) => match decode(&value) {
+                Ok(value) => Ok(Found::Now(Some(value))),
+                Err(Malformed) => Err(damaged(family, key)),
+            },
+            Err(error) if error.kind() == ErrorKind::Incomplete => Ok(Found::OnDisk),
+            Err(error) => Err(unreadable(&error)),
+        }
+    }
+
+    /// A stream's head.
+    pub(crate) fn head<T>(
+        &self,
+        name: &str,
+        tier: ReadTier,
+        decode: impl FnOnce(&[u8]) -> Result<T, Malformed>,
+    ) -> Result<Found<Option<T>>, StoreError> {
+        self.get(names::FAMILY, names::encode_key(name), tier, decode)
+    }
+
+    /// A producer's state.
+    pub(crate) fn producer(
+        &self,
+        incarnation: u64,
+        id: &str,
+        tier: ReadTier,
+    ) -> Result<Found<Option<ProducerState>>, StoreError> {
+        self.get(producers::FAMILY, &producers::encode_key(incarnation, id), tier, producers::decode_value)
+    }
+
+    /// A document.
+    pub(crate) fn document(&self, key: &str, tier: ReadTier) -> Result<Found<Option<Vec<u8>>>, StoreError> {
+        self.get(control::FAMILY, control::encode_key(key), tier, |value| Ok(value.to_vec()))
+    }
+
+    /// Adds to a range what is here of it. `false`: nothing of that log is here at the range's next position.
+    pub(crate) fn gather(&self, incarnation: u64, gather: &mut Gather) -> Result<bool, StoreError> {
+        let (first, after) = log::range(incarnation);
+        let family = self.family(log::FAMILY)?;
+        let mut options = ReadOptions::default();
+        options.set_iterate_lower_bound(first);
+        options.set_iterate_upper_bound(after);
+        let mut entries = self.0.raw_iterator_cf_opt(family, options);
+        entries.seek_for_prev(log::encode_key(incarnation, gather.next()));
+        let mut ends = Vec::new();
+        let mut any = false;
+        while !gather.is_done()
+            && let Some((key, value)) = entries.item()
+        {
+            let Some((_, start)) = log::decode_key(key) else { return Err(damaged(log::FAMILY, key)) };
+            let part =
+                log::decode_value(start, value, &mut ends).map_err(|Malformed| damaged(log::FAMILY, key))?;
+            let next = gather.next();
+            if part.end() >= next {
+                if !gather.add(part) {
+                    let what = format!("log {incarnation}: bytes are missing between {next} and {start}");
+                    return Err(StoreError::Damaged(what));
+                }
+                any = true;
+            }
+            entries.next();
+        }
+        entries.status().map_err(|error| unreadable(&error))?;
+        Ok(any)
+    }
+
+    /// Deadlines up to `until_ms` with the names they were written for, the earliest first, until `visit` has enough.
+    pub(crate) fn deadlines(
+        &self,
+        until_ms: u64,
+        mut visit: impl FnMut(u64, &str) -> Result<bool, StoreError>,
+    ) -> Result<(), StoreError> {
+        let mut options = ReadOptions::default();
+        options.set_iterate_upper_bound(expiry::encode_key(until_ms.saturating_add(1), ""));
+        for entry in self.0.iterator_cf_opt(self.family(expiry::FAMILY)?, options, IteratorMode::Start) {
+            let (key, _) = entry.map_err(|error| unreadable(&error))?;
+            let (deadline_ms, name) =
+                expiry::decode_key(&key).ok_or_else(|| damaged(expiry::FAMILY, &key))?;
+            if !visit(deadline_ms, name)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Stream names in byte order from `first` on, until `visit` has enough.
+    pub(crate) fn names(&self, first: &str, mut visit: impl FnMut(&str) -> bool) -> Result<(), StoreError> {
+        let mode = IteratorMode::From(names::encode_key(first), Direction::Forward);
+        for entry in self.0.iterator_cf(self.family(names::FAMILY)?, mode) {
+            let (key, _) = entry.map_err(|error| unreadable(&error))?;
+            let name = names::decode_key(&key).ok_or_else(|| damaged(names::FAMILY, &key))?;
+            if !visit(name) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// What the store wrote about itself; `None` in a RocksDB that is new.
+    pub(crate) fn marks(&self) -> Result<Option<Marks>, StoreError> {
+        let get = |key| self.0.get(key).map_err(|error| unreadable(&error));
+        match get(format::VERSION_KEY)? {
+            None => return Ok(None),
+            Some(version) if version == format::VERSION => {}
+            Some(version) => {
+                let (found, known) =
+                    (String::from_utf8_lossy(&version), String::from_utf8_lossy(format::VERSION));
+                return Err(StoreError::Failed(format!(
+                    "the data has format \"{found}\", this program \"{known}\""
+                )));
+            }
+        }
+        let number = |key: &'static [u8]| {
+            let number = get(key)?.as_deref().and_then(format::decode_number);
+            number.ok_or_else(|| damaged(format::FAMILY, key))
+        };
+        Ok(Some(Marks {
+            salt: number(format::SALT_KEY)?,
+            checkpoint: number(format::CHECKPOINT_KEY)?,
+            incarnation_last: number(format::INCARNATION_KEY)?,
+        }))
+    }
+
+    /// Makes a new RocksDB this store's.
+    pub(crate) fn initialize(&self, marks: Marks) -> Result<(), Error> {
+        let mut batch = WriteBatch::default();
+        batch.put(format::VERSION_KEY, format::VERSION);
+        batch.put(format::SALT_KEY, format::encode_number(marks.salt));
+        put_progress(&mut batch, marks.checkpoint, marks.incarnation_last);
+        self.0.write_without_wal(batch)?;
+        self.flush()
+    }
+
+    /// Writes everything recent, which ends with frame `through`, in one batch. It is durable after [`Base::flush`].
+    pub(crate) fn write(
+        &self,
+        recent: &Recent,
+        through: u64,
+        incarnation_last: u64,
+        stale_deadlines: &[(u64, Box<str>)],
+    ) -> Result<(), StoreError> {
+        let [names, log, producers, expiry, control] =
+            [names::FAMILY, log::FAMILY, producers::FAMILY, expiry::FAMILY, control::FAMILY]
+                .map(|family| self.family(family));
+        let (names, log, producers, expiry, control) = (names?, log?, producers?, expiry?, control?);
+        let mut batch = WriteBatch::default();
+        for &incarnation in &recent.removed {
+            let (first, after) = log::range(incarnation);
+            batch.delete_range_cf(log, first, after);
+            let (first, after) = producers::range(incarnation);
+            batch.delete_range_cf(producers, first, after);
+        }
+        for (deadline_ms, name) in stale_deadlines {
+            batch.delete_cf(expiry, expiry::encode_key(*deadline_ms, name));
+        }
+        for (name, head) in &recent.heads {
+            match head {
+                Some(head) => batch.put_cf(names, names::encode_key(name), &head.encoded),
+                None => batch.delete_cf(names, names::encode_key(name)),
+            }
+        }
+        for (deadline_ms, name) in &recent.deadlines {
+            batch.put_cf(expiry, expiry::encode_key(*deadline_ms, name), b"");
+        }
+        for (key, value) in &recent.documents {
+            match value {
+                Some(value) => batch.put_cf(control, control::encode_key(key), value),
+                None => batch.delete_cf(control, control::encode_key(key)),
+            }
+        }
+        let mut value = Vec::new();
+        for (&incarnation, life) in &recent.lives {
+            for (id, state) in &life.producers {
+                batch.put_cf(
+                    producers,
+                    producers::encode_key(incarnation, id),
+                    producers::encode_value(*state),
+                );
+            }
+            // An empty log has an entry too if it is new: it says that the log exists.
+            let begin = life.log.begin();
+            for part in life.log.parts(begin).filter(|part| life.is_born || !part.bytes.is_empty()) {
+                for entry in Split(Some(part)) {
+                    log::encode_value(entry, &mut value);
+                    batch.put_cf(log, log::encode_key(incarnation, entry.start), &value);
+                }
+            }
+        }
+        put_progress(&mut batch, through, incarnation_last);
+        self.0.write_without_wal(batch).map_err(|error| unwritable(&error))
+    }
+
+    /// Ends RocksDB's own work, so that a test can look at files that don't change.
+    #[cfg(test)]
+    pub(crate) fn halt(&self) {
+        self.0.cancel_all_background_work(true);
+    }
+
+    /// Waits until everything written is durable.
+    pub(crate) fn flush(&self) -> Result<(), Error> {
+        let families: Vec<&ColumnFamily> =
+            [format::FAMILY, names::FAMILY, log::FAMILY, producers::FAMILY, expiry::FAMILY, control::FAMILY]
+                .iter()
+                .filter_map(|family| self.0.cf_handle(family))
+                .collect();
+        self.0.flush_cfs_opt(&families, &FlushOptions::default())
+    }
+}
+
+fn put_progress(batch: &mut WriteBatch, checkpoint: u64, incarnation_last: u64) {
+    batch.put(format::CHECKPOINT_KEY, format::encode_number(checkpoint));
+    batch.put(format::INCARNATION_KEY, format::encode_number(incarnation_last));
+}
+
+/// A part in pieces that fit in an entry, cut where appends end if they fit.
+struct Split<'a>(Option<Part<'a>>);
+
+impl<'a> Iterator for Split<'a> {
+    type Item = Part<'a>;
+
+    fn next(&mut self) -> Option<Part<'a>> {
+        let part = self.0.take()?;
+        if part.bytes.len() <= ENTRY_BYTES {
+            return Some(part);
+        }
+        let limit = part.start + ENTRY_BYTES as u64;
+        let whole = part.ends.partition_point(|&end| end <= limit);
+        let (ends, rest_ends) = part.ends.split_at_checked(whole)?;
+        let cut = ends.last().copied().unwrap_or(limit);
+        let (bytes, rest) = part.bytes.split_at_checked(usize::try_from(cut - part.start).ok()?)?;
+        self.0 = Some(Part { start: cut, starts_append: !ends.is_empty(), bytes: rest, ends: rest_ends })
+            .filter(|part| !part.bytes.is_empty());
+        Some(Part { bytes, ends, ..part })
+    }
+}
+
+fn database() -> Options {
+    let mut options = Options::default();
+    options.create_if_missing(true);
+    options.create_missing_column_families(true);
+    // A checkpoint is in all families or in none, also after a crash.
+    options.set_atomic_flush(true);
+    // A flush and a compaction at a time: more would take the cores from requests.
+    options.set_max_background_jobs(2);
+    // Open tables are descriptors; a server may be allowed few, and its connections need them.
+    options.set_max_open_files(64);
+    // Opening must not touch every table.
+    options.set_skip_stats_update_on_db_open(true);
+    // RocksDB's own diary: short, bounded, and only what an operator would want.
+    options.set_log_level(LogLevel::Warn);
+    options.set_max_log_file_size(1 << 20);
+    options.set_keep_log_file_num(2);
+    options.set_stats_dump_period_sec(0);
+    options.set_stats_persist_period_sec(0);
+    // Sync tables as they are written, so that the end of a flush isn't one long stall for the commit log.
+    options.set_bytes_per_sync(1 << 20);
+    // A manifest is read whole at each start.
+    options.set_max_manifest_file_size(4 << 20);
+    options
+}
+
+/// For the families of small entries.
+fn family(cache: &Cache) -> Options {
+    let mut options = Options::default();
+    let mut table = table(cache);
+    // Most names that are asked for first don't exist: a filter answers that without the disk.
+    table.set_bloom_filter(10.0, false);
+    options.set_block_based_table_factory(&table);
+    memory(&mut options);
+    options
+}
+
+/// For the bytes of streams.
+fn log_family(cache: &Cache) -> Options {
+    let mut options = Options::default();
+    let mut table = table(cache);
+    // Ranges are read from one end to the other; larger blocks are scanned twice as fast.
+    table.set_block_size(64 << 10);
+    options.set_block_based_table_factory(&table);
+    memory(&mut options);
+    // Bytes are written once and never change: compactions sort their keys and leave them where they are.
+    options.set_enable_blob_files(true);
+    options.set_min_blob_size(1 << 10);
+    options.set_blob_file_size(64 << 20);
+    // Space of deleted streams comes back when half of a file is unused.
+    options.set_enable_blob_gc(true);
+    options.set_blob_gc_age_cutoff(1.0);
+    options.set_blob_gc_force_threshold(0.5);
+    options
+}
+
+fn table(cache: &Cache) -> BlockBasedOptions {
+    let mut table = BlockBasedOptions::default();
+    table.set_block_cache(cache);
+    // Filters and indexes count against the budget too.
+    table.set_cache_index_and_filter_blocks(true);
+    table.set_pin_l0_filter_and_index_blocks_in_cache(true);
+    table.set_format_version(6);
+    table
+}
+
+fn memory(options: &mut Options) {
+    // A checkpoint is one batch and is flushed at once: it must never be cut by a full buffer.
+    options.set_write_buffer_size(64 << 20);
+    options.set_max_write_buffer_number(4);
+}
+
+fn damaged(family: &str, key: &[u8]) -> StoreError {
+    StoreError::Damaged(format!("{family}: the entry {} makes no sense", key.escape_ascii()))
+}
+
+fn unreadable(error: &Error) -> StoreError {
+    StoreError::Damaged(error.to_string())
+}
+
+/// RocksDB tells a full disk only in words.
+pub(crate) fn unwritable(error: &Error) -> StoreError {
+    let text = error.to_string();
+    let full = ["No space left", "Disk quota exceeded", "File too large"];
+    if full.iter().any(|words| text.contains(words)) { StoreError::Full } else { StoreError::Failed(text) }
+}
+
+/// A head's summary, from the disk if need be.
+pub(crate) fn summary(base: &Base, name: &str) -> Result<Option<Summary>, StoreError> {
+    match base.head(name, ReadTier::All, Summary::decode)? {
+        Found::Now(summary) => Ok(summary),
+        Found::OnDisk => Err(StoreError::Damaged("RocksDB didn't ask its disk".into())),
+    }
+}

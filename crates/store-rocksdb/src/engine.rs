@@ -1,0 +1,435 @@
+//! What the store's threads share, and how commits become durable.
+//!
+//! Commits queue; whoever leads takes all that wait, checks their versions, writes them as one frame, syncs it, applies
+//! it and resolves the tickets. Meanwhile the next ones queue: group commit without a timer. A caller who finds nobody
+//! leading does it on its own thread, which saves two changes of thread, if the disk is quick and the commit small;
+//! otherwise the writer's thread leads.
+
+use std::{
+    collections::HashMap,
+    mem,
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use headwater_protocol::path::StreamName;
+use headwater_store::{Commit, Edit, StoreError, Ticket, TicketSender};
+
+use crate::{
+    base::{self, Base},
+    commit_log::{CommitLog, Slot},
+    generations::{Generations, Recall, Sealed},
+    recent::Recent,
+    record,
+};
+
+/// A frame takes commits up to this size together; a single larger one is a frame of its own.
+const FRAME_BYTES: usize = 4 << 20;
+/// A caller leads itself only with a commit up to this size...
+const LEAD_BYTES: usize = 64 << 10;
+/// ...and on a disk that syncs so quickly: a slow one must not hold up the caller's thread.
+const LEAD_SYNC: Duration = Duration::from_micros(500);
+
+/// What the store's threads share.
+#[derive(Debug)]
+pub(crate) struct Engine {
+    pub(crate) base: Base,
+    queue: Mutex<Queue>,
+    /// Tells the writer's thread that it leads.
+    handed_over: Condvar,
+    log: Mutex<CommitLog>,
+    recent: RwLock<Generations>,
+    slots: Mutex<Slots>,
+    /// Tells that there are free slots, or something to checkpoint, or an end.
+    slots_changed: Condvar,
+    pub(crate) incarnation_last: AtomicU64,
+    /// How long a sync takes, about, in nanoseconds.
+    sync_ns: AtomicU64,
+    begun: Instant,
+    committed_ms: AtomicU64,
+    /// Deadlines in RocksDB that no stream has any more.
+    pub(crate) stale_deadlines: Mutex<Vec<(u64, Box<str>)>>,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    waiting: Vec<(Commit, TicketSender)>,
+    leader: Leader,
+    /// Why nothing is written any more.
+    stopped: Option<StoreError>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Leader {
+    #[default]
+    Nobody,
+    Caller,
+    Writer,
+}
+
+/// The slots that aren't in use, and the state of checkpoints.
+#[derive(Debug, Default)]
+pub(crate) struct Slots {
+    pub(crate) free: Vec<Slot>,
+    /// Why the last checkpoint failed.
+    pub(crate) failure: Option<StoreError>,
+    pub(crate) ending: bool,
+}
+
+/// What the store knows of a stream while it makes a frame.
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    version: u64,
+    incarnation: u64,
+}
+
+/// Why a round made no frame.
+struct NoSlot;
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A panic is a bug in this file; what was being changed is checked again wherever that matters.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Engine {
+    pub(crate) fn new(
+        base: Base,
+        log: CommitLog,
+        free: Vec<Slot>,
+        recent: Generations,
+        incarnation_last: u64,
+    ) -> Self {
+        Self {
+            base,
+            queue: Mutex::default(),
+            handed_over: Condvar::new(),
+            log: Mutex::new(log),
+            recent: RwLock::new(recent),
+            slots: Mutex::new(Slots { free, ..Slots::default() }),
+            slots_changed: Condvar::new(),
+            incarnation_last: AtomicU64::new(incarnation_last),
+            sync_ns: AtomicU64::new(0),
+            begun: Instant::now(),
+            committed_ms: AtomicU64::new(0),
+            stale_deadlines: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn recent(&self) -> RwLockReadGuard<'_, Generations> {
+        self.recent.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn recent_mut(&self) -> RwLockWriteGuard<'_, Generations> {
+        self.recent.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn slots(&self) -> MutexGuard<'_, Slots> {
+        lock(&self.slots)
+    }
+
+    /// Queues a commit, or makes it durable at once.
+    pub(crate) fn commit(&self, commit: Commit) -> Ticket {
+        let mut queue = lock(&self.queue);
+        if let Some(error) = &queue.stopped {
+            return Ticket::ready(Err(error.clone()));
+        }
+        if queue.leader != Leader::Nobody || !self.may_lead(&commit) {
+            return self.enqueue(&mut queue, commit);
+        }
+        queue.leader = Leader::Caller;
+        drop(queue);
+        let result = self.round(std::slice::from_ref(&commit), &mut lock(&self.log));
+        let mut queue = lock(&self.queue);
+        queue.leader = Leader::Nobody;
+        let ticket = match result {
+            Ok(mut results) => Ticket::ready(results.pop().unwrap_or(Ok(()))),
+            Err(NoSlot) => self.enqueue(&mut queue, commit),
+        };
+        self.hand_over(&mut queue);
+        ticket
+    }
+
+    fn enqueue(&self, queue: &mut Queue, commit: Commit) -> Ticket {
+        let (sender, ticket) = Ticket::pending();
+        queue.waiting.push((commit, sender));
+        self.hand_over(queue);
+        ticket
+    }
+
+    fn hand_over(&self, queue: &mut Queue) {
+        if queue.leader == Leader::Nobody && !queue.waiting.is_empty() {
+            queue.leader = Leader::Writer;
+            self.handed_over.notify_one();
+        }
+    }
+
+    fn may_lead(&self, commit: &Commit) -> bool {
+        let is_quick = u128::from(self.sync_ns.load(Ordering::Relaxed)) < LEAD_SYNC.as_nanos();
+        is_quick && commit.edits.iter().map(edit_bytes).sum::<usize>() <= LEAD_BYTES
+    }
+
+    /// The writer's thread: leads whenever it is told to, until [`Engine::end`] and nothing waits any more.
+    pub(crate) fn write_forever(&self) {
+        while let Some(batch) = self.next_batch() {
+            let (commits, senders): (Vec<Commit>, Vec<TicketSender>) = batch.into_iter().unzip();
+            let results = loop {
+                match self.round(&commits, &mut lock(&self.log)) {
+                    Ok(results) => break results,
+                    Err(NoSlot) => {
+                        if let Err(error) = self.wait_for_slot() {
+                            break vec![Err(error); commits.len()];
+                        }
+                    }
+                }
+            };
+            for (sender, result) in senders.into_iter().zip(results) {
+                sender.resolve(result);
+            }
+        }
+    }
+
+    fn next_batch(&self) -> Option<Vec<(Commit, TicketSender)>> {
+        let mut queue = lock(&self.queue);
+        if queue.leader == Leader::Writer && queue.waiting.is_empty() {
+            queue.leader = Leader::Nobody;
+        }
+        while queue.leader != Leader::Writer || queue.waiting.is_empty() {
+            if self.slots().ending && queue.waiting.is_empty() {
+                return None;
+            }
+            queue = self.handed_over.wait(queue).unwrap_or_else(PoisonError::into_inner);
+        }
+        let mut bytes = 0;
+        let taken = queue.waiting.iter().take_while(|(commit, _)| {
+            let fits = bytes < FRAME_BYTES;
+            bytes += commit.edits.iter().map(edit_bytes).sum::<usize>();
+            fits
+        });
+        let taken = taken.count();
+        let rest = queue.waiting.split_off(taken);
+        Some(mem::replace(&mut queue.waiting, rest))
+    }
+
+    /// One frame: checked, written, synced, applied. A result for each commit.
+    fn round(&self, commits: &[Commit], log: &mut CommitLog) -> Result<Vec<Result<(), StoreError>>, NoSlot> {
+        let mut known = HashMap::with_capacity(commits.len());
+        let mut scratch = Vec::new();
+        let frame = log.begin();
+        let mut results: Vec<_> = commits
+            .iter()
+            .map(|commit| {
+                let ended = self.check(commit, &mut known)?;
+                for (edit, ended) in commit.edits.iter().zip(ended) {
+                    record::encode(edit, ended, frame, &mut scratch);
+                }
+                Ok(())
+            })
+            .collect();
+        if log.payload().is_empty() {
+            return Ok(results);
+        }
+        if !log.fits(log.payload().len()) {
+            self.rotate(log)?;
+        }
+        let written = self.append(log);
+        if let Err(error) = written {
+            results
+                .iter_mut()
+                .filter(|result| result.is_ok())
+                .for_each(|result| *result = Err(error.clone()));
+        }
+        Ok(results)
+    }
+
+    fn append(&self, log: &mut CommitLog) -> Result<(), StoreError> {
+        let begun = Instant::now();
+        let appended = log.append();
+        let took = u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        let before = self.sync_ns.load(Ordering::Relaxed);
+        self.sync_ns.store(before - before / 8 + took / 8, Ordering::Relaxed);
+        match appended {
+            Ok(()) => {
+                let mut recent = self.recent_mut();
+                if recent.active.apply(log.payload()).is_err() {
+                    // Unreachable: this is what was encoded just now.
+                    return Err(self.stop("a frame that was just written makes no sense"));
+                }
+                self.incarnation_last.fetch_max(recent.active.incarnation_last, Ordering::Relaxed);
+                drop(recent);
+                let now_ms = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+                self.committed_ms.store(now_ms, Ordering::Relaxed);
+                Ok(())
+            }
+            Err(StoreError::Failed(what)) => Err(self.stop(&what)),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// From now on nothing is written: what the disk holds is known again only after a restart.
+    fn stop(&self, what: &str) -> StoreError {
+        tracing::error!(what, "the disk failed; nothing is written any more, restart to recover");
+        let error = StoreError::Failed(format!("nothing is written any more: {what}"));
+        lock(&self.queue).stopped = Some(error.clone());
+        error
+    }
+
+    /// Checks one commit against the streams as they will be after the ones before. Gives for each edit the
+    /// incarnation that it ends, if it is a removal.
+    fn check<'a>(
+        &self,
+        commit: &'a Commit,
+        known: &mut HashMap<&'a StreamName, Known>,
+    ) -> Result<Vec<u64>, StoreError> {
+        let mut after: Vec<(&StreamName, Known)> = Vec::with_capacity(commit.edits.len());
+        let mut ended = Vec::with_capacity(commit.edits.len());
+        for edit in &commit.edits {
+            let (name, expected, next) = match edit {
+                Edit::Put { name, expected, change } => {
+                    let incarnation = change.head.incarnation.get();
+                    (name, *expected, Known { version: change.head.version, incarnation })
+                }
+                Edit::Remove { name, expected } => (name, *expected, Known { version: 0, incarnation: 0 }),
+                Edit::Document { .. } => {
+                    ended.push(0);
+                    continue;
+                }
+            };
+            let here = after.iter().rev().find(|(other, _)| *other == name).map(|(_, found)| *found);
+            let found = match here.or_else(|| known.get(name).copied()) {
+                Some(found) => found,
+                None => self.look_up(name)?,
+            };
+            if found.version != expected {
+                return Err(StoreError::Stale { name: name.clone(), expected, found: found.version });
+            }
+            ended.push(found.incarnation);
+            after.push((name, next));
+        }
+        known.extend(after);
+        Ok(ended)
+    }
+
+    fn look_up(&self, name: &StreamName) -> Result<Known, StoreError> {
+        let recalled = self.recent().summary(name.as_str());
+        let summary = match recalled {
+            Recall::Known(summary) => Some(summary),
+            Recall::Removed => None,
+            Recall::Unknown => base::summary(&self.base, name.as_str())?,
+        };
+        Ok(summary.map_or(Known { version: 0, incarnation: 0 }, |summary| Known {
+            version: summary.version,
+            incarnation: summary.incarnation,
+        }))
+    }
+
+    /// Goes on in a free slot; what was written so far is on its way to RocksDB.
+    fn rotate(&self, log: &mut CommitLog) -> Result<(), NoSlot> {
+        let slot = self.slots().free.pop().ok_or(NoSlot)?;
+        let through = log.through();
+        let slots = vec![log.rotate(slot)];
+        let mut recent = self.recent_mut();
+        let sealed = Arc::new(mem::take(&mut recent.active));
+        recent.sealed.push_back(Sealed { recent: sealed, through, slots });
+        drop(recent);
+        // With the lock: the keeper either waits already or will see it.
+        let _slots = self.slots();
+        self.slots_changed.notify_all();
+        Ok(())
+    }
+
+    fn wait_for_slot(&self) -> Result<(), StoreError> {
+        let mut slots = self.slots();
+        while slots.free.is_empty() {
+            if let Some(failure) = &slots.failure {
+                return Err(failure.clone());
+            }
+            slots = self.slots_changed.wait(slots).unwrap_or_else(PoisonError::into_inner);
+        }
+        Ok(())
+    }
+
+    /// Seals what was committed if nothing more came for so long.
+    pub(crate) fn seal_if_idle(&self, idle: Duration) {
+        let committed = Duration::from_millis(self.committed_ms.load(Ordering::Relaxed));
+        if self.begun.elapsed().saturating_sub(committed) < idle || self.recent().active.is_empty() {
+            return;
+        }
+        self.seal();
+    }
+
+    /// Seals what was committed, if there is a slot to go on in.
+    pub(crate) fn seal(&self) {
+        let mut log = lock(&self.log);
+        if !log.is_empty() {
+            let _ = self.rotate(&mut log);
+        }
+    }
+
+    /// The oldest generation that isn't in RocksDB.
+    pub(crate) fn oldest_sealed(&self) -> Option<(Arc<Recent>, u64)> {
+        self.recent().sealed.front().map(|sealed| (sealed.recent.clone(), sealed.through))
+    }
+
+    /// RocksDB has the oldest generation: its slots are free.
+    pub(crate) fn release_oldest(&self) {
+        let Some(sealed) = self.recent_mut().sealed.pop_front() else { return };
+        for slot in &sealed.slots {
+            if let Err(error) = slot.shrink() {
+                tracing::warn!(%error, slot = %slot.path().display(), "a slot stays longer than it need be");
+            }
+        }
+        let mut slots = self.slots();
+        slots.free.extend(sealed.slots);
+        slots.failure = None;
+        drop(slots);
+        self.slots_changed.notify_all();
+    }
+
+    /// Tells whoever waits for a slot that there won't be one soon.
+    pub(crate) fn checkpoint_failed(&self, error: StoreError) {
+        self.slots().failure = Some(error);
+        self.slots_changed.notify_all();
+    }
+
+    /// Waits for something to checkpoint, at most so long. `false`: the end.
+    pub(crate) fn wait(&self, at_most: Duration) -> bool {
+        let slots = self.slots();
+        if slots.ending || !self.recent().sealed.is_empty() {
+            return !slots.ending;
+        }
+        self.wait_for_change(slots, at_most)
+    }
+
+    /// Waits for so long, or less if something changes. `false`: the end.
+    pub(crate) fn pause(&self, at_most: Duration) -> bool {
+        let slots = self.slots();
+        !slots.ending && self.wait_for_change(slots, at_most)
+    }
+
+    fn wait_for_change(&self, slots: MutexGuard<'_, Slots>, at_most: Duration) -> bool {
+        let waited = self.slots_changed.wait_timeout(slots, at_most);
+        !waited.unwrap_or_else(PoisonError::into_inner).0.ending
+    }
+
+    /// Lets both threads come to an end.
+    pub(crate) fn end(&self) {
+        self.slots().ending = true;
+        self.slots_changed.notify_all();
+        // With the queue's lock: the writer either waits already or will see it.
+        let _queue = lock(&self.queue);
+        self.handed_over.notify_all();
+    }
+}
+
+/// About how many bytes an edit takes.
+fn edit_bytes(edit: &Edit) -> usize {
+    const REST: usize = 128;
+    REST + match edit {
+        Edit::Put { change, .. } => change.bytes.len(),
+        Edit::Remove { .. } => 0,
+        Edit::Document { value, .. } => value.as_ref().map_or(0, bytes::Bytes::len),
+    }
+}

@@ -1,0 +1,78 @@
+//! The keeper's thread: brings sealed generations to RocksDB, so that their slots can be written again.
+
+use std::{mem, sync::PoisonError, time::Duration};
+
+use headwater_store::StoreError;
+
+use crate::{
+    base::{self, unwritable},
+    engine::Engine,
+    generations::Recall,
+};
+
+/// After so long without commits what is recent goes to RocksDB, and its memory back.
+const IDLE: Duration = Duration::from_secs(5);
+const TICK: Duration = Duration::from_secs(1);
+/// How long to wait after a checkpoint that failed: a full disk may have room again.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// Keeps house until [`Engine::end`]; then brings over what is left.
+pub(crate) fn keep_forever(engine: &Engine) {
+    while engine.wait(TICK) {
+        engine.seal_if_idle(IDLE);
+        checkpoint_all(engine);
+    }
+}
+
+/// Brings everything over. What can't be brought over stays in the commit log.
+pub(crate) fn finish(engine: &Engine) {
+    checkpoint_all(engine);
+    engine.seal();
+    checkpoint_all(engine);
+}
+
+fn checkpoint_all(engine: &Engine) {
+    let mut written = None;
+    while let Some((recent, through)) = engine.oldest_sealed() {
+        let checkpointed = if written == Some(through) {
+            Ok(())
+        } else {
+            let incarnation_last = engine.incarnation_last.load(std::sync::atomic::Ordering::Relaxed);
+            engine.base.write(&recent, through, incarnation_last, &stale_deadlines(engine))
+        };
+        let flushed = checkpointed.and_then(|()| {
+            // What was written once needs only the flush again.
+            written = Some(through);
+            engine.base.flush().map_err(|error| unwritable(&error))
+        });
+        match flushed {
+            Ok(()) => engine.release_oldest(),
+            Err(error) => {
+                tracing::error!(%error, "a checkpoint failed; it will be tried again");
+                engine.checkpoint_failed(error);
+                if !engine.pause(RETRY) {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Deadlines in RocksDB to be removed: those that really are no stream's.
+fn stale_deadlines(engine: &Engine) -> Vec<(u64, Box<str>)> {
+    let mut noted = mem::take(&mut *engine.stale_deadlines.lock().unwrap_or_else(PoisonError::into_inner));
+    noted.retain(|(deadline_ms, name)| {
+        current_deadline_ms(engine, name).is_ok_and(|current| current != Some(*deadline_ms))
+    });
+    noted
+}
+
+/// The deadline that a stream has now.
+pub(crate) fn current_deadline_ms(engine: &Engine, name: &str) -> Result<Option<u64>, StoreError> {
+    let recalled = engine.recent().summary(name);
+    Ok(match recalled {
+        Recall::Known(summary) => summary.deadline_ms,
+        Recall::Removed => None,
+        Recall::Unknown => base::summary(&engine.base, name)?.and_then(|summary| summary.deadline_ms),
+    })
+}

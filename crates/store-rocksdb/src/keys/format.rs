@@ -1,0 +1,22 @@
+//! `default`: what the store knows of itself. The family is the one that every RocksDB has.
+
+/// RocksDB's own name for it.
+pub(crate) const FAMILY: &str = "default";
+
+/// What [`VERSION_KEY`] must hold for this program to touch the rest.
+pub(crate) const VERSION: &[u8] = b"headwater 1";
+pub(crate) const VERSION_KEY: &[u8] = b"format";
+/// What every frame of the commit log begins with.
+pub(crate) const SALT_KEY: &[u8] = b"salt";
+/// The last frame of the commit log that RocksDB holds.
+pub(crate) const CHECKPOINT_KEY: &[u8] = b"checkpoint";
+/// The largest incarnation up to there.
+pub(crate) const INCARNATION_KEY: &[u8] = b"incarnation";
+
+pub(crate) const fn encode_number(number: u64) -> [u8; 8] {
+    number.to_be_bytes()
+}
+
+pub(crate) fn decode_number(value: &[u8]) -> Option<u64> {
+    value.try_into().ok().map(u64::from_be_bytes)
+}

@@ -1,0 +1,95 @@
+//! `log`: (incarnation, position) -> a part of that log which begins there.
+//!
+//! Several small appends share an entry, a large one is split; the value says where appends end.
+
+use headwater_store::log::Part;
+
+use crate::codec::{Input, Malformed, put_number};
+
+pub(crate) const FAMILY: &str = "log";
+
+pub(crate) const KEY_BYTES: usize = 16;
+
+pub(crate) fn encode_key(incarnation: u64, start: u64) -> [u8; KEY_BYTES] {
+    let mut key = [0; KEY_BYTES];
+    let (first, second) = key.split_at_mut(8);
+    first.copy_from_slice(&incarnation.to_be_bytes());
+    second.copy_from_slice(&start.to_be_bytes());
+    key
+}
+
+pub(crate) fn decode_key(key: &[u8]) -> Option<(u64, u64)> {
+    let (incarnation, rest) = key.split_first_chunk()?;
+    let start = rest.try_into().ok()?;
+    Some((u64::from_be_bytes(*incarnation), u64::from_be_bytes(start)))
+}
+
+/// All keys of one log: from the first to before the second.
+pub(crate) fn range(incarnation: u64) -> ([u8; KEY_BYTES], [u8; KEY_BYTES]) {
+    (encode_key(incarnation, 0), encode_key(incarnation.saturating_add(1), 0))
+}
+
+pub(crate) fn encode_value(part: Part<'_>, out: &mut Vec<u8>) {
+    out.clear();
+    out.push(u8::from(part.starts_append));
+    put_number(out, part.ends.len() as u64);
+    let mut last = part.start;
+    for &end in part.ends {
+        put_number(out, end - last);
+        last = end;
+    }
+    out.extend_from_slice(part.bytes);
+}
+
+/// The part; its ends are put in `ends`.
+pub(crate) fn decode_value<'a>(
+    start: u64,
+    value: &'a [u8],
+    ends: &'a mut Vec<u64>,
+) -> Result<Part<'a>, Malformed> {
+    let mut input = Input(value);
+    let starts_append = input.byte()? != 0;
+    ends.clear();
+    let mut last = start;
+    for _ in 0..input.number()? {
+        last = last.checked_add(input.number()?).ok_or(Malformed)?;
+        ends.push(last);
+    }
+    let part = Part { start, starts_append, bytes: input.0, ends };
+    if last > part.end() { Err(Malformed) } else { Ok(part) }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn entries_come_back_and_sort(
+            incarnation: u64, start in 0..u64::MAX / 2, lengths in prop::collection::vec(1..300u64, 0..20),
+            rest in 0..100usize, starts_append: bool,
+        ) {
+            let ends: Vec<u64> = lengths.iter().scan(start, |end, length| { *end += length; Some(*end) }).collect();
+            let bytes = vec![7; usize::try_from(ends.last().unwrap_or(&start) - start).unwrap() + rest];
+            let part = Part { start, starts_append, bytes: &bytes, ends: &ends };
+            let mut value = Vec::new();
+            encode_value(part, &mut value);
+            let mut read = Vec::new();
+            prop_assert_eq!(decode_value(start, &value, &mut read), Ok(part));
+            let key = encode_key(incarnation, start);
+            prop_assert_eq!(decode_key(&key), Some((incarnation, start)));
+            prop_assert!(key < encode_key(incarnation, start + 1));
+            if incarnation < u64::MAX {
+                let (first, after) = range(incarnation);
+                prop_assert!(first <= key && key < after);
+            }
+        }
+
+        #[test]
+        fn garbage_is_malformed_at_worst(value: Vec<u8>, start: u64) {
+            let _ = decode_value(start, &value, &mut Vec::new());
+        }
+    }
+}

@@ -1,0 +1,364 @@
+//! The durable default store: a commit log that is synced once per group of commits, and RocksDB behind it.
+//!
+//! A commit is durable when its frame in the commit log is ([`commit_log`]). What the log holds is in memory too
+//! ([`recent`]) until a checkpoint brings it to RocksDB ([`keeper`], [`base`]); then its part of the log is written
+//! again. Reads ask memory, then RocksDB. Opening replays at most the few slots of the log: nothing is done per stream.
+//! `docs/storage-format.md` has every byte, ADR 0009 the reasons.
+
+mod base;
+mod codec;
+mod commit_log;
+mod engine;
+mod generations;
+mod head;
+mod keeper;
+mod keys;
+mod recent;
+mod record;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    hash::{BuildHasher, RandomState},
+    path::{Path, PathBuf},
+    sync::{Arc, PoisonError, atomic::Ordering},
+    thread::{self, JoinHandle},
+};
+
+use bytes::Bytes;
+use headwater_protocol::{
+    offset::Incarnation,
+    path::StreamName,
+    producer::{ProducerId, ProducerState},
+    stream::StreamHead,
+};
+use headwater_store::{Chunk, Commit, ReadRange, Store, StoreError, Ticket, log::Gather};
+use rocksdb::{ErrorKind, ReadTier};
+
+use base::{Base, Found, Marks};
+use codec::Malformed;
+use commit_log::{CommitLog, LogError, Replayed, disk::Disk};
+use engine::Engine;
+use generations::{Generations, Recall, Sealed};
+use recent::Recent;
+
+/// Stale deadlines that are remembered until the next checkpoint removes them; more are found again later.
+const STALE_DEADLINES_MAX: usize = 10_000;
+
+/// A store in a folder.
+#[derive(Debug)]
+pub struct RocksStore {
+    engine: Arc<Engine>,
+    writer: Option<JoinHandle<()>>,
+    keeper: Option<JoinHandle<()>>,
+}
+
+/// Why a folder can't be opened as a store.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The folder or a file in it can't be used.
+    #[error("the data folder {} can't be used: {why}", folder.display())]
+    Unusable {
+        /// Which folder.
+        folder: PathBuf,
+        /// What the system said.
+        why: String,
+    },
+    /// Another process has it.
+    #[error("the data folder {} is in use by another process: stop that one, or choose another --data-dir", .0.display())]
+    InUse(PathBuf),
+    /// Something is there that can't be trusted, or something is missing.
+    #[error(
+        "the data folder {} is damaged: {what}. Nothing was changed; restore a backup, or keep a copy and ask for help",
+        folder.display()
+    )]
+    Damaged {
+        /// Which folder.
+        folder: PathBuf,
+        /// What isn't right.
+        what: String,
+    },
+}
+
+impl RocksStore {
+    /// Opens the store in a folder, or makes one there. `cache_bytes` is the memory for blocks of RocksDB; besides
+    /// that the store keeps up to four slots of 16 MiB of the commit log in memory.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn open(folder: &Path, cache_bytes: usize) -> Result<Self, OpenError> {
+        Self::open_on(folder, cache_bytes, &Disk::default())
+    }
+
+    fn open_on(folder: &Path, cache_bytes: usize, disk: &Disk) -> Result<Self, OpenError> {
+        let damaged = |what: String| OpenError::Damaged { folder: folder.into(), what };
+        let unusable = |why: String| OpenError::Unusable { folder: folder.into(), why };
+        let log_folder = folder.join("log");
+        let was_used = commit_log::was_used(&log_folder);
+        fs::create_dir_all(folder).map_err(|error| unusable(error.to_string()))?;
+        let base_folder = folder.join("rocksdb");
+        if was_used && !base_folder.join("CURRENT").exists() {
+            return Err(damaged("there is a commit log, but RocksDB's file CURRENT is missing".into()));
+        }
+        let base = Base::open(&base_folder, cache_bytes).map_err(|error| match error.kind() {
+            ErrorKind::IOError if error.to_string().contains("lock") => OpenError::InUse(folder.into()),
+            ErrorKind::IOError => unusable(error.to_string()),
+            _ => damaged(error.to_string()),
+        })?;
+        let marks = match base.marks().map_err(|error| damaged(error.to_string()))? {
+            Some(marks) => marks,
+            None if was_used => return Err(damaged("there is a commit log, but RocksDB is empty".into())),
+            None => {
+                let marks =
+                    Marks { salt: RandomState::new().hash_one(0), checkpoint: 0, incarnation_last: 0 };
+                commit_log::create(&log_folder, disk).map_err(|error| unusable(error.to_string()))?;
+                base.initialize(marks).map_err(|error| unusable(error.to_string()))?;
+                marks
+            }
+        };
+        let mut recent = Recent::default();
+        let apply = |payload: &[u8]| recent.apply(payload).is_ok();
+        let replayed = commit_log::replay(&log_folder, marks.salt, marks.checkpoint, disk, apply);
+        let Replayed { through, live, mut free } = replayed.map_err(|error| match error {
+            LogError::Io { .. } => unusable(error.to_string()),
+            LogError::Damaged { .. } => damaged(error.to_string()),
+        })?;
+        let incarnation_last = recent.incarnation_last.max(marks.incarnation_last);
+        let mut generations = Generations::default();
+        if !live.is_empty() {
+            let sealed = Sealed { recent: Arc::new(recent), through, slots: live };
+            generations.sealed.push_back(sealed);
+        }
+        if free.is_empty() {
+            // Every slot is full: they have to be brought over before anything can be written.
+            let Some(Sealed { recent, through, slots }) = generations.sealed.pop_front() else {
+                return Err(damaged("there are no slots".into()));
+            };
+            let written = base.write(&recent, through, incarnation_last, &[]);
+            written.map_err(|error| unusable(error.to_string()))?;
+            base.flush().map_err(|error| unusable(error.to_string()))?;
+            free = slots;
+        }
+        let Some(slot) = free.pop() else { return Err(damaged("there are no slots".into())) };
+        let log = CommitLog::new(marks.salt, slot, through);
+        let engine = Arc::new(Engine::new(base, log, free, generations, incarnation_last));
+        let start = |name: &str, run: fn(&Engine)| {
+            let engine = engine.clone();
+            let thread = thread::Builder::new().name(name.into()).spawn(move || run(&engine));
+            thread.map_err(|error| unusable(error.to_string()))
+        };
+        let writer = Some(start("store-writer", Engine::write_forever)?);
+        let keeper = Some(start("store-keeper", keeper::keep_forever)?);
+        Ok(Self { engine, writer, keeper })
+    }
+
+    /// Asks RocksDB: at once if the answer is in memory, else on a thread that may wait for the disk.
+    async fn ask<T: Send + 'static>(
+        &self,
+        question: impl Fn(&Base, ReadTier) -> Result<Found<T>, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        if let Found::Now(answer) = question(&self.engine.base, ReadTier::BlockCache)? {
+            return Ok(answer);
+        }
+        self.on_disk(move |engine| match question(&engine.base, ReadTier::All)? {
+            Found::Now(answer) => Ok(answer),
+            Found::OnDisk => Err(StoreError::Damaged("RocksDB didn't ask its disk".into())),
+        })
+        .await
+    }
+
+    async fn on_disk<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Engine) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let engine = self.engine.clone();
+        let done = tokio::task::spawn_blocking(move || work(&engine)).await;
+        done.unwrap_or_else(|_| Err(StoreError::Failed("the store is stopping".into())))
+    }
+}
+
+impl RocksStore {
+    fn end(&mut self) {
+        self.engine.end();
+        for thread in [self.writer.take(), self.keeper.take()].into_iter().flatten() {
+            // It has panicked if it can't be joined, and said so.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for RocksStore {
+    fn drop(&mut self) {
+        self.end();
+        keeper::finish(&self.engine);
+    }
+}
+
+impl Store for RocksStore {
+    fn incarnation_last(&self) -> u64 {
+        self.engine.incarnation_last.load(Ordering::Relaxed)
+    }
+
+    async fn load(&self, name: &StreamName) -> Result<Option<StreamHead>, StoreError> {
+        let broken = |Malformed| StoreError::Damaged(format!("the head of {name} makes no sense"));
+        let recalled = self.engine.recent().head(name.as_str());
+        match recalled {
+            Recall::Known(encoded) => head::decode(&encoded).map(Some).map_err(broken),
+            Recall::Removed => Ok(None),
+            Recall::Unknown => {
+                let name = name.clone();
+                self.ask(move |base, tier| base.head(name.as_str(), tier, head::decode)).await
+            }
+        }
+    }
+
+    async fn producer(
+        &self,
+        incarnation: Incarnation,
+        id: &ProducerId,
+    ) -> Result<Option<ProducerState>, StoreError> {
+        let recalled = self.engine.recent().producer(incarnation.get(), id.as_str());
+        match recalled {
+            Recall::Known(state) => Ok(Some(state)),
+            Recall::Removed => Ok(None),
+            Recall::Unknown => {
+                let id = id.clone();
+                self.ask(move |base, tier| base.producer(incarnation.get(), id.as_str(), tier)).await
+            }
+        }
+    }
+
+    fn commit(&self, commit: Commit) -> Ticket {
+        self.engine.commit(commit)
+    }
+
+    async fn read(&self, incarnation: Incarnation, range: ReadRange) -> Result<Chunk, StoreError> {
+        let number = incarnation.get();
+        let begin = self.engine.recent().log_begin(number);
+        if begin.is_some_and(|begin| begin <= range.from) {
+            let mut gather = Gather::new(range);
+            match self.engine.recent().gather(number, &mut gather) {
+                Recall::Known(()) if gather.is_done() || gather.next() >= range.target => {
+                    return Ok(gather.finish());
+                }
+                Recall::Removed => return Err(StoreError::Missing(incarnation)),
+                // A checkpoint took it away in between.
+                Recall::Known(()) | Recall::Unknown => {}
+            }
+        }
+        self.on_disk(move |engine| gather_all(engine, incarnation, range)).await
+    }
+
+    async fn expired(&self, until_ms: u64, limit: usize) -> Result<Vec<StreamName>, StoreError> {
+        self.on_disk(move |engine| expired(engine, until_ms, limit)).await
+    }
+
+    async fn list(
+        &self,
+        prefix: &str,
+        after: Option<&StreamName>,
+        limit: usize,
+    ) -> Result<Vec<StreamName>, StoreError> {
+        let (prefix, after) = (prefix.to_owned(), after.cloned());
+        self.on_disk(move |engine| list(engine, &prefix, after.as_ref(), limit)).await
+    }
+
+    async fn document(&self, key: &str) -> Result<Option<Bytes>, StoreError> {
+        let recalled = self.engine.recent().document(key);
+        match recalled {
+            Recall::Known(value) => Ok(Some(value)),
+            Recall::Removed => Ok(None),
+            Recall::Unknown => {
+                let key = key.to_owned();
+                Ok(self.ask(move |base, tier| base.document(&key, tier)).await?.map(Bytes::from))
+            }
+        }
+    }
+}
+
+/// A range of a log from RocksDB and from memory, whichever has the next byte.
+fn gather_all(engine: &Engine, incarnation: Incarnation, range: ReadRange) -> Result<Chunk, StoreError> {
+    let number = incarnation.get();
+    let missing = StoreError::Missing(incarnation);
+    let begin = engine.recent().log_begin(number);
+    // What begins past zero begins there: a fork's own log.
+    let from = range.from;
+    let mut gather = Gather::new(range);
+    let mut any = false;
+    loop {
+        let recalled = engine.recent().gather(number, &mut gather);
+        if recalled == Recall::Removed {
+            return Err(missing);
+        }
+        any |= recalled == Recall::Known(());
+        if gather.is_done() {
+            return Ok(gather.finish());
+        }
+        let before = gather.next();
+        any |= engine.base.gather(number, &mut gather)?;
+        if gather.is_done() {
+            return Ok(gather.finish());
+        }
+        if gather.next() == before {
+            return match any {
+                false => Err(missing),
+                true if before >= range.target => Ok(gather.finish()),
+                true => {
+                    let what =
+                        format!("log {number}: the bytes from {before} on are missing ({from}, {begin:?})");
+                    Err(StoreError::Damaged(what))
+                }
+            };
+        }
+    }
+}
+
+fn expired(engine: &Engine, until_ms: u64, limit: usize) -> Result<Vec<StreamName>, StoreError> {
+    let recent: Vec<(u64, Box<str>)> =
+        engine.recent().deadlines(until_ms).map(|(deadline_ms, name)| (deadline_ms, name.into())).collect();
+    let mut found = BTreeMap::new();
+    for (deadline_ms, name) in recent {
+        if keeper::current_deadline_ms(engine, &name)? == Some(deadline_ms) {
+            found.insert((deadline_ms, name), ());
+        }
+    }
+    let mut stale = Vec::new();
+    let mut taken = 0;
+    engine.base.deadlines(until_ms, |deadline_ms, name| {
+        if keeper::current_deadline_ms(engine, name)? == Some(deadline_ms) {
+            found.insert((deadline_ms, name.into()), ());
+            taken += 1;
+        } else if stale.len() < STALE_DEADLINES_MAX {
+            stale.push((deadline_ms, name.into()));
+        }
+        Ok(taken < limit)
+    })?;
+    *engine.stale_deadlines.lock().unwrap_or_else(PoisonError::into_inner) = stale;
+    Ok(found.into_keys().take(limit).map(|(_, name)| StreamName::from_stored(&name)).collect())
+}
+
+fn list(
+    engine: &Engine,
+    prefix: &str,
+    after: Option<&StreamName>,
+    limit: usize,
+) -> Result<Vec<StreamName>, StoreError> {
+    let wanted = |name: &str| name.starts_with(prefix) && after.is_none_or(|after| name > after.as_str());
+    let mut names: BTreeMap<Box<str>, bool> = BTreeMap::new();
+    for (name, exists) in engine.recent().names().filter(|(name, _)| wanted(name)) {
+        names.entry(name.into()).or_insert(exists);
+    }
+    let first = after.map_or(prefix, |after| prefix.max(after.as_str()));
+    let mut taken = 0;
+    engine.base.names(first, |name| {
+        if wanted(name) && *names.entry(name.into()).or_insert(true) {
+            taken += 1;
+        }
+        // Names sort, so what has the prefix stands together.
+        taken < limit && (name.starts_with(prefix) || name < prefix)
+    })?;
+    let existing = names.into_iter().filter(|(_, exists)| *exists);
+    Ok(existing.take(limit).map(|(name, _)| StreamName::from_stored(&name)).collect())
+}

@@ -1,0 +1,69 @@
+//! The contract, and what only a store that outlives its process has to keep.
+
+mod crashes;
+mod faults;
+mod model;
+
+use headwater_store::Edit;
+use tempfile::TempDir;
+
+use super::*;
+
+headwater_store::contract_tests!(|| {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    // The store outlives this function: its folder stays until the test's process is gone.
+    std::mem::forget(folder);
+    store
+});
+
+fn open(folder: &Path) -> RocksStore {
+    RocksStore::open(folder, 8 << 20).unwrap()
+}
+
+/// What a kill at this moment leaves.
+fn crash(mut store: RocksStore, folder: &TempDir) -> TempDir {
+    store.end();
+    store.engine.base.halt();
+    let left = tempfile::tempdir().unwrap();
+    copy(folder.path(), left.path());
+    left
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &to);
+        } else {
+            fs::copy(entry.path(), to).unwrap();
+        }
+    }
+}
+
+/// Runs a future to its end.
+fn wait<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+}
+
+fn one(edit: Edit) -> Commit {
+    Commit { edits: vec![edit] }
+}
+
+/// Appends `bytes` to a stream of one incarnation and says what the store said.
+fn append(store: &RocksStore, text: &str, version: u64, tail: u64, bytes: &[u8]) -> Result<(), StoreError> {
+    let head = headwater_store::contract::head(7, version, tail);
+    let change =
+        headwater_protocol::stream::Change { head, bytes: Bytes::copy_from_slice(bytes), producer: None };
+    let name = headwater_store::contract::name(text);
+    wait(store.commit(one(Edit::Put { name, expected: version - 1, change })))
+}
+
+/// All bytes of that stream.
+fn content(store: &RocksStore, text: &str) -> Vec<u8> {
+    let head = wait(store.load(&headwater_store::contract::name(text))).unwrap().unwrap();
+    let range = ReadRange { from: 0, target: head.tail, limit: head.tail };
+    wait(store.read(head.incarnation, range)).unwrap().bytes.to_vec()
+}
