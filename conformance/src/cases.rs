@@ -70,3 +70,22 @@ pub(crate) fn all() -> impl Iterator<Item = Case> {
     ];
     subjects.into_iter().flatten().copied()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn every_source_is_a_place_that_anybody_can_open() {
+        let standards =
+            ["section ", "RFC ", "Fetch Standard, ", "HTML Living Standard, ", "Resource Timing, "];
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate lies in the repository");
+        for case in all() {
+            let known = standards.iter().any(|standard| case.source.starts_with(standard));
+            let page = case.source.split([',', ':', ';']).next().unwrap_or_default();
+            assert!(known || root.join(page).is_file(), "{}::{}: {}", case.subject(), case.name, case.source);
+        }
+    }
+}

@@ -12,6 +12,9 @@ use crate::answer::{Answer, shown};
 /// How long a case waits for anything that should come at once.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
+/// How much later than its timeout a busy server may act.
+pub(crate) const SLACK: Duration = Duration::from_secs(3);
+
 /// A raw connection to the server under test.
 pub(crate) struct Connection {
     socket: TcpStream,

@@ -128,6 +128,20 @@ impl Events {
         }
     }
 
+    /// The data of every event until a control event says that the stream is closed.
+    #[track_caller]
+    pub(crate) fn until_closed(&mut self) -> String {
+        let mut collected = String::new();
+        loop {
+            let event = self.event();
+            match Control::parse(&event) {
+                Some(control) if control.closed => return collected,
+                Some(_) => {}
+                None => collected.push_str(&event.data),
+            }
+        }
+    }
+
     /// The data of every event until `enough` is satisfied with what it has.
     #[track_caller]
     pub(crate) fn collect(&mut self, enough: impl Fn(&str) -> bool) -> String {

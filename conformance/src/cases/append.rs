@@ -1,4 +1,4 @@
-//! Appends and closes: what they answer, in which order they are refused, and `Stream-Seq` (sections 5.2 and 5.3).
+//! Appends and closes: what they answer, and in which order they are refused (sections 5.2 and 5.3).
 
 use crate::answer::Answer;
 use crate::case::{at_once, cases};
@@ -12,13 +12,13 @@ cases! {
     a_chunked_append_is_one_append: "section 5.2: Transfer-Encoding",
     an_empty_append_is_400: "section 5.2",
     an_empty_chunked_append_is_400: "section 5.2",
-    an_append_without_type_is_400: "contract, append",
+    an_append_without_type_is_400: "section 5.2, response codes: missing Content-Type",
     an_append_of_another_type_is_409: "section 5.2",
-    an_append_of_a_malformed_type_is_refused: "contract, errors",
-    an_append_of_the_same_type_with_parameters_is_204: "contract, create: parameters ignored",
+    an_append_of_a_malformed_type_is_refused: "RFC 9110, 8.3.1",
+    an_append_of_the_same_type_with_parameters_is_204: "section 9; RFC 9110, 8.3.1: parameters",
     an_append_to_a_missing_stream_is_404: "section 5.2",
-    appends_at_once_are_all_there_once_and_whole: "trap 22: offsets collapse without a lock",
-    appends_at_once_get_the_offsets_of_their_bytes: "trap 22: offsets collapse without a lock",
+    appends_at_once_are_all_there_once_and_whole: "section 8: unique and strictly increasing",
+    appends_at_once_get_the_offsets_of_their_bytes: "section 8: unique and strictly increasing",
     a_close_is_204_with_the_unchanged_tail: "section 5.3",
     a_close_repeated_is_204: "section 5.2: close-only is idempotent",
     a_close_ignores_the_type: "section 5.2: must not reject based on Content-Type",
@@ -30,10 +30,10 @@ cases! {
     a_closed_stream_is_told_before_another_type: "section 5.2, error precedence",
     a_closed_stream_is_told_before_a_sequence_regression: "section 5.2, error precedence",
     another_type_is_told_before_a_sequence_regression: "section 5.2, error precedence",
-    a_missing_stream_is_told_before_anything_else: "contract, append: order",
+    a_missing_stream_is_told_before_anything_else: "section 5.2, response codes",
     closes_at_once_all_succeed: "section 4.1, idempotent",
     a_final_append_at_once_with_others_is_the_last: "section 4.1, atomic with final append",
-    repeated_headers_are_400: "contract, append",
+    repeated_headers_are_400: "docs/ARCHITECTURE.md, extensions: repeated headers and parameters",
 }
 
 /// Runs a request that must be refused, and shows that the stream is as before.

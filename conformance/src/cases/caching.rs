@@ -1,5 +1,4 @@
-//! The `Cache-Control` of every class of answer: each row of the table in CDN.md, public and private, and how
-//! what is left of a stream's life caps it.
+//! The `Cache-Control` of every class of answer: each row of the table in `docs/ARCHITECTURE.md`.
 
 use std::time::Duration;
 
@@ -15,39 +14,40 @@ pub(super) const SECOND: &str = "public, max-age=1";
 pub(super) const NO_STORE: &str = "no-store";
 
 cases! {
-    full_chunk_at_an_offset_with_incarnation_is_public_60_revalidate_300: "CDN.md, row 1",
-    full_chunk_from_minus_one_is_public_60: "CDN.md, row 2: delete and recreate must not replay for long",
-    full_chunk_from_the_zero_offset_is_public_60: "contract: 0..0_0..0 counts as an offset without incarnation",
-    data_that_reaches_the_open_tail_is_public_max_age_1: "CDN.md, row 3; traps 5 and 15",
-    a_full_chunk_that_ends_at_the_open_tail_is_public_max_age_1: "CDN.md, rows 1 and 3: before the tail",
-    nothing_new_at_the_open_tail_is_public_max_age_1: "CDN.md, row 4; trap 5: an append stays visible",
-    an_empty_stream_is_public_max_age_1: "CDN.md, row 4",
-    data_up_to_the_tail_of_a_closed_stream_is_public_60_revalidate_300: "CDN.md, row 5",
-    a_closed_stream_from_its_beginning_is_kept_a_minute: "CDN.md, rows 2 and 5",
-    nothing_at_the_tail_of_a_closed_stream_is_public_60_revalidate_300: "CDN.md, row 5",
-    a_full_chunk_before_the_tail_of_a_closed_stream_is_a_full_chunk: "CDN.md, rows 1 and 2",
-    a_closed_stream_without_content_is_final: "CDN.md, row 5",
-    offset_now_is_no_store: "CDN.md, row 6",
-    offset_now_of_a_closed_stream_is_no_store: "CDN.md, row 6",
-    head_is_no_store: "CDN.md, row 6; trap 1",
-    put_is_no_store: "CDN.md, row 6",
-    post_is_no_store: "CDN.md, row 6",
-    delete_is_no_store: "CDN.md, row 6",
-    options_is_no_store: "CDN.md, row 6",
-    every_refusal_of_a_read_is_no_store: "CDN.md, row 6; trap 12: 404 and 410 are cached by default",
-    read_without_offset_is_no_store: "CDN.md, row 7; trap 1: it shares its key with HEAD",
-    read_without_offset_is_no_store_on_a_closed_stream: "CDN.md, row 7; trap 1",
-    revalidation_without_offset_is_no_store: "CDN.md, rows 7 and 12",
-    long_poll_200_is_public_max_age_5: "CDN.md, row 8",
-    long_poll_200_after_waiting_is_public_max_age_5: "CDN.md, row 8",
-    long_poll_204_of_an_open_stream_is_public_max_age_1: "CDN.md, row 9; traps 2 and 3",
-    long_poll_204_of_a_closed_stream_is_public_max_age_60: "CDN.md, row 10",
-    long_poll_at_offset_now_is_no_store: "CDN.md, row 6: now means another place each time",
-    sse_is_no_cache_no_transform_and_not_buffered: "CDN.md, row 11",
-    revalidation_says_what_the_200_would_have_said: "CDN.md, row 12; trap 12",
-    forks_keep_the_rows_of_the_table: "CDN.md, rows 1, 3 and 5 on a fork",
-    reads_carry_no_vary_search: "CDN.md, URLs; trap 6",
-    nothing_varies_on_the_origin: "contract, every answer; trap 16",
+    full_chunk_at_an_offset_with_incarnation_is_public_60_revalidate_300: "docs/ARCHITECTURE.md, Cache-Control",
+    full_chunk_from_minus_one_is_public_60: "docs/ARCHITECTURE.md, Cache-Control: delete and recreate must not replay for long",
+    full_chunk_from_the_zero_offset_is_public_60: "docs/ARCHITECTURE.md, Cache-Control: the zero offset names no incarnation",
+    data_that_reaches_the_open_tail_is_public_max_age_1: "docs/ARCHITECTURE.md, Cache-Control",
+    a_full_chunk_that_ends_at_the_open_tail_is_public_max_age_1: "docs/ARCHITECTURE.md, Cache-Control: before the tail",
+    nothing_new_at_the_open_tail_is_public_max_age_1: "docs/ARCHITECTURE.md, Cache-Control: an append stays visible",
+    an_empty_stream_is_public_max_age_1: "docs/ARCHITECTURE.md, Cache-Control",
+    data_up_to_the_tail_of_a_closed_stream_is_public_60_revalidate_300: "docs/ARCHITECTURE.md, Cache-Control",
+    a_closed_stream_from_its_beginning_is_public_60: "docs/ARCHITECTURE.md, Cache-Control: not stale-while-revalidate",
+    nothing_at_the_tail_of_a_closed_stream_is_public_60_revalidate_300: "docs/ARCHITECTURE.md, Cache-Control",
+    a_full_chunk_before_the_tail_of_a_closed_stream_is_a_full_chunk: "docs/ARCHITECTURE.md, Cache-Control",
+    a_closed_stream_without_content_is_final: "docs/ARCHITECTURE.md, Cache-Control",
+    offset_now_is_no_store: "docs/ARCHITECTURE.md, Cache-Control",
+    offset_now_of_a_closed_stream_is_no_store: "docs/ARCHITECTURE.md, Cache-Control",
+    head_is_no_store: "docs/ARCHITECTURE.md, Cache-Control",
+    put_is_no_store: "docs/ARCHITECTURE.md, Cache-Control",
+    post_is_no_store: "docs/ARCHITECTURE.md, Cache-Control",
+    delete_is_no_store: "docs/ARCHITECTURE.md, Cache-Control",
+    options_is_no_store: "docs/ARCHITECTURE.md, Cache-Control",
+    every_refusal_of_a_read_is_no_store: "docs/ARCHITECTURE.md, Cache-Control: 404 and 410 are cached by default",
+    read_without_offset_is_no_store: "docs/ARCHITECTURE.md, Cache-Control: it shares its key with HEAD",
+    read_without_offset_is_no_store_on_a_closed_stream: "docs/ARCHITECTURE.md, Cache-Control",
+    revalidation_without_offset_is_no_store: "docs/ARCHITECTURE.md, Cache-Control",
+    long_poll_200_is_public_max_age_5: "docs/ARCHITECTURE.md, Cache-Control",
+    long_poll_200_after_waiting_is_public_max_age_5: "docs/ARCHITECTURE.md, Cache-Control",
+    long_poll_204_of_an_open_stream_is_public_max_age_1: "docs/ARCHITECTURE.md, Cache-Control",
+    long_poll_204_of_a_closed_stream_is_public_max_age_60: "docs/ARCHITECTURE.md, Cache-Control",
+    long_poll_at_offset_now_is_no_store: "docs/ARCHITECTURE.md, Cache-Control: now means another place each time",
+    sse_is_no_cache_no_transform_and_not_buffered: "docs/ARCHITECTURE.md, Cache-Control",
+    revalidation_says_what_the_200_would_have_said: "docs/ARCHITECTURE.md, Cache-Control",
+    forks_keep_the_rows_of_the_table: "docs/ARCHITECTURE.md, Cache-Control",
+    inherited_offsets_of_a_fork_are_kept_as_its_beginning_is: "docs/adr/0002-offsets-with-incarnations.md: forks",
+    reads_carry_no_vary_search: "docs/ARCHITECTURE.md, extensions: No-Vary-Search",
+    nothing_varies_on_the_origin: "RFC 9110, 12.5.5: one answer for every site",
 }
 
 /// A stream of one full chunk and some bytes after it.
@@ -125,15 +125,13 @@ fn data_up_to_the_tail_of_a_closed_stream_is_public_60_revalidate_300(t: &Target
     }
 }
 
-fn a_closed_stream_from_its_beginning_is_kept_a_minute(t: &Target) {
-    // Row 5 says FINAL and the reason of row 2 says MINUTE. Both keep it a minute.
-    let stream = t.text(&["hello", "world"]);
-    stream.close();
-    for from in ["-1", BEGINNING] {
-        let answer = stream.read(from);
-        let value = answer.status(200).has("Stream-Closed", "true").expect_header("Cache-Control");
-        if ![FINAL, MINUTE].contains(&value) {
-            answer.fail(format_args!("expected {FINAL:?} or {MINUTE:?}"));
+fn a_closed_stream_from_its_beginning_is_public_60(t: &Target) {
+    for stream in [t.text(&["hello", "world"]), t.json(&["[1]"]), t.text(&[])] {
+        stream.close();
+        for from in ["-1", BEGINNING] {
+            let answer = stream.read(from);
+            answer.has("Stream-Closed", "true");
+            assert_cached(&answer, 200, MINUTE);
         }
     }
 }
@@ -309,12 +307,34 @@ fn revalidation_says_what_the_200_would_have_said(t: &Target) {
 fn forks_keep_the_rows_of_the_table(t: &Target) {
     let source = longer_than_a_chunk(t, &[]);
     let fork = t.created("application/octet-stream", &[("Stream-Forked-From", &source.path)], &[]);
-    assert_cached(&fork.read(&source.offset_at(0)), 200, FINAL);
+    let own = fork.append("of the fork");
+    fork.append(vec![b'a'; t.facts.chunk_size]);
+    fork.append("after the chunk");
+    assert_cached(&fork.read(&own), 200, FINAL);
     assert_cached(&fork.read("-1"), 200, MINUTE);
-    assert_cached(&fork.read(&source.offset_at(t.facts.chunk_size)), 200, SECOND);
+    assert_cached(&fork.read(&fork.tail()), 200, SECOND);
     let tail = fork.close();
     assert_cached(&fork.read(&tail), 200, FINAL);
-    assert_cached(&source.read(&tail), 200, SECOND);
+    assert_cached(&source.read(&source.tail()), 200, SECOND);
+}
+
+fn inherited_offsets_of_a_fork_are_kept_as_its_beginning_is(t: &Target) {
+    let source = longer_than_a_chunk(t, &[]);
+    let border = source.tail();
+    let fork = t.created("application/octet-stream", &[("Stream-Forked-From", &source.path)], &[]);
+    assert_cached(&fork.read(&source.offset_at(0)), 200, MINUTE);
+    assert_cached(&fork.read(&source.offset_at(t.facts.chunk_size)), 200, SECOND);
+    fork.append("one");
+    fork.close();
+    let closed = fork.read(&border);
+    closed.body_is("one");
+    assert_cached(&closed, 200, MINUTE);
+    // Why: another fork of that name has the same offset and other bytes after it.
+    fork.delete().status(204);
+    fork.put().without_content_type().header("Stream-Forked-From", &source.path).send().status(201);
+    fork.append("two");
+    fork.read(&border).status(200).body_is("two");
+    source.read(&source.offset_at(0)).has("Cache-Control", FINAL);
 }
 
 fn reads_carry_no_vary_search(t: &Target) {

@@ -9,14 +9,14 @@ use crate::client::Target;
 use crate::instant::{from_now, spelled};
 
 cases! {
-    private_streams_say_private_in_every_row: "CDN.md, P; trap 13",
-    private_streams_say_no_store_where_public_ones_do: "CDN.md, row 6; trap 13",
-    an_explicitly_public_stream_says_public: "contract, create: Stream-Visibility",
-    a_ttl_of_three_seconds_caps_every_age: "CDN.md: capped by the remaining life; trap 14",
-    a_ttl_of_half_a_minute_caps_the_age_of_final_answers: "CDN.md: capped by the remaining life; trap 14",
-    stale_while_revalidate_ends_with_the_stream: "contract: no stale-while-revalidate beyond the lifetime",
-    an_expiry_date_caps_every_age: "CDN.md: capped by the remaining life; trap 14",
-    a_long_life_caps_nothing: "CDN.md: capped by the remaining life",
+    private_streams_say_private_in_every_row: "docs/ARCHITECTURE.md, Cache-Control: P",
+    private_streams_say_no_store_where_public_ones_do: "docs/ARCHITECTURE.md, Cache-Control",
+    an_explicitly_public_stream_says_public: "docs/ARCHITECTURE.md, extensions: Stream-Visibility",
+    a_ttl_of_three_seconds_caps_every_age: "docs/ARCHITECTURE.md, Cache-Control: capped by the remaining life",
+    a_ttl_of_half_a_minute_caps_the_age_of_final_answers: "docs/ARCHITECTURE.md, Cache-Control: capped by the remaining life",
+    stale_while_revalidate_ends_with_the_stream: "docs/ARCHITECTURE.md, Cache-Control: ages end with the stream",
+    an_expiry_date_caps_every_age: "docs/ARCHITECTURE.md, Cache-Control: capped by the remaining life",
+    a_long_life_caps_nothing: "docs/ARCHITECTURE.md, Cache-Control: capped by the remaining life",
 }
 
 fn private_streams_say_private_in_every_row(t: &Target) {
@@ -35,6 +35,7 @@ fn private_streams_say_private_in_every_row(t: &Target) {
     stream.close();
     assert_cached(&stream.read(&stream.offset_at(0)), 200, "private, max-age=60, stale-while-revalidate=300");
     assert_cached(&stream.read(&tail), 200, "private, max-age=60, stale-while-revalidate=300");
+    assert_cached(&stream.read("-1"), 200, "private, max-age=60");
     assert_cached(&stream.poll(&tail), 204, "private, max-age=60");
 }
 
@@ -97,16 +98,10 @@ fn stale_while_revalidate_ends_with_the_stream(t: &Target) {
     let closed = t.created("text/plain", &[("Stream-TTL", "100")], &["hello"]);
     let tail = closed.close();
     let answer = closed.read(&tail);
-    let value = answer.status(200).expect_header("Cache-Control");
-    let directives: Vec<&str> = value.split(", ").collect();
-    assert_eq!(directives[..2], ["public", "max-age=60"], "{answer}");
-    match directives[2..] {
-        [] => {}
-        [directive] => {
-            let seconds = directive.strip_prefix("stale-while-revalidate=").map(str::parse::<u64>);
-            assert!(matches!(seconds, Some(Ok(seconds)) if seconds <= 40), "60 + it is beyond 100: {answer}");
-        }
-        _ => answer.fail("more directives than the table has"),
+    // The read renewed the life of 100 seconds; one may be lost where milliseconds are cut off.
+    let expected = [40, 39].map(|rest| format!("public, max-age=60, stale-while-revalidate={rest}"));
+    if !expected.iter().any(|value| value == answer.status(200).expect_header("Cache-Control")) {
+        answer.fail(format_args!("expected one of {expected:?}"));
     }
 }
 

@@ -7,24 +7,24 @@ use crate::offset::position;
 use crate::sse::Events;
 
 cases! {
-    an_answer_ends_at_a_multiple_of_the_chunk_size: "DESIGN.md, chunks",
-    an_answer_ends_at_the_append_boundary_after_the_multiple: "DESIGN.md, chunks",
-    readers_who_begin_anywhere_in_a_chunk_end_together: "DESIGN.md, chunks: converge on the same URLs",
-    a_read_from_the_end_of_a_chunk_gets_the_whole_next_one: "DESIGN.md, chunks",
-    an_append_larger_than_a_chunk_is_answered_whole: "DESIGN.md, chunks: append boundary",
-    a_read_from_inside_of_a_large_append_ends_with_it: "DESIGN.md, chunks",
+    an_answer_ends_at_a_multiple_of_the_chunk_size: "docs/adr/0003-fixed-chunks.md",
+    an_answer_ends_at_the_append_boundary_after_the_multiple: "docs/adr/0003-fixed-chunks.md",
+    readers_who_begin_anywhere_in_a_chunk_end_together: "docs/adr/0003-fixed-chunks.md: converge on the same URLs",
+    a_read_from_the_end_of_a_chunk_gets_the_whole_next_one: "docs/adr/0003-fixed-chunks.md",
+    an_append_larger_than_a_chunk_is_answered_whole: "docs/adr/0003-fixed-chunks.md: append boundary",
+    a_read_from_inside_of_a_large_append_ends_with_it: "docs/adr/0003-fixed-chunks.md",
     the_chunks_of_a_stream_are_the_stream: "section 5.6",
     a_full_chunk_stays_as_it_is_while_the_stream_grows: "section 4, immutable by position",
-    an_unfinished_chunk_grows_until_it_is_full: "DESIGN.md, chunks: or at the tail",
+    an_unfinished_chunk_grows_until_it_is_full: "docs/adr/0003-fixed-chunks.md: or at the tail",
     only_the_last_chunk_is_up_to_date: "section 5.6",
     only_the_last_chunk_of_a_closed_stream_is_closed: "section 5.6",
-    a_full_chunk_carries_no_cursor: "contract, cursor: answers that reach the tail",
-    json_chunks_end_at_append_boundaries_and_are_arrays: "contract, read: positions of the stored form",
-    json_chunk_positions_count_a_separator_per_message: "contract, read",
-    a_first_append_at_creation_is_a_boundary: "DESIGN.md, chunks",
-    long_poll_from_the_past_ends_at_the_same_places: "DESIGN.md, chunks: never the rest of the stream",
+    a_full_chunk_carries_no_cursor: "docs/adr/0004-cursor.md: answers that reach the tail",
+    json_chunks_end_at_append_boundaries_and_are_arrays: "docs/adr/0003-fixed-chunks.md: whole messages",
+    json_chunk_positions_count_a_separator_per_message: "docs/adr/0008-json-stored-as-sent.md: commas included",
+    a_first_append_at_creation_is_a_boundary: "docs/adr/0003-fixed-chunks.md",
+    long_poll_from_the_past_ends_at_the_same_places: "docs/adr/0003-fixed-chunks.md: never the rest of the stream",
     sse_from_the_past_delivers_every_chunk: "section 5.8",
-    forks_end_at_the_same_places_as_their_source: "DESIGN.md, chunks; section 8, forked streams",
+    forks_end_at_the_same_places_as_their_source: "docs/adr/0003-fixed-chunks.md; section 8, forked streams",
 }
 
 /// Bytes that show where they come from: `length` of them from position `begin` on.
@@ -94,24 +94,27 @@ fn a_read_from_the_end_of_a_chunk_gets_the_whole_next_one(t: &Target) {
     }
 }
 
-fn an_append_larger_than_a_chunk_is_answered_whole(t: &Target) {
+/// A stream that begins with an append larger than three chunks; and where that ends.
+#[track_caller]
+fn with_a_large_append(t: &Target) -> (Stream<'_>, usize) {
     let chunk = t.facts.chunk_size;
     let stream = t.bytes();
     let large = 3 * chunk + 5;
     stream.append(pattern(0, large));
     stream.append(pattern(large, chunk));
     stream.append(pattern(large + chunk, 1));
+    (stream, large)
+}
+
+fn an_append_larger_than_a_chunk_is_answered_whole(t: &Target) {
+    let (stream, large) = with_a_large_append(t);
     assert_eq!(end_of_read(&stream, 0), large);
-    assert_eq!(end_of_read(&stream, large), large + chunk);
+    assert_eq!(end_of_read(&stream, large), large + t.facts.chunk_size);
 }
 
 fn a_read_from_inside_of_a_large_append_ends_with_it(t: &Target) {
     let chunk = t.facts.chunk_size;
-    let stream = t.bytes();
-    let large = 3 * chunk + 5;
-    stream.append(pattern(0, large));
-    stream.append(pattern(large, chunk));
-    stream.append(pattern(large + chunk, 1));
+    let (stream, large) = with_a_large_append(t);
     for begin in [1, chunk, chunk + 1, 2 * chunk, 3 * chunk - 1] {
         assert_eq!(end_of_read(&stream, begin), large, "of the read from {begin}");
     }

@@ -6,21 +6,21 @@ use crate::client::{Stream, Target};
 use crate::sse::Events;
 
 cases! {
-    every_answer_allows_every_origin: "contract, every answer",
-    every_answer_exposes_our_headers: "contract, every answer; the page's X-Cache example",
+    every_answer_allows_every_origin: "Fetch Standard, CORS protocol",
+    every_answer_exposes_our_headers: "Fetch Standard, CORS protocol",
     every_answer_forbids_sniffing: "section 12.7",
     every_answer_may_be_embedded: "section 12.7",
-    every_answer_may_be_timed: "contract, every answer",
-    every_answer_has_one_cache_control: "contract, every answer; trap 12",
-    reads_tell_their_server_timing: "contract, every answer",
-    no_answer_asks_for_credentials: "CORS: credentials never go with *",
-    a_preflight_is_204_without_a_body: "contract, OPTIONS",
-    a_preflight_allows_our_methods: "contract, OPTIONS",
-    a_preflight_allows_our_headers_by_name: "contract, OPTIONS: explicitly",
-    a_preflight_is_kept_for_a_while: "contract, OPTIONS",
-    a_preflight_answers_before_there_is_a_stream: "contract, OPTIONS",
-    a_preflight_of_a_refused_request_succeeds: "contract, OPTIONS",
-    an_options_without_an_origin_is_answered_too: "contract, OPTIONS",
+    every_answer_may_be_timed: "Resource Timing, Timing-Allow-Origin",
+    every_answer_has_one_cache_control: "docs/ARCHITECTURE.md, invariants: every answer has a Cache-Control",
+    reads_tell_their_server_timing: "docs/ARCHITECTURE.md, extensions: Server-Timing",
+    no_answer_asks_for_credentials: "Fetch Standard, CORS protocol: credentials never go with *",
+    a_preflight_is_204_without_a_body: "Fetch Standard, CORS protocol",
+    a_preflight_allows_our_methods: "Fetch Standard, CORS protocol",
+    a_preflight_allows_our_headers_by_name: "Fetch Standard, CORS protocol: * does not cover Authorization",
+    a_preflight_is_kept_for_a_while: "Fetch Standard, CORS protocol",
+    a_preflight_answers_before_there_is_a_stream: "Fetch Standard, CORS protocol: preflights come first",
+    a_preflight_of_a_refused_request_succeeds: "Fetch Standard, CORS protocol: preflights come first",
+    an_options_without_an_origin_is_answered_too: "RFC 9110, 9.3.7",
 }
 
 const EXPOSED: &[&str] = &[

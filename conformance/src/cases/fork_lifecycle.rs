@@ -13,7 +13,7 @@ use crate::instant::{in_hours, parsed, spelled};
 use crate::sse::Events;
 
 cases! {
-    a_deleted_source_is_410_for_every_verb: "section 4.2, soft-delete; trap 21",
+    a_deleted_source_is_410_for_every_verb: "section 4.2, soft-delete",
     a_deleted_source_blocks_its_name: "section 4.2, soft-delete",
     a_deleted_source_cannot_be_forked: "section 4.2, errors",
     a_deleted_source_still_serves_its_forks: "section 4.2, soft-delete",

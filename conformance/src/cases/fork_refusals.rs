@@ -6,23 +6,23 @@ use crate::client::{Stream, Target};
 use crate::offset::{BEGINNING, advanced};
 
 cases! {
-    a_fork_with_invalid_content_takes_no_reference: "trap 20",
-    a_fork_with_another_type_is_409_and_takes_no_reference: "trap 20: fork rejected must not leak",
+    a_fork_with_invalid_content_takes_no_reference: "section 4.2, lifecycle: a refusal changes nothing",
+    a_fork_with_another_type_is_409_and_takes_no_reference: "section 4.2, errors",
     a_fork_of_nothing_is_404: "section 4.2, errors",
     a_fork_of_an_expired_stream_is_404: "section 4.2, errors",
     a_fork_past_the_tail_is_400: "section 4.2, errors",
     malformed_fork_offsets_are_400: "section 4.2, errors",
-    malformed_sources_are_400: "contract, create: a path under the base path",
-    a_fork_offset_of_another_incarnation_is_refused: "DESIGN.md, offsets",
-    fork_headers_without_a_source_are_400: "contract, create",
-    a_sub_offset_without_an_offset_is_400: "contract, create",
+    malformed_sources_are_400: "section 4.2: a path on the same server",
+    a_fork_offset_of_another_incarnation_is_refused: "docs/adr/0002-offsets-with-incarnations.md",
+    fork_headers_without_a_source_are_400: "section 5.1: requires Stream-Forked-From",
+    a_sub_offset_without_an_offset_is_400: "section 4.2, sub-offset: nothing follows the tail",
     a_sub_offset_past_the_data_is_400: "section 4.2, errors",
     malformed_sub_offsets_are_400: "section 4.2, errors",
     a_repeated_fork_is_200: "section 4.2, idempotent creation",
     a_fork_that_differs_is_409: "section 4.2, idempotent creation",
     a_repeated_fork_takes_no_second_reference: "section 4.2, lifecycle",
     a_name_in_use_is_409: "section 4.2, errors",
-    a_fork_chain_may_be_64_deep: "contract, create: deeper than 64 is 409",
+    a_fork_chain_may_be_64_deep: "docs/ARCHITECTURE.md, bounds",
 }
 
 /// A fork that must be refused with 400, makes nothing and takes no reference.

@@ -12,15 +12,15 @@ use crate::sse::Events;
 cases! {
     a_fork_begins_with_all_of_its_source: "section 4.2: defaults to the tail",
     a_fork_at_an_offset_begins_with_what_is_before_it: "section 4.2",
-    a_fork_at_the_zero_offset_begins_empty: "section 4.2; contract, read",
+    a_fork_at_the_zero_offset_begins_empty: "section 4.2; docs/adr/0002-offsets-with-incarnations.md",
     a_fork_of_an_empty_stream_is_empty: "section 4.2",
-    a_fork_shares_the_offsets_of_its_source: "section 8, forked streams; DESIGN.md, offsets",
-    a_fork_goes_on_with_offsets_of_its_own: "DESIGN.md, offsets: sorts after",
+    a_fork_shares_the_offsets_of_its_source: "section 8, forked streams; docs/adr/0002-offsets-with-incarnations.md",
+    a_fork_goes_on_with_offsets_of_its_own: "docs/adr/0002-offsets-with-incarnations.md: sorts after",
     a_fork_and_its_source_go_different_ways: "section 4.2",
     a_fork_can_be_read_across_its_border: "section 9.1, forked streams",
     a_fork_does_not_know_offsets_of_its_source_past_the_border: "section 8: unique",
     a_fork_may_have_content_of_its_own_at_once: "section 5.1: initial content",
-    a_fork_inherits_the_content_type: "trap 24",
+    a_fork_inherits_the_content_type: "section 4.2: Content-Type is optional",
     a_fork_of_a_closed_stream_is_open: "section 4.2, closed stream forking",
     a_fork_may_be_created_closed: "section 5.1",
     a_fork_does_not_inherit_producers: "section 4.2, producer state",
@@ -33,7 +33,7 @@ cases! {
     long_polls_answer_inherited_data_at_once: "section 5.7, forked streams",
     long_polls_wait_for_the_fork_alone: "section 5.7, forked streams",
     live_readers_see_the_fork_alone: "section 5.8, forked streams",
-    etags_of_a_fork_and_its_recreated_namesake_differ: "trap 9",
+    etags_of_a_fork_and_its_recreated_namesake_differ: "docs/adr/0002-offsets-with-incarnations.md: entity tags",
 }
 
 fn a_fork_begins_with_all_of_its_source(t: &Target) {

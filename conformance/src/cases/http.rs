@@ -1,17 +1,15 @@
-//! Hostile and unusual HTTP: what is no request, what is too much, what never ends, and what other versions do.
-//! After each of them the server still answers everybody else.
-
-use std::time::Duration;
+//! Hostile and unusual HTTP/1.1: what is no request, what comes in pieces or at once, and clients that vanish. After
+//! each of them the server still answers everybody else.
 
 use crate::case::cases;
 use crate::client::Target;
-use crate::raw::Connection;
+use crate::raw::{Connection, SLACK};
 
 cases! {
-    bad_request_lines_are_400_or_the_end: "RELIABILITY.md, hostile: bad HTTP",
-    bad_header_lines_are_400_or_the_end: "RELIABILITY.md, hostile: bad headers",
-    binary_rubbish_is_the_end: "RELIABILITY.md, hostile: bad HTTP",
-    a_tls_greeting_is_the_end: "RELIABILITY.md, hostile: bad HTTP",
+    bad_request_lines_are_400_or_the_end: "RFC 9112, 3",
+    bad_header_lines_are_400_or_the_end: "RFC 9112, 5.1",
+    binary_rubbish_is_the_end: "RFC 9112, 2.2: bad HTTP",
+    a_tls_greeting_is_the_end: "RFC 9112, 2.2: bad HTTP",
     a_request_without_host_is_400: "RFC 9112, 3.2",
     an_absolute_target_is_understood: "RFC 9112, 3.2.2",
     header_names_are_case_insensitive: "RFC 9110, 5.1",
@@ -23,13 +21,10 @@ cases! {
     no_content_has_no_body: "RFC 9112, 6.3",
     a_trace_shows_nobody_the_headers: "RFC 9110, 9.3.8",
     connect_makes_no_tunnel: "RFC 9110, 9.3.6",
-    clients_that_vanish_while_waiting_hurt_nobody: "RELIABILITY.md, load: clients that vanish",
-    readers_that_stop_reading_hurt_nobody: "RELIABILITY.md, load: readers that stop reading",
+    clients_that_vanish_while_waiting_hurt_nobody: "docs/ARCHITECTURE.md, invariants",
+    readers_that_stop_reading_hurt_nobody: "docs/ARCHITECTURE.md, bounds",
     dates_are_there: "RFC 9110, 6.6.1",
 }
-
-/// How much later than its timeout a busy server may act.
-const SLACK: Duration = Duration::from_secs(3);
 
 /// Sends something that is no request: it is refused, or the connection ends, and nothing else.
 #[track_caller]

@@ -6,26 +6,23 @@ use std::time::{Duration, Instant};
 use crate::case::cases;
 use crate::client::Target;
 use crate::offset::position;
-use crate::raw::Connection;
-
-/// How much later than its timeout a busy server may act.
-const SLACK: Duration = Duration::from_secs(3);
+use crate::raw::{Connection, SLACK};
 
 cases! {
-    a_header_of_16_kib_is_taken: "contract, flags: header-max",
-    headers_over_the_limit_are_431: "contract, flags: header-max",
-    ten_thousand_headers_are_431: "RELIABILITY.md, hostile: bad headers",
-    fifty_headers_are_taken: "RELIABILITY.md, hostile: bad headers",
-    a_target_over_the_limit_is_refused: "contract, flags: header-max",
-    half_a_head_is_cut_off_at_the_timeout: "contract, flags: header-timeout; RELIABILITY.md: slowloris",
-    a_head_that_drips_is_cut_off_at_the_timeout: "RELIABILITY.md, hostile: slowloris",
-    an_idle_connection_hurts_nobody: "RELIABILITY.md, hostile: idle connections",
-    a_body_of_the_limit_is_taken: "contract, flags: body-max",
-    a_body_over_the_limit_is_refused_at_the_header: "contract, errors: 413 from Content-Length",
-    a_creation_over_the_limit_is_refused_at_the_header: "contract, errors: 413 from Content-Length",
-    a_chunked_body_over_the_limit_is_refused_when_it_passes: "contract, errors: 413 for chunked",
+    a_header_of_16_kib_is_taken: "docs/configuration.md: --header-max",
+    headers_over_the_limit_are_431: "docs/configuration.md: --header-max",
+    ten_thousand_headers_are_431: "docs/configuration.md: --headers-max",
+    fifty_headers_are_taken: "docs/configuration.md: --headers-max",
+    a_target_over_the_limit_is_refused: "docs/configuration.md: --header-max",
+    half_a_head_is_cut_off_at_the_timeout: "docs/configuration.md: --header-timeout",
+    a_head_that_drips_is_cut_off_at_the_timeout: "docs/configuration.md: --header-timeout",
+    an_idle_connection_hurts_nobody: "docs/configuration.md: --connections-max",
+    a_body_of_the_limit_is_taken: "docs/configuration.md: --body-max",
+    a_body_over_the_limit_is_refused_at_the_header: "docs/configuration.md: --body-max, by Content-Length",
+    a_creation_over_the_limit_is_refused_at_the_header: "docs/configuration.md: --body-max, by Content-Length",
+    a_chunked_body_over_the_limit_is_refused_when_it_passes: "docs/configuration.md: --body-max, while it comes",
     expect_continue_is_answered_before_the_body: "RFC 9110, 10.1.1",
-    expect_continue_over_the_limit_is_413_at_once: "RFC 9110, 10.1.1; contract, errors",
+    expect_continue_over_the_limit_is_413_at_once: "RFC 9110, 10.1.1; docs/configuration.md: --body-max",
 }
 
 /// Sends a head that may be too long to be taken whole before it is refused.

@@ -1,13 +1,8 @@
 //! HTTP/1.0 and HTTP/2 with prior knowledge, on the port of HTTP/1.1.
 
-use std::time::Duration;
-
 use crate::case::cases;
 use crate::client::Target;
-use crate::raw::Connection;
-
-/// How much later than its timeout a busy server may act.
-const SLACK: Duration = Duration::from_secs(3);
+use crate::raw::{Connection, SLACK};
 
 cases! {
     http_1_0_is_answered_and_ended: "RFC 9112, 9.3",

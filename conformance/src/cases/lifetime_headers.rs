@@ -12,14 +12,14 @@ use crate::instant::{in_hours, parsed, spelled};
 
 cases! {
     a_ttl_is_told_by_head: "section 5.5",
-    malformed_ttls_are_400_and_create_nothing: "section 5.1; contract, create",
-    a_ttl_of_2_53_minus_1_is_the_largest: "contract, create; RELIABILITY.md: a TTL of 2^63-1 panics",
+    malformed_ttls_are_400_and_create_nothing: "section 5.1, Stream-TTL",
+    a_ttl_of_2_53_minus_1_is_the_largest: "section 5.1, Stream-TTL; docs/ARCHITECTURE.md, bounds",
     ttls_are_part_of_the_configuration: "section 5.1",
-    an_expiry_is_told_by_head_as_rfc_3339: "contract, HEAD",
-    an_expiry_is_compared_as_an_instant: "contract, create",
+    an_expiry_is_told_by_head_as_rfc_3339: "section 5.5, Stream-Expires-At",
+    an_expiry_is_compared_as_an_instant: "section 5.1, Stream-Expires-At",
     another_expiry_is_409: "section 5.1",
-    malformed_expiries_are_400_and_create_nothing: "contract, create: strict RFC 3339; trap 25",
-    an_expiry_in_the_past_is_400: "contract, create",
+    malformed_expiries_are_400_and_create_nothing: "section 5.1, Stream-Expires-At: RFC 3339",
+    an_expiry_in_the_past_is_400: "section 5.1: invalid headers",
     ttl_and_expiry_together_are_400: "section 5.1",
 }
 

@@ -7,6 +7,7 @@ use crate::answer::Answer;
 use crate::case::{at_once, cases, meanwhile};
 use crate::client::{Stream, Target};
 use crate::offset::{advanced, position};
+use crate::raw::SLACK;
 
 cases! {
     data_that_is_there_is_answered_at_once: "section 5.7",
@@ -16,29 +17,26 @@ cases! {
     a_poll_at_now_waits_and_gets_only_what_is_new: "section 8, now in long-poll mode",
     a_poll_at_now_times_out_at_the_tail: "section 8, now in long-poll mode",
     a_timeout_is_204_with_the_tail_up_to_date_and_a_cursor: "section 5.7",
-    a_timeout_comes_when_it_should: "contract, flags: long-poll timeout; trap 17",
-    a_timeout_never_reports_a_tail_it_did_not_deliver: "trap 18; CDN.md, long-poll",
-    a_chain_of_polls_loses_nothing_and_repeats_nothing: "trap 18; RELIABILITY.md, live delivery",
-    polls_of_one_event_get_the_same_answer: "CDN.md, cursor; trap 2",
-    idle_polls_are_not_served_one_after_another: "trap 2",
+    a_timeout_comes_when_it_should: "docs/configuration.md: --long-poll-timeout",
+    a_timeout_never_reports_a_tail_it_did_not_deliver: "docs/adr/0005-cached-204.md: looks once more",
+    a_chain_of_polls_loses_nothing_and_repeats_nothing: "section 5.7",
+    polls_of_one_event_get_the_same_answer: "docs/adr/0004-cursor.md: all viewers of one event",
+    idle_polls_are_not_served_one_after_another: "docs/adr/0005-cached-204.md",
     a_close_wakes_the_poll_with_204: "section 5.7",
-    a_close_with_data_wakes_the_poll_with_the_data: "trap 19",
+    a_close_with_data_wakes_the_poll_with_the_data: "section 4.1, atomic with final append",
     a_poll_at_the_tail_of_a_closed_stream_does_not_wait: "section 5.7",
     a_poll_at_now_of_a_closed_stream_does_not_wait: "section 8, now on closed streams",
     a_poll_before_the_tail_of_a_closed_stream_gets_the_rest: "section 5.7",
     a_poll_of_another_stream_does_not_wake: "section 5.7",
     a_refused_append_wakes_nobody: "section 5.2: changes nothing",
     a_deletion_ends_the_wait: "section 5.4",
-    a_poll_without_offset_is_400: "section 5.7; contract, read",
-    an_unknown_live_mode_is_400: "contract, read",
-    a_repeated_live_mode_is_400: "contract, read",
+    a_poll_without_offset_is_400: "section 5.7: must be provided",
+    an_unknown_live_mode_is_400: "section 5.7: invalid parameters",
+    a_repeated_live_mode_is_400: "docs/ARCHITECTURE.md, extensions: repeated headers and parameters",
     a_poll_of_a_missing_stream_is_404_at_once: "section 5.7",
-    a_malformed_offset_does_not_wait: "contract, read",
+    a_malformed_offset_does_not_wait: "section 5.6: malformed offset",
     a_timeout_of_the_client_counts_for_nothing: "section 5.7: timeout is a future extension",
 }
-
-/// What a busy machine may add to a wait.
-const SLACK: Duration = Duration::from_secs(3);
 
 /// Polls at `from` while `change` happens a little later.
 #[track_caller]

@@ -6,7 +6,7 @@ use crate::client::Target;
 
 cases! {
     a_final_append_is_200_closed: "section 5.2.1, closure",
-    a_final_append_repeated_is_204_closed: "trap 30: a retried closing append is a 204",
+    a_final_append_repeated_is_204_closed: "section 5.2.1: a retried closing append is a 204",
     a_final_append_repeated_with_another_body_is_204: "section 5.2.1, duplicate close",
     a_final_append_of_another_tuple_is_409: "section 5.2.1, closure",
     an_earlier_append_repeated_after_the_close_is_409: "section 5.2.1, closure: otherwise 409",

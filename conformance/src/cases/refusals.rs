@@ -7,23 +7,23 @@ use crate::case::cases;
 use crate::client::Target;
 
 cases! {
-    a_missing_stream_is_not_found: "contract, errors",
-    a_soft_deleted_stream_is_gone: "contract, errors",
-    another_incarnation_is_gone: "contract, errors",
-    a_closed_stream_is_stream_closed: "contract, errors",
-    another_type_is_content_type_mismatch: "contract, errors",
-    a_regression_is_stream_seq_regression: "contract, errors",
-    a_gap_is_producer_gap: "contract, errors",
-    another_configuration_is_config_mismatch: "contract, errors",
-    a_stale_epoch_is_stale_epoch: "contract, errors",
-    everything_malformed_is_400: "contract, errors",
-    a_body_over_the_limit_is_body_too_large: "contract, errors",
-    another_method_is_405: "contract, paths",
-    refusals_of_head_have_no_body: "contract, errors",
-    refusals_tell_nothing_of_the_stream: "contract, errors",
+    a_missing_stream_is_not_found: "docs/ARCHITECTURE.md, extensions: problem documents",
+    a_soft_deleted_stream_is_gone: "docs/ARCHITECTURE.md, extensions: problem documents",
+    another_incarnation_is_gone: "docs/ARCHITECTURE.md, extensions: problem documents",
+    a_closed_stream_is_stream_closed: "docs/ARCHITECTURE.md, extensions: problem documents",
+    another_type_is_content_type_mismatch: "docs/ARCHITECTURE.md, extensions: problem documents",
+    a_regression_is_stream_seq_regression: "docs/ARCHITECTURE.md, extensions: problem documents",
+    a_gap_is_producer_gap: "docs/ARCHITECTURE.md, extensions: problem documents",
+    another_configuration_is_config_mismatch: "docs/ARCHITECTURE.md, extensions: problem documents",
+    a_stale_epoch_is_stale_epoch: "docs/ARCHITECTURE.md, extensions: problem documents",
+    everything_malformed_is_400: "docs/ARCHITECTURE.md, extensions: problem documents",
+    a_body_over_the_limit_is_body_too_large: "docs/ARCHITECTURE.md, extensions: problem documents",
+    another_method_is_405: "RFC 9110, 15.5.6",
+    refusals_of_head_have_no_body: "docs/ARCHITECTURE.md, extensions: problem documents",
+    refusals_tell_nothing_of_the_stream: "docs/ARCHITECTURE.md, extensions: problem documents",
     refusals_do_not_repeat_hostile_input: "section 12.3",
     refusals_have_the_length_they_say: "RFC 9112, 6.3",
-    refusals_are_the_same_whatever_is_accepted: "contract, errors",
+    refusals_are_the_same_whatever_is_accepted: "docs/ARCHITECTURE.md, extensions: problem documents",
 }
 
 /// The members of the problem, which has these and no surprise among them.

@@ -7,12 +7,12 @@ use crate::sse::Events;
 
 cases! {
     offsets_of_events_resume_exactly: "section 5.8, connection lifecycle",
-    last_event_id_resumes_without_an_offset: "contract, read",
-    last_event_id_wins_over_the_offset: "contract, read",
-    last_event_id_is_checked_like_an_offset: "contract, read: others 400",
-    last_event_id_means_nothing_to_other_reads: "contract, read: SSE accepts it",
-    no_offset_and_no_last_event_id_is_400: "contract, read",
-    the_id_is_the_offset_after_the_data: "contract, SSE",
+    last_event_id_resumes_without_an_offset: "docs/ARCHITECTURE.md, extensions: Last-Event-ID",
+    last_event_id_wins_over_the_offset: "docs/ARCHITECTURE.md, extensions: Last-Event-ID",
+    last_event_id_is_checked_like_an_offset: "docs/ARCHITECTURE.md, extensions: Last-Event-ID",
+    last_event_id_means_nothing_to_other_reads: "docs/ARCHITECTURE.md, extensions: Last-Event-ID",
+    no_offset_and_no_last_event_id_is_400: "section 5.8: offset is required",
+    the_id_is_the_offset_after_the_data: "docs/ARCHITECTURE.md, extensions: id",
 }
 
 fn offsets_of_events_resume_exactly(t: &Target) {

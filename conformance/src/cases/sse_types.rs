@@ -6,10 +6,10 @@ use crate::client::Target;
 use crate::sse::Events;
 
 cases! {
-    json_is_one_line_holding_an_array: "contract, SSE; trap 27",
-    json_with_line_breaks_is_still_one_line: "trap 27: JSON on one line",
-    json_content_types_with_parameters_are_json: "contract, create: parameters ignored",
-    binary_is_base64_in_one_line: "contract, SSE; section 5.8",
+    json_is_one_line_holding_an_array: "section 5.8",
+    json_with_line_breaks_is_still_one_line: "section 5.8: JSON on one line",
+    json_content_types_with_parameters_are_json: "section 9; RFC 9110, 8.3.1",
+    binary_is_base64_in_one_line: "section 5.8",
     binary_types_say_so_and_text_types_do_not: "section 5.8",
 }
 

@@ -7,12 +7,12 @@ use crate::client::Target;
 cases! {
     sequences_must_grow: "section 5.2, Stream-Seq",
     sequences_compare_byte_by_byte: "section 5.2, Stream-Seq",
-    sequences_are_of_the_stream_whoever_writes: "contract, append: per stream",
-    sequences_of_two_streams_are_independent: "contract, append: per stream",
+    sequences_are_of_the_stream_whoever_writes: "section 5.2, Stream-Seq: per stream",
+    sequences_of_two_streams_are_independent: "section 5.2, Stream-Seq: per stream",
     sequences_are_optional_in_between: "section 5.2, Stream-Seq",
     sequences_of_refused_appends_do_not_count: "section 5.2: changes nothing",
-    malformed_sequences_are_400: "contract, append",
-    a_sequence_of_256_bytes_is_the_longest: "contract, append",
+    malformed_sequences_are_400: "docs/ARCHITECTURE.md, bounds",
+    a_sequence_of_256_bytes_is_the_longest: "docs/ARCHITECTURE.md, bounds",
     a_sequence_works_with_a_final_append: "section 5.2",
     one_of_many_writers_with_one_sequence_wins: "section 12.6",
 }
