@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 use clap::Args;
 
-use crate::{process, workspace};
+use crate::{process, setup, workspace};
 
 /// Where a server listens if nobody says otherwise; named here so that the URL is known before it starts.
 const LISTEN: &str = "127.0.0.1:4437";
@@ -22,6 +22,7 @@ pub(crate) struct Options {
 
 /// Builds the server and replaces this process by it, so that Ctrl-C and signals reach it and nothing else.
 pub(crate) fn run(options: &Options) -> Result<()> {
+    setup::libclang()?;
     let binary = workspace::build_binary("server-hyper")?;
     let mut command = Command::new(binary);
     if flag(&options.flags, "--listen").is_none() {

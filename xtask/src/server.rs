@@ -19,7 +19,7 @@ use crate::{process, workspace};
 pub(crate) const SERVERS: [&str; 1] = ["hyper"];
 
 /// The stores a server can be started with (`--store`).
-pub(crate) const STORES: [&str; 1] = ["mem"];
+pub(crate) const STORES: [&str; 2] = ["rocksdb", "mem"];
 
 /// What the suites expect of a server, beside `--store` and `--long-poll-timeout`: a free port, and limits small
 /// enough to be reached in a test.
@@ -67,6 +67,7 @@ impl Server {
         let binary = workspace::build_binary(&target.binary())?;
         let log = workspace::scratch_dir()?.join(format!("{}.log", target.name()));
         let mut command = Command::new(binary);
+        command.arg("--data-dir").arg(fresh_data_dir(target)?);
         command.args(SUITE_FLAGS).args(["--store", &target.store, "--long-poll-timeout", LONG_POLL_TIMEOUT]);
         println!("Starting {}", process::shown(&command));
         Self::spawn(&mut command, log)
@@ -139,6 +140,15 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// An empty folder for the stores that need one.
+fn fresh_data_dir(target: &Target) -> Result<PathBuf> {
+    let dir = workspace::scratch_dir()?.join(format!("{}-data", target.name()));
+    if dir.exists() {
+        std::fs::remove_dir_all(&dir).with_context(|| format!("cannot empty {}", dir.display()))?;
+    }
+    Ok(dir)
 }
 
 /// Copies what the server prints to its log and reports the URL it listens on, once.

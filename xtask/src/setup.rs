@@ -5,7 +5,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 use crate::process;
 
@@ -20,8 +20,61 @@ pub(crate) fn run() -> Result<()> {
     rustup_component("rustfmt", "cargo-fmt")?;
     rustup_component("clippy", "cargo-clippy")?;
     wasm_target()?;
+    libclang()?;
     println!("{}", node()?);
     Ok(())
+}
+
+/// RocksDB's bindings are made with libclang, when `headwater-store-rocksdb` is compiled for the first time. Where apt
+/// works it is installed; anywhere else the error says what to install.
+pub(crate) fn libclang() -> Result<()> {
+    if let Some(library) = find_libclang() {
+        println!("{library}");
+        return Ok(());
+    }
+    if process::output(Command::new("apt-get").arg("--version")).is_none() {
+        bail!("libclang is not installed, which RocksDB's build needs. {INSTALL_LIBCLANG}");
+    }
+    println!("libclang is missing: installing it (RocksDB's build needs it)");
+    let is_root = process::output(Command::new("id").arg("-u")).is_some_and(|id| id == "0");
+    let apt = |args: &[&str]| {
+        let mut command = Command::new(if is_root { "apt-get" } else { "sudo" });
+        if !is_root {
+            command.args(["-n", "apt-get"]);
+        }
+        process::run(command.args(args))
+    };
+    let install = || apt(&["install", "-y", "--no-install-recommends", "libclang-dev", "g++"]);
+    // The lists of packages may be missing or old; that is seen only by trying.
+    let installed = install().or_else(|_| apt(&["update"]).and_then(|()| install()));
+    installed.with_context(|| format!("libclang could not be installed with apt. {INSTALL_LIBCLANG}"))
+}
+
+const INSTALL_LIBCLANG: &str = "On Debian and Ubuntu: apt-get install libclang-dev g++; on Fedora: dnf install \
+     clang-devel gcc-c++; on macOS: xcode-select --install; or set LIBCLANG_PATH to the folder that has it";
+
+/// Where the build will find the library: by the environment, by llvm-config or in the usual folders.
+fn find_libclang() -> Option<String> {
+    let said = std::env::var("LIBCLANG_PATH").ok();
+    let llvm = process::output(Command::new("llvm-config").arg("--libdir"));
+    let mut folders: Vec<String> = said.into_iter().chain(llvm).collect();
+    folders
+        .extend(["/usr/lib", "/usr/lib64", "/usr/local/lib", "/usr/lib/x86_64-linux-gnu"].map(str::to_owned));
+    folders.push("/usr/lib/aarch64-linux-gnu".to_owned());
+    folders.push("/Library/Developer/CommandLineTools/usr/lib".to_owned());
+    for version in (11..=25).rev() {
+        folders.push(format!("/usr/lib/llvm-{version}/lib"));
+    }
+    folders.into_iter().find_map(|folder| {
+        let entries = std::fs::read_dir(&folder).ok()?;
+        let mut names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        // libclang-cpp is another library.
+        let name = names.find(|name| {
+            name.starts_with("libclang.")
+                || (name.starts_with("libclang-") && !name.starts_with("libclang-cpp"))
+        })?;
+        Some(format!("{folder}/{name}"))
+    })
 }
 
 /// Node and npm are there and recent enough: says which versions.
@@ -43,6 +96,14 @@ pub(crate) fn node() -> Result<String> {
 
 const INSTALL_NODE: &str = "Install Node 20 or later with npm: from https://nodejs.org, or `nvm install 20`, \
      or your system's package manager if it has that version";
+
+/// `libclang.so`, `libclang-14.so.1`, `libclang.dylib`; not `libclang-cpp.so.14` nor `libclangAST.a`.
+fn is_libclang(name: &str) -> bool {
+    let shared = name.contains(".so") || name.ends_with(".dylib");
+    let Some(rest) = name.strip_prefix("libclang").filter(|_| shared) else { return false };
+    rest.starts_with('.')
+        || rest.strip_prefix('-').is_some_and(|version| version.starts_with(|c: char| c.is_ascii_digit()))
+}
 
 fn wasm_target() -> Result<()> {
     let mut rustc = Command::new("rustc");
@@ -86,5 +147,17 @@ mod tests {
         assert_eq!(major("v20.11.1"), Some(20));
         assert_eq!(major("22.0.0"), Some(22));
         assert_eq!(major("unknown"), None);
+    }
+
+    #[test]
+    fn only_libclang_itself_counts() {
+        for name in
+            ["libclang.so", "libclang.so.1", "libclang-14.so.1", "libclang-14.0.6.so", "libclang.dylib"]
+        {
+            assert!(is_libclang(name), "{name}");
+        }
+        for name in ["libclang-cpp.so.14", "libclangAST.a", "libclang.a", "libclang_rt.so"] {
+            assert!(!is_libclang(name), "{name}");
+        }
     }
 }

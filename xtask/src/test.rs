@@ -32,7 +32,7 @@ struct Step {
 const STEPS: [Step; 9] = [
     Step {
         name: "setup",
-        what: "what this machine needs: rustfmt, clippy, the wasm target, Node",
+        what: "what this machine needs: rustfmt, clippy, the wasm target, libclang, Node",
         next: "install what is named above",
         run: setup::run,
     },

@@ -38,11 +38,11 @@ pub(crate) fn cargo() -> Command {
 
 /// Builds one binary of the workspace in the dev profile and says where it is.
 pub(crate) fn build_binary(name: &str) -> Result<PathBuf> {
-    println!("Building {name} (dev profile)");
+    println!("Building {name} (dev profile; the first time RocksDB is compiled too, which takes minutes)");
     // `--workspace` selects the same dependency features as `cargo test --workspace`, so that nothing is compiled
     // a second time for a different set of features.
     let output = cargo()
-        .args(["build", "--quiet", "--workspace", "--bin", name])
+        .args(["build", "--workspace", "--bin", name])
         .arg("--message-format=json-render-diagnostics")
         .stderr(Stdio::inherit())
         .output()

@@ -13,6 +13,7 @@ use anyhow::Context;
 use headwater_service::{Service, clock::SystemClock, config::Connections};
 use headwater_store::Store;
 use headwater_store_mem::MemStore;
+use headwater_store_rocksdb::RocksStore;
 
 use settings::{Settings, StoreKind};
 
@@ -60,6 +61,10 @@ fn run<A: Adapter>(settings: &Settings) -> anyhow::Result<()> {
     runtime.block_on(async {
         let shutdown = signals::asked_to_stop().context("signals can't be watched")?;
         match settings.store {
+            StoreKind::Rocksdb => {
+                let store = RocksStore::open(&settings.data_dir, settings.rocksdb_cache_bytes())?;
+                serve::<A, _>(settings, store, shutdown).await
+            }
             StoreKind::Mem => {
                 serve::<A, _>(settings, MemStore::new(settings.mem_max.as_u64()), shutdown).await
             }

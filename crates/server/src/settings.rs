@@ -19,6 +19,8 @@ use humantime::Duration;
 /// Where streams are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum StoreKind {
+    /// On disk: what was acknowledged survives crashes and power cuts.
+    Rocksdb,
     /// In memory: gone with the process.
     Mem,
 }
@@ -67,8 +69,16 @@ pub struct Settings {
     pub base_path: BasePath,
 
     /// Where streams are kept.
-    #[arg(long, env = "HEADWATER_STORE", default_value = "mem")]
+    #[arg(long, env = "HEADWATER_STORE", default_value = "rocksdb")]
     pub store: StoreKind,
+
+    /// The folder of the store on disk; made if it doesn't exist. One process at a time.
+    #[arg(long, env = "HEADWATER_DATA_DIR", default_value = "./data", value_name = "FOLDER")]
+    pub data_dir: PathBuf,
+
+    /// How much memory the store on disk takes: 160MiB for what is on its way to RocksDB, the rest for its blocks.
+    #[arg(long, env = "HEADWATER_STORE_MEMORY", default_value = "256MiB", value_name = "BYTES", value_parser = store_memory)]
+    pub store_memory: ByteSize,
 
     /// How much a store in memory holds: bytes of streams and 512 for each stream and producer. Beyond it: 507.
     #[arg(long, env = "HEADWATER_MEM_MAX", default_value = "1GiB", value_name = "BYTES")]
@@ -332,6 +342,12 @@ impl Settings {
         })
     }
 
+    /// Memory for blocks of RocksDB, in bytes.
+    #[must_use]
+    pub fn rocksdb_cache_bytes(&self) -> usize {
+        usize::try_from(self.store_memory.as_u64().saturating_sub(IN_FLIGHT.as_u64())).unwrap_or(usize::MAX)
+    }
+
     /// The settings as an adapter needs them.
     #[must_use]
     pub fn connections(&self) -> Connections {
@@ -346,6 +362,10 @@ impl Settings {
         }
     }
 }
+
+/// What the store on disk takes besides its blocks: four slots of the commit log in memory with what belongs to them,
+/// and the one that is being written to RocksDB twice more.
+const IN_FLIGHT: ByteSize = ByteSize::mib(160);
 
 fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
@@ -370,6 +390,11 @@ fn base_path(text: &str) -> Result<BasePath, String> {
 fn some_bytes(text: &str) -> Result<ByteSize, String> {
     let size: ByteSize = text.parse()?;
     if size.as_u64() == 0 { Err("it must be more than 0".to_owned()) } else { Ok(size) }
+}
+
+fn store_memory(text: &str) -> Result<ByteSize, String> {
+    let size: ByteSize = text.parse()?;
+    if size < ByteSize::mib(192) { Err("it must be at least 192MiB".to_owned()) } else { Ok(size) }
 }
 
 fn header_bytes(text: &str) -> Result<ByteSize, String> {
@@ -444,6 +469,7 @@ mod tests {
             &["--base-path", "v1"],
             &["--header-max", "1KiB"],
             &["--store", "paper"],
+            &["--store-memory", "64MiB"],
             &["--long-poll-timeout", "soon"],
         ] {
             assert!(matches!(loaded(arguments), Err(LoadError::Usage(_))), "{arguments:?}");
