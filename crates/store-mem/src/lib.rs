@@ -90,6 +90,7 @@ impl Store for MemStore {
 
 #[cfg(test)]
 mod tests {
+    use headwater_protocol::stream::Closure;
     use headwater_store::{
         Edit,
         contract::{head, name, put, run},
@@ -112,6 +113,24 @@ mod tests {
             let remove = Edit::Remove { name: name("a"), expected: 1 };
             assert_eq!(store.commit(commit(remove)).await, Ok(()));
             assert_eq!(store.commit(commit(put("b", head(2, 1, 1_400), big))).await, Ok(()));
+        });
+    }
+
+    #[test]
+    fn a_full_store_takes_what_needs_no_room() {
+        run(async {
+            let store = MemStore::new(2 * 512 + 3);
+            let both = vec![put("source", head(1, 1, 3), "abc"), put("fork", head(2, 1, 3), "")];
+            assert_eq!(store.commit(Commit { edits: both }).await, Ok(()));
+            let commit = |edits| store.commit(Commit { edits });
+            assert_eq!(commit(vec![put("source", head(1, 2, 4), "d")]).await, Err(StoreError::Full));
+            assert_eq!(commit(vec![put("more", head(3, 1, 0), "")]).await, Err(StoreError::Full));
+            let closed = StreamHead { closed: Some(Closure::default()), ..head(1, 2, 3) };
+            assert_eq!(commit(vec![put("source", closed, "")]).await, Ok(()));
+            let fork_goes =
+                vec![Edit::Remove { name: name("fork"), expected: 1 }, put("source", head(1, 3, 3), "")];
+            assert_eq!(commit(fork_goes).await, Ok(()));
+            assert_eq!(commit(vec![put("source", head(1, 4, 4), "d")]).await, Ok(()));
         });
     }
 }

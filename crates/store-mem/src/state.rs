@@ -11,7 +11,7 @@ use headwater_protocol::{
 };
 use headwater_store::{Commit, Edit, StoreError, log::Log};
 
-/// What a stream or a producer is charged besides its bytes.
+/// What a stream, a producer or a document is charged besides its bytes.
 const ENTRY_BYTES: u64 = 512;
 
 #[derive(Debug)]
@@ -43,37 +43,52 @@ impl State {
     pub(crate) fn commit(&mut self, commit: Commit) -> Result<(), StoreError> {
         self.check(&commit)?;
         for edit in commit.edits {
+            self.bytes = self.bytes.saturating_add_signed(self.growth(&edit));
             match edit {
                 Edit::Put { name, change, .. } => self.put(name, change),
                 Edit::Remove { name, .. } => self.remove(&name),
-                Edit::Document { key, value: Some(value) } => {
-                    self.charge_document(&key, value.len());
-                    self.documents.insert(key, value);
-                }
-                Edit::Document { key, value: None } => {
-                    self.charge_document(&key, 0);
-                    self.documents.remove(&key);
-                }
+                Edit::Document { key, value: Some(value) } => _ = self.documents.insert(key, value),
+                Edit::Document { key, value: None } => _ = self.documents.remove(&key),
             }
         }
         Ok(())
     }
 
-    /// Versions and room, as they will be when the edits before are applied.
+    /// How much more is held once an edit is applied; less than nothing where it frees room.
+    fn growth(&self, edit: &Edit) -> i64 {
+        let (after, before) = match edit {
+            Edit::Put { name, change, .. } => {
+                let is_known = |id| self.producers.get(&change.head.incarnation)?.get(id);
+                let stream = u64::from(!self.streams.contains_key(name));
+                let producer =
+                    change.producer.as_ref().map_or(0, |(id, _)| u64::from(is_known(id).is_none()));
+                (change.bytes.len() as u64 + ENTRY_BYTES * (stream + producer), 0)
+            }
+            Edit::Remove { name, .. } => (0, self.streams.get(name).map_or(0, |head| self.held(head))),
+            Edit::Document { key, value } => {
+                let charge = |value: &Bytes| value.len() as u64 + ENTRY_BYTES;
+                (value.as_ref().map_or(0, charge), self.documents.get(key).map_or(0, charge))
+            }
+        };
+        after.cast_signed() - before.cast_signed()
+    }
+
+    /// What a stream is charged.
+    fn held(&self, head: &StreamHead) -> u64 {
+        let bytes = self.logs.get(&head.incarnation).map_or(0, |log| log.end() - log.begin());
+        let producers = self.producers.get(&head.incarnation).map_or(0, HashMap::len) as u64;
+        bytes + ENTRY_BYTES * (1 + producers)
+    }
+
+    /// Versions, as they will be when the edits before are applied, and room. What needs none is never refused, so that
+    /// a full store lets streams be closed and deleted.
     fn check(&self, commit: &Commit) -> Result<(), StoreError> {
         let mut versions: HashMap<&StreamName, u64> = HashMap::new();
-        let mut more = 0u64;
         for edit in &commit.edits {
             let (name, expected, after) = match edit {
-                Edit::Put { name, expected, change } => {
-                    more += change.bytes.len() as u64 + 2 * ENTRY_BYTES;
-                    (name, *expected, change.head.version)
-                }
+                Edit::Put { name, expected, change } => (name, *expected, change.head.version),
                 Edit::Remove { name, expected } => (name, *expected, 0),
-                Edit::Document { value, .. } => {
-                    more += value.as_ref().map_or(0, |value| value.len() as u64 + ENTRY_BYTES);
-                    continue;
-                }
+                Edit::Document { .. } => continue,
             };
             let stored = || self.streams.get(name).map_or(0, |head| head.version);
             let found = versions.get(name).copied().unwrap_or_else(stored);
@@ -82,8 +97,8 @@ impl State {
             }
             versions.insert(name, after);
         }
-        let only_removes = commit.edits.iter().all(|edit| matches!(edit, Edit::Remove { .. }));
-        if !only_removes && self.bytes.saturating_add(more) > self.bytes_max {
+        let more: i64 = commit.edits.iter().map(|edit| self.growth(edit)).sum();
+        if more > 0 && self.bytes.saturating_add_signed(more) > self.bytes_max {
             return Err(StoreError::Full);
         }
         Ok(())
@@ -92,11 +107,7 @@ impl State {
     fn put(&mut self, name: StreamName, change: Change) {
         let Change { head, bytes, producer } = change;
         self.incarnation_last = self.incarnation_last.max(head.incarnation.get());
-        let before = self.streams.get(&name).map(|head| head.deadline_ms);
-        if before.is_none() {
-            self.bytes += ENTRY_BYTES;
-        }
-        if let Some(Some(deadline_ms)) = before {
+        if let Some(deadline_ms) = self.streams.get(&name).and_then(|head| head.deadline_ms) {
             self.deadlines.remove(&(deadline_ms, name.clone()));
         }
         if let Some(deadline_ms) = head.deadline_ms {
@@ -104,10 +115,8 @@ impl State {
         }
         let begin = head.tail.saturating_sub(bytes.len() as u64);
         self.logs.entry(head.incarnation).or_insert_with(|| Log::new(begin)).append(&bytes);
-        self.bytes += bytes.len() as u64;
         if let Some((id, state)) = producer {
-            let known = self.producers.entry(head.incarnation).or_default().insert(id, state);
-            self.bytes += if known.is_none() { ENTRY_BYTES } else { 0 };
+            self.producers.entry(head.incarnation).or_default().insert(id, state);
         }
         self.streams.insert(name, head);
     }
@@ -117,15 +126,7 @@ impl State {
         if let Some(deadline_ms) = head.deadline_ms {
             self.deadlines.remove(&(deadline_ms, name.clone()));
         }
-        let bytes = self.logs.remove(&head.incarnation).map_or(0, |log| log.end() - log.begin());
-        let producers =
-            self.producers.remove(&head.incarnation).map_or(0, |producers| producers.len() as u64);
-        self.bytes = self.bytes.saturating_sub(bytes + ENTRY_BYTES * (1 + producers));
-    }
-
-    fn charge_document(&mut self, key: &str, bytes: usize) {
-        let before = self.documents.get(key).map_or(0, |value| value.len() as u64 + ENTRY_BYTES);
-        let after = if bytes == 0 { 0 } else { bytes as u64 + ENTRY_BYTES };
-        self.bytes = (self.bytes + after).saturating_sub(before);
+        self.logs.remove(&head.incarnation);
+        self.producers.remove(&head.incarnation);
     }
 }
