@@ -41,9 +41,8 @@ impl State {
     }
 
     pub(crate) fn commit(&mut self, commit: Commit) -> Result<(), StoreError> {
-        self.check(&commit)?;
+        self.bytes = self.check(&commit)?;
         for edit in commit.edits {
-            self.bytes = self.bytes.saturating_add_signed(self.growth(&edit));
             match edit {
                 Edit::Put { name, change, .. } => self.put(name, change),
                 Edit::Remove { name, .. } => self.remove(&name),
@@ -54,12 +53,12 @@ impl State {
         Ok(())
     }
 
-    /// How much more is held once an edit is applied; less than nothing where it frees room.
+    /// How much more an edit makes the store hold; less than nothing where it frees room.
     fn growth(&self, edit: &Edit) -> i64 {
         let (after, before) = match edit {
-            Edit::Put { name, change, .. } => {
+            Edit::Put { expected, change, .. } => {
                 let is_known = |id| self.producers.get(&change.head.incarnation)?.get(id);
-                let stream = u64::from(!self.streams.contains_key(name));
+                let stream = u64::from(*expected == 0);
                 let producer =
                     change.producer.as_ref().map_or(0, |(id, _)| u64::from(is_known(id).is_none()));
                 (change.bytes.len() as u64 + ENTRY_BYTES * (stream + producer), 0)
@@ -80,9 +79,9 @@ impl State {
         bytes + ENTRY_BYTES * (1 + producers)
     }
 
-    /// Versions, as they will be when the edits before are applied, and room. What needs none is never refused, so that
-    /// a full store lets streams be closed and deleted.
-    fn check(&self, commit: &Commit) -> Result<(), StoreError> {
+    /// Versions, as they will be when the edits before are applied, and room; gives how much is held afterwards. What
+    /// needs no room is never refused for it, so that a full store lets streams be closed and deleted.
+    fn check(&self, commit: &Commit) -> Result<u64, StoreError> {
         let mut versions: HashMap<&StreamName, u64> = HashMap::new();
         for edit in &commit.edits {
             let (name, expected, after) = match edit {
@@ -98,10 +97,8 @@ impl State {
             versions.insert(name, after);
         }
         let more: i64 = commit.edits.iter().map(|edit| self.growth(edit)).sum();
-        if more > 0 && self.bytes.saturating_add_signed(more) > self.bytes_max {
-            return Err(StoreError::Full);
-        }
-        Ok(())
+        let bytes = self.bytes.saturating_add_signed(more);
+        if more > 0 && bytes > self.bytes_max { Err(StoreError::Full) } else { Ok(bytes) }
     }
 
     fn put(&mut self, name: StreamName, change: Change) {
