@@ -68,11 +68,7 @@ fn find_libclang() -> Option<String> {
     folders.into_iter().find_map(|folder| {
         let entries = std::fs::read_dir(&folder).ok()?;
         let mut names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-        // libclang-cpp is another library.
-        let name = names.find(|name| {
-            name.starts_with("libclang.")
-                || (name.starts_with("libclang-") && !name.starts_with("libclang-cpp"))
-        })?;
+        let name = names.find(|name| is_libclang(name))?;
         Some(format!("{folder}/{name}"))
     })
 }
