@@ -4,6 +4,7 @@
 //! complaint names the file and line, what is wrong, and what to do.
 
 mod manifest;
+mod protocol_map;
 mod rust;
 mod text;
 
@@ -53,6 +54,8 @@ pub(crate) fn run() -> Result<()> {
             complaints.extend(check(path, &text, |target| root.join(target).exists()));
         }
     }
+    let map = fs::read_to_string(root.join(protocol_map::PATH)).context("there is no protocol map")?;
+    complaints.extend(protocol_map::check(&map, |path| fs::read_to_string(root.join(path)).ok()));
     for complaint in &complaints {
         println!("{complaint}");
     }
@@ -71,7 +74,7 @@ fn check(path: &str, text: &str, exists: impl Fn(&str) -> bool) -> Vec<Complaint
         "Cargo.toml" => complaints.extend(manifest::check(path, text)),
         "package.json" => complaints.extend(text::exact_versions(path, text)),
         "package-lock.json" => complaints.extend(text::registry_addresses(path, text)),
-        _ if name.ends_with(".rs") => complaints.extend(rust::check(path, text)),
+        _ if name.ends_with(".rs") => complaints.extend(rust::check(path, text, exists)),
         _ if name.ends_with(".md") => complaints.extend(text::dead_links(path, text, exists)),
         _ => {}
     }

@@ -1,6 +1,7 @@
-//! Rules for Rust files: each says what it owns, stays readable in one sitting, and leaves HTTP to `protocol`.
+//! Rules for Rust files: each says what it owns, names files that are there, stays readable in one sitting, and leaves
+//! HTTP to `protocol`.
 
-use super::Complaint;
+use super::{Complaint, protocol_map::quoted, text::resolve};
 
 /// A source file of a crate is read from the top; past this it has a second topic.
 const LINES_MAX: usize = 700;
@@ -36,8 +37,12 @@ const HEADERS: [&str; 24] = [
 /// Every header of producers begins so.
 const PRODUCER_HEADERS: &str = "producer-";
 
-pub(super) fn check(path: &str, text: &str) -> Vec<Complaint> {
-    let mut complaints = Vec::new();
+/// What a doc comment names by a path and an ending among these is a file of the repository.
+const FILES: [&str; 5] = [".md", ".rs", ".toml", ".json", ".mjs"];
+
+/// `exists` says whether a path, from the root, is there.
+pub(super) fn check(path: &str, text: &str, exists: impl Fn(&str) -> bool) -> Vec<Complaint> {
+    let mut complaints = dead_paths(path, text, exists);
     complaints.extend(missing_summary(path, text));
     if path.starts_with("crates/") && path.contains("/src/") {
         complaints.extend(too_long(path, text));
@@ -46,6 +51,33 @@ pub(super) fn check(path: &str, text: &str) -> Vec<Complaint> {
         complaints.extend(http_outside_protocol(path, text));
     }
     complaints
+}
+
+/// Files that doc comments name in backticks, seen from the root, from the crate or from the file, and that aren't there.
+fn dead_paths(path: &str, text: &str, exists: impl Fn(&str) -> bool) -> Vec<Complaint> {
+    let directory = path.rsplit_once('/').map_or("", |(directory, _)| directory);
+    let of_crate =
+        ["/src/", "/tests/", "/examples/", "/benches/"].iter().find_map(|inside| path.split_once(inside));
+    let from = ["", of_crate.map_or("", |(of_crate, _)| of_crate), directory];
+    let mut complaints = Vec::new();
+    for (at, line) in text.lines().enumerate() {
+        let Some(comment) = ["//!", "///"].iter().find_map(|begin| line.trim_start().strip_prefix(begin))
+        else {
+            continue;
+        };
+        for file in quoted(comment).filter(|quoted| is_file(quoted)) {
+            if !from.iter().filter_map(|from| resolve(from, file)).any(|target| exists(&target)) {
+                let what = format!("the comment names {file}, which is not there");
+                complaints.push(Complaint::new(path, at + 1, what, "Correct the path, or add the file."));
+            }
+        }
+    }
+    complaints
+}
+
+fn is_file(quoted: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-./".contains(&byte);
+    quoted.contains('/') && quoted.bytes().all(plain) && FILES.iter().any(|ending| quoted.ends_with(ending))
 }
 
 fn missing_summary(path: &str, text: &str) -> Option<Complaint> {
@@ -155,8 +187,19 @@ mod tests {
 
     const PATH: &str = "crates/service/src/read.rs";
 
+    fn check(path: &str, text: &str) -> Vec<Complaint> {
+        super::check(path, text, |target| ["docs/a.md", "crates/service/examples/b.rs"].contains(&target))
+    }
+
     fn complaints(text: &str) -> usize {
         check(PATH, text).len()
+    }
+
+    #[test]
+    fn files_that_comments_name_are_there() {
+        assert_eq!(complaints("//! See `docs/a.md`, `examples/b.rs` and `../../../docs/a.md`.\n"), 0);
+        assert_eq!(complaints("//! See `docs/c.md`.\n    /// And `cases/d.rs`.\n"), 2);
+        assert_eq!(complaints("//! `a/b`, `<name>/c.rs`, docs/c.md\nlet path = \"`docs/c.md`\";\n"), 0);
     }
 
     #[test]

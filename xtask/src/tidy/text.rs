@@ -102,7 +102,7 @@ fn is_relative(link: &str) -> bool {
 }
 
 /// `file` as seen from `directory`, as a path from the root; `None` if it leaves the repository.
-fn resolve(directory: &str, file: &str) -> Option<String> {
+pub(super) fn resolve(directory: &str, file: &str) -> Option<String> {
     let joined = if file.starts_with('/') { file.to_owned() } else { format!("{directory}/{file}") };
     let mut parts: Vec<&str> = Vec::new();
     for part in joined.split('/') {
