@@ -273,6 +273,14 @@ impl Base {
         self.0.cancel_all_background_work(true);
     }
 
+    /// Says that the data has another format.
+    #[cfg(test)]
+    pub(crate) fn write_version(&self, version: &[u8]) {
+        let mut batch = WriteBatch::default();
+        batch.put(format::VERSION_KEY, version);
+        self.0.write_without_wal(batch).and_then(|()| self.flush()).unwrap();
+    }
+
     /// Waits until everything written is durable.
     pub(crate) fn flush(&self) -> Result<(), Error> {
         let families: Vec<&ColumnFamily> =

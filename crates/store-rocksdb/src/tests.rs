@@ -2,6 +2,7 @@
 
 mod crashes;
 mod faults;
+mod fixtures;
 mod model;
 
 use headwater_store::Edit;

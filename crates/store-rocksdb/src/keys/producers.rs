@@ -42,7 +42,7 @@ mod tests {
             prop_assert_eq!(decode_value(&encode_value(state)), Ok(state));
             let (first, after) = range(incarnation);
             let key = encode_key(incarnation, &id);
-            prop_assert!(&first[..] <= &key[..] && &key[..] < &after[..]);
+            prop_assert!(first[..] <= key[..] && key[..] < after[..]);
         }
     }
 }

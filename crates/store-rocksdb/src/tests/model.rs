@@ -87,9 +87,9 @@ impl Pair {
         Change { head: head(self.incarnation, 1, tail), bytes: self.bytes(length), producer: None }
     }
 
-    fn step(&mut self, step: Step) {
+    fn step(&mut self, step: &Step) {
         let stored = |pair: &Self, stream: usize| wait(pair.model.load(&name(NAMES[stream]))).unwrap();
-        match step {
+        match *step {
             Step::Put { stream, bytes, producer, deadline_ms } => {
                 let stored = stored(self, stream);
                 let expected = stored.as_ref().map_or(0, |head| head.version);
@@ -201,7 +201,7 @@ proptest! {
         let real = Some(open(folder.path()));
         let mut pair = Pair { folder, real, model: MemStore::new(1 << 30), incarnation: 0, seed: 0 };
         for step in steps {
-            pair.step(step);
+            pair.step(&step);
             pair.compare();
         }
     }
