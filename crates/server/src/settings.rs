@@ -144,7 +144,7 @@ pub struct Reading {
     pub sse_lifetime: Duration,
 
     /// How long an event stream may be silent before it gets a comment.
-    #[arg(long, env = "HEADWATER_SSE_HEARTBEAT", default_value = "15s", value_name = "DURATION")]
+    #[arg(long, env = "HEADWATER_SSE_HEARTBEAT", default_value = "15s", value_name = "DURATION", value_parser = some_time)]
     pub sse_heartbeat: Duration,
 }
 
@@ -466,6 +466,7 @@ mod tests {
         for arguments in [
             &["--chunk-size", "0"][..],
             &["--cursor-interval", "0s"],
+            &["--sse-heartbeat", "0s"],
             &["--base-path", "v1"],
             &["--header-max", "1KiB"],
             &["--store", "paper"],
