@@ -10,7 +10,7 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use futures_util::{Stream, StreamExt};
+use futures_util::{FutureExt, Stream, StreamExt};
 use headwater_protocol::Refusal;
 
 use crate::{clock::Clock, config::Config};
@@ -74,11 +74,17 @@ impl BodyBudget {
         let mut first = Bytes::new();
         let mut rest = BytesMut::new();
         loop {
-            let deadline_ms = clock.now_ms().saturating_add(config.body_timeout_ms);
-            let next = tokio::select! {
-                biased;
-                next = body.next() => next,
-                () = clock.sleep_until(deadline_ms) => return Err(Refusal::BodyTimeout),
+            // Most bodies are there already: then nobody needs a timer.
+            let next = match body.next().now_or_never() {
+                Some(next) => next,
+                None => {
+                    let deadline_ms = clock.now_ms().saturating_add(config.body_timeout_ms);
+                    tokio::select! {
+                        biased;
+                        next = body.next() => next,
+                        () = clock.sleep_until(deadline_ms) => return Err(Refusal::BodyTimeout),
+                    }
+                }
             };
             let Some(chunk) = next else { break };
             let chunk = chunk.map_err(|_| Refusal::BodyBroken)?;
