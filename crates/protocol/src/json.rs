@@ -3,6 +3,9 @@
 //! So a batch is stored as `{"a":1},{"b":2},`, any range that begins and ends at messages is wrapped into an array by
 //! two brackets and a dropped comma, and no number or escape goes through a conversion.
 
+use std::fmt;
+
+use serde::de::{Deserializer as _, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::Refusal;
@@ -23,19 +26,20 @@ pub fn split(body: &[u8]) -> Result<Vec<u8>, Refusal> {
     if depth(body) > DEPTH_MAX {
         return Err(Refusal::JsonTooDeep);
     }
-    let malformed = |error: serde_json::Error| Refusal::JsonMalformed { reason: error.to_string().into() };
-    let is_array = body.trim_ascii_start().first() == Some(&b'[');
-    let messages: Vec<&RawValue> = if is_array {
-        serde_json::from_slice(body).map_err(malformed)?
-    } else {
-        vec![serde_json::from_slice(body).map_err(malformed)?]
-    };
     let mut stored = Vec::with_capacity(body.len() + 1);
-    for message in messages {
-        stored.extend_from_slice(message.get().as_bytes());
+    let mut store = |message: &str| {
+        stored.extend_from_slice(message.as_bytes());
         stored.push(SEPARATOR);
+    };
+    let read = if body.trim_ascii_start().first() == Some(&b'[') {
+        for_each_message(body, store)
+    } else {
+        serde_json::from_slice(body).map(|message: &RawValue| store(message.get()))
+    };
+    match read {
+        Ok(()) => Ok(stored),
+        Err(error) => Err(Refusal::JsonMalformed { reason: error.to_string().into() }),
     }
-    Ok(stored)
 }
 
 /// The array of the messages in a stored range.
@@ -52,11 +56,38 @@ pub fn wrap(stored: &[u8]) -> Vec<u8> {
 /// How many bytes the first `count` messages of a stored batch take; `None` if it has fewer.
 #[must_use]
 pub fn prefix_bytes(stored: &[u8], count: u64) -> Option<u64> {
-    let count = usize::try_from(count).ok()?;
-    let array = wrap(stored);
-    let messages: Vec<&RawValue> = serde_json::from_slice(&array).ok()?;
-    let prefix = messages.get(..count)?;
-    Some(prefix.iter().map(|message| message.get().len() as u64 + 1).sum())
+    let (mut seen, mut bytes) = (0, 0);
+    let read = for_each_message(&wrap(stored), |message| {
+        if seen < count {
+            seen += 1;
+            bytes += message.len() as u64 + 1;
+        }
+    });
+    (read.is_ok() && seen == count).then_some(bytes)
+}
+
+/// Reads an array message by message: a list of them would be many times as large as a body of small ones.
+fn for_each_message(array: &[u8], on_message: impl FnMut(&str)) -> serde_json::Result<()> {
+    struct Messages<F>(F);
+
+    impl<'de, F: FnMut(&str)> Visitor<'de> for Messages<F> {
+        type Value = ();
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an array")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(mut self, mut messages: A) -> Result<(), A::Error> {
+            while let Some(message) = messages.next_element::<&RawValue>()? {
+                (self.0)(message.get());
+            }
+            Ok(())
+        }
+    }
+
+    let mut reader = serde_json::Deserializer::from_slice(array);
+    reader.deserialize_seq(Messages(on_message))?;
+    reader.end()
 }
 
 /// How deep arrays and objects nest in a text; right for JSON, some number for anything else.
