@@ -1,6 +1,6 @@
 //! Cache-Control for every class of answer: one table, one function (section 10, RFC 9111, RFC 5861).
 //!
-//! All ages are settings; the ones here are the defaults. `docs/ARCHITECTURE.md` has the table with the reasons.
+//! All ages are settings; the ones here are the defaults. `docs/ARCHITECTURE.md` has the table.
 
 use http::HeaderValue;
 
