@@ -60,3 +60,26 @@ impl Future for Ticket {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{pin::pin, task::Waker};
+
+    use super::*;
+
+    fn look(ticket: &mut Ticket) -> Poll<Result<(), StoreError>> {
+        pin!(ticket).poll(&mut Context::from_waker(Waker::noop()))
+    }
+
+    #[test]
+    fn a_ticket_waits_for_its_sender_and_fails_without_it() {
+        let (sender, mut ticket) = Ticket::pending();
+        assert_eq!(look(&mut ticket), Poll::Pending);
+        sender.resolve(Err(StoreError::Full));
+        assert_eq!(look(&mut ticket), Poll::Ready(Err(StoreError::Full)));
+        let (sender, mut ticket) = Ticket::pending();
+        drop(sender);
+        assert!(matches!(look(&mut ticket), Poll::Ready(Err(StoreError::Failed(_)))));
+        assert_eq!(look(&mut Ticket::ready(Ok(()))), Poll::Ready(Ok(())));
+    }
+}
