@@ -7,11 +7,12 @@ use super::{Complaint, protocol_map::quoted, text::resolve};
 const LINES_MAX: usize = 700;
 
 /// Header names of the protocol and of its caching. Only `protocol` writes them.
-const HEADERS: [&str; 24] = [
+const HEADERS: [&str; 30] = [
     "access-control-allow-origin",
     "access-control-expose-headers",
     "age",
     "cache-control",
+    "cache-status",
     "cross-origin-resource-policy",
     "etag",
     "if-none-match",
@@ -31,7 +32,12 @@ const HEADERS: [&str; 24] = [
     "stream-ttl",
     "stream-up-to-date",
     "stream-visibility",
+    "timing-allow-origin",
+    "x-accel-buffering",
+    "x-cache",
+    "x-cache-hits",
     "x-content-type-options",
+    "x-forwarded-proto",
 ];
 
 /// Every header of producers begins so.
@@ -226,6 +232,16 @@ mod tests {
             ["crates/protocol/src/names.rs", "crates/server-hyper/tests/http.rs", "conformance/src/main.rs"]
         {
             assert!(check(path, text).is_empty(), "{path}");
+        }
+    }
+
+    #[test]
+    fn every_name_that_protocol_writes_is_known() {
+        let names = include_str!("../../../crates/protocol/src/names.rs");
+        let written: Vec<String> = names.lines().flat_map(|line| scan(line).literals).collect();
+        assert!(written.len() > 20, "{written:?}");
+        for name in written {
+            assert!(is_header(&name), "{name}");
         }
     }
 
