@@ -11,6 +11,7 @@ use crate::raw::Connection;
 cases! {
     a_new_stream_is_201_with_location_type_and_tail: "section 5.1, response headers",
     the_location_is_built_from_the_host: "section 5.1: Location",
+    the_location_escapes_what_came_as_it_is: "RFC 9110, 10.2.2: a URI reference",
     a_repetition_is_200_without_location: "section 5.1: Location on 201",
     a_repetition_changes_nothing: "section 5.1: idempotent success",
     a_repetition_tells_the_current_tail: "section 5.1: the tail offset",
@@ -67,6 +68,16 @@ fn the_location_is_built_from_the_host(t: &Target) {
             stream.path
         ));
         connection.answer().status(201).has("Location", &format!("http://{host}{}", stream.path));
+    }
+}
+
+fn the_location_escapes_what_came_as_it_is(t: &Target) {
+    let stream = t.named(&format!("{}/caf\u{e9}", t.unused_name()), "text/plain");
+    let head = stream.raw_head("PUT", "", &[("Content-Type", "text/plain"), ("Content-Length", "0")]);
+    let answer = t.connect().send(head).answer();
+    // A server may also refuse a target that is not escaped (RFC 9112, 3.2).
+    if answer.status_in(&[201, 400]).status == 201 {
+        answer.has("Location", &stream.url().replace('\u{e9}', "%C3%A9"));
     }
 }
 

@@ -195,13 +195,13 @@ pub(crate) mod tests {
     }
 
     /// A request as a hostile client and a lenient transport could make it.
-    #[derive(Debug)]
-    struct AnyHead {
-        method: String,
-        path: String,
-        query: Option<String>,
-        authority: Option<String>,
-        headers: Vec<(HeaderName, Vec<u8>)>,
+    #[derive(Debug, Default)]
+    pub(crate) struct AnyHead {
+        pub(crate) method: String,
+        pub(crate) path: String,
+        pub(crate) query: Option<String>,
+        pub(crate) authority: Option<String>,
+        pub(crate) headers: Vec<(HeaderName, Vec<u8>)>,
     }
 
     impl RequestHead for AnyHead {

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use bytes::Bytes;
-use http::{StatusCode, header};
+use http::{StatusCode, header, uri::Authority};
 
 use crate::{
     Refusal,
@@ -223,7 +223,8 @@ fn parse_fork(head: &impl RequestHead, context: &ParseContext<'_>) -> Result<Opt
 fn location(head: &impl RequestHead) -> String {
     let https = head.header(&names::X_FORWARDED_PROTO).next().is_some_and(|proto| proto == b"https");
     let scheme = if https { "https" } else { "http" };
-    let mut location = head.authority().map_or(String::new(), |authority| format!("{scheme}://{authority}"));
+    let authority = head.authority().filter(|authority| authority.parse::<Authority>().is_ok());
+    let mut location = authority.map_or(String::new(), |authority| format!("{scheme}://{authority}"));
     for byte in head.path().bytes() {
         // A client may send UTF-8 as it is; a header may not carry it.
         if byte.is_ascii_graphic() {
@@ -240,7 +241,7 @@ mod tests {
     use super::*;
     use crate::{
         Request,
-        request::tests::{TestHead, parse, parse_with},
+        request::tests::{AnyHead, TestHead, parse, parse_with},
         stream::tests::head,
     };
 
@@ -304,6 +305,22 @@ mod tests {
         let Ok(Request::Create(create)) = parse(&head) else { panic!() };
         assert_eq!(create.name.as_str(), "caf\u{e9} x");
         assert_eq!(create.location, "http://streams.example/v1/stream/caf%C3%A9%20x");
+    }
+
+    #[test]
+    fn the_location_is_a_path_where_the_host_is_none() {
+        for (authority, location) in [
+            (Some("[::1]:80"), "http://[::1]:80/v1/stream/a"),
+            (Some(""), "/v1/stream/a"),
+            (Some("a b"), "/v1/stream/a"),
+            (None, "/v1/stream/a"),
+        ] {
+            let (method, path) = ("PUT".to_owned(), "/v1/stream/a".to_owned());
+            let head =
+                AnyHead { method, path, authority: authority.map(str::to_owned), ..AnyHead::default() };
+            let Ok(Request::Create(create)) = parse(&head) else { panic!("{authority:?}") };
+            assert_eq!(create.location, location);
+        }
     }
 
     #[test]
