@@ -17,8 +17,8 @@ impl ResponseHead {
     /// A head that no cache may keep.
     #[must_use]
     pub fn new(status: StatusCode) -> Self {
-        // Enough for every answer of this server, so that no head grows while it is made.
-        let mut headers = HeaderMap::with_capacity(24);
+        // Enough for what writers get, so that their heads don't grow while they are made; those of reads may, once.
+        let mut headers = HeaderMap::with_capacity(12);
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         Self { status, headers }
     }

@@ -6,6 +6,9 @@ use headwater_service::config::Connections;
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
+/// The most header lines that hyper takes if nobody says otherwise.
+const HEADERS_MAX: usize = 100;
+
 /// For HTTP/1.1.
 pub(crate) fn http1(connections: &Connections) -> http1::Builder {
     let mut builder = http1::Builder::new();
@@ -13,8 +16,11 @@ pub(crate) fn http1(connections: &Connections) -> http1::Builder {
         .timer(TokioTimer::new())
         .header_read_timeout(Duration::from_millis(connections.header_timeout_ms))
         .max_buf_size(connections.header_bytes_max)
-        .max_headers(connections.headers_max)
         .pipeline_flush(true);
+    // What is hyper's own limit anyway costs an allocation per request when it is said.
+    if connections.headers_max != HEADERS_MAX {
+        builder.max_headers(connections.headers_max);
+    }
     builder
 }
 

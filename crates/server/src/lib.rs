@@ -17,6 +17,10 @@ use headwater_store_rocksdb::RocksStore;
 
 use settings::{Settings, StoreKind};
 
+/// A request is some dozens of small allocations, most of which another thread frees: what this allocator is made for.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// A way to put the service on a listening socket.
 pub trait Adapter {
     /// The binary's name.
