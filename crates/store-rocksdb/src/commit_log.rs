@@ -209,17 +209,17 @@ impl CommitLog {
         if !frame::finish(&mut self.buffer, self.salt, self.number) {
             return Err(StoreError::Full);
         }
-        let failed =
-            |error: io::Error| StoreError::Failed(format!("{}: {error}", self.slot.path().display()));
-        self.slot.write(&self.buffer, self.position).map_err(|error| {
+        let slot = &self.slot;
+        let failed = |error: io::Error| StoreError::Failed(format!("{}: {error}", slot.path().display()));
+        slot.write(&mut self.buffer, self.position).map_err(|error| {
             if is_full(&error) {
                 // Only a frame beyond the slot's usual length asks for space; what it got goes back.
-                let _ = self.slot.shrink();
+                let _ = slot.shrink();
                 return StoreError::Full;
             }
             failed(error)
         })?;
-        self.slot.sync_data().map_err(failed)?;
+        slot.sync_data().map_err(failed)?;
         self.position += self.buffer.len() as u64;
         self.number += 1;
         if self.buffer.capacity() > BUFFER_KEPT_BYTES {

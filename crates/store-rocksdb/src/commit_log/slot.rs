@@ -14,8 +14,9 @@ use super::disk::Disk;
 
 /// The length of a slot; only a single larger frame makes one longer, for as long as it holds it. Tests fill theirs fast.
 pub(crate) const SLOT_BYTES: u64 = if cfg!(test) { 256 << 10 } else { 16 << 20 };
-/// A zero-filled slot is written in pieces of this size.
-const ZEROES: usize = 256 << 10;
+/// A slot is zero-filled page by page: what is written in one piece, Linux may keep in one piece, and then a small write
+/// in it counts as one of the whole piece.
+const PAGE: usize = 4096;
 
 #[derive(Debug)]
 pub(crate) struct Slot {
@@ -28,8 +29,8 @@ impl Slot {
     /// Makes a slot of zeroes, whatever was there. Its folder has to be synced afterwards.
     pub(crate) fn create(path: PathBuf, disk: Disk) -> io::Result<Self> {
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&path)?;
-        let zeroes = vec![0; ZEROES];
-        for at in (0..SLOT_BYTES).step_by(ZEROES) {
+        let zeroes = [0; PAGE];
+        for at in (0..SLOT_BYTES).step_by(PAGE) {
             file.write_all_at(&zeroes, at)?;
         }
         file.sync_all()?;
@@ -57,8 +58,15 @@ impl Slot {
         Ok(self.file.metadata()?.len())
     }
 
-    pub(crate) fn write(&self, bytes: &[u8], at: u64) -> io::Result<()> {
-        self.disk.write(&self.file, bytes, at)
+    /// Writes `bytes` with zeroes up to the end of the page: whole pages needn't be read before they are written.
+    pub(crate) fn write(&self, bytes: &mut Vec<u8>, at: u64) -> io::Result<()> {
+        let length = bytes.len();
+        let end = at + length as u64;
+        let padded = end.next_multiple_of(PAGE as u64).min(SLOT_BYTES.max(end)) - at;
+        bytes.resize(usize::try_from(padded).unwrap_or(length), 0);
+        let written = self.disk.write(&self.file, bytes, at);
+        bytes.truncate(length);
+        written
     }
 
     /// Waits until the disk has what was written.
