@@ -227,7 +227,7 @@ pub(crate) mod tests {
     }
 
     /// Every header that a request is read for.
-    const READ: [HeaderName; 17] = [
+    pub(crate) const READ: [HeaderName; 17] = [
         header::HOST,
         header::CONTENT_LENGTH,
         header::CONTENT_TYPE,
