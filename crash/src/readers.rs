@@ -1,0 +1,137 @@
+//! Readers that follow streams while they are written, and note everything they see with its offsets.
+
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+
+use crate::client::{Offset, Request};
+use crate::dice::Dice;
+use crate::events::{Event, Events};
+use crate::reads::{Read, is_own, read, target};
+use crate::requests::Scene;
+use crate::stream::{Life, Tracked};
+
+/// How a reader reads.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Mode {
+    CatchUp,
+    LongPoll,
+    Events,
+}
+
+/// Whether the server is still there for another read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum After {
+    Here,
+    Gone,
+}
+
+/// Reads one stream after another until the server is gone.
+pub(crate) fn run(scene: &Scene<'_>, mode: Mode, dice: &mut Dice) -> Result<()> {
+    while !scene.is_ending() {
+        let Some(stream) = scene.registry.pick(dice, |_| true) else {
+            thread::sleep(Duration::from_millis(2));
+            continue;
+        };
+        let from = if dice.chance(1, 3) { None } else { dice.pick(&stream.state().offsets).cloned() };
+        let after = match mode {
+            Mode::CatchUp => follow(scene, &stream, from, "", dice)?,
+            Mode::LongPoll => follow(scene, &stream, from, "long-poll", dice)?,
+            Mode::Events => events(scene, &stream, from, dice)?,
+        };
+        if after == After::Gone {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+fn follow(
+    scene: &Scene<'_>,
+    stream: &Tracked,
+    mut from: Option<Offset>,
+    live: &str,
+    dice: &mut Dice,
+) -> Result<After> {
+    for _ in 0..dice.between(1, 12) {
+        let piece = match read(scene, stream, from.as_ref(), live)? {
+            Read::Piece(piece) => piece,
+            Read::Other(_) => return Ok(After::Here),
+            Read::Lost => return Ok(After::Gone),
+        };
+        scene.tally.observations.add(1);
+        stream.observe(piece.from, &piece.stored, &piece.next)?;
+        if piece.closed || (live.is_empty() && piece.up_to_date) {
+            return Ok(After::Here);
+        }
+        from = Some(piece.next);
+    }
+    Ok(After::Here)
+}
+
+fn events(scene: &Scene<'_>, stream: &Tracked, from: Option<Offset>, dice: &mut Dice) -> Result<After> {
+    let floor = stream.state().acknowledged_end;
+    let (query, mut position) = match from {
+        None if dice.chance(1, 3) => (format!("{}?offset=now&live=sse", stream.name), None),
+        from => (target(stream, from.as_ref(), "sse"), Some(from.map_or(0, |offset| offset.position))),
+    };
+    let request = Request::new("GET", query);
+    let (answer, body) = match scene.client.open(&request) {
+        Ok(opened) => opened,
+        Err(_) if scene.is_ending() => return Ok(After::Gone),
+        Err(error) => bail!(stream.broken("a server that runs answers", format!("{error}, after {request}"))),
+    };
+    match answer.status {
+        200 => {}
+        503 if scene.is_ending() => return Ok(After::Gone),
+        404 | 410 if stream.life() != Life::Alive => return Ok(After::Here),
+        _ => bail!(stream.broken("a stream that is there can be read", format!("{request}: {answer}"))),
+    }
+    let mut events = Events::new(body, stream.form);
+    let mut told = None;
+    for _ in 0..dice.between(2, 400) {
+        let event = match events.next() {
+            None => return Ok(After::Here),
+            Some(Ok(event)) => event,
+            Some(Err(_)) if scene.is_ending() => return Ok(After::Gone),
+            Some(Err(what)) => bail!(stream.broken("an event stream ends in order", what)),
+        };
+        scene.tally.observations.add(1);
+        match event {
+            Event::Data { next: None, .. } => {
+                bail!(stream.broken("a data event names the offset after it", request.to_string()));
+            }
+            Event::Data { next: Some(next), .. } | Event::Control { next, .. } if !is_own(stream, &next)? => {
+                return Ok(After::Here);
+            }
+            Event::Data { stored, next: Some(next) } => {
+                let from = position.unwrap_or(next.position.saturating_sub(stored.len()));
+                stream.observe(from, &stored, &next)?;
+                position = Some(next.position);
+                told = Some(next);
+            }
+            Event::Control { next, up_to_date, closed } => {
+                if told.take().is_some_and(|told| told != next)
+                    || position.is_some_and(|at| at != next.position)
+                {
+                    let what =
+                        format!("{request}: data ended at {position:?}, and the control event says {next}");
+                    bail!(stream.broken("a control event says where the data ended", what));
+                }
+                if up_to_date && next.position < floor {
+                    let what =
+                        format!("{request} says that {next} is the tail, after {floor} was acknowledged");
+                    bail!(
+                        stream.broken("who reads after an acknowledgement reads what was acknowledged", what)
+                    );
+                }
+                position = Some(next.position);
+                if closed {
+                    return Ok(After::Here);
+                }
+            }
+        }
+    }
+    Ok(After::Here)
+}

@@ -1,0 +1,148 @@
+//! Catch-up reads: one answer, or everything up to the tail.
+
+use anyhow::{Result, bail};
+
+use crate::client::{Answer, Offset, Request};
+use crate::payload;
+use crate::requests::Scene;
+use crate::stream::{Life, Tracked};
+
+/// What a read answered, understood.
+#[derive(Debug)]
+pub(crate) struct Piece {
+    pub(crate) from: usize,
+    pub(crate) stored: Vec<u8>,
+    pub(crate) next: Offset,
+    pub(crate) up_to_date: bool,
+    pub(crate) closed: bool,
+    pub(crate) tag: Option<String>,
+}
+
+/// What came of a read.
+#[derive(Debug)]
+pub(crate) enum Read {
+    Piece(Piece),
+    /// Another life of the name answered, or none: the status.
+    Other(u16),
+    /// The server is gone, or ends.
+    Lost,
+}
+
+/// Everything from the beginning to the tail.
+#[derive(Debug, Default)]
+pub(crate) struct Whole {
+    pub(crate) stored: Vec<u8>,
+    pub(crate) tail: Option<Offset>,
+    pub(crate) closed: bool,
+    /// The reads that got ranges which don't change any more, with their ETags.
+    pub(crate) tags: Vec<(String, String)>,
+}
+
+/// Reads once, from an offset that the stream gave, or from the beginning.
+pub(crate) fn read(scene: &Scene<'_>, stream: &Tracked, from: Option<&Offset>, live: &str) -> Result<Read> {
+    let (floor, before) = {
+        let state = stream.state();
+        (state.acknowledged_end, state.life)
+    };
+    let request = Request::new("GET", target(stream, from, live));
+    let Some(answer) = scene.exchange(stream, &request)? else { return Ok(Read::Lost) };
+    if answer.status == 503 && scene.is_ending() {
+        return Ok(Read::Lost);
+    }
+    // A source that is deleted answers 410 for as long as it has forks.
+    if matches!(answer.status, 404 | 410) && (before != Life::Alive || stream.life() != Life::Alive) {
+        return Ok(Read::Other(answer.status));
+    }
+    let piece = understand(stream, from, &request, &answer)?;
+    if !is_own(stream, &piece.next)? {
+        return Ok(Read::Other(200));
+    }
+    if before == Life::Gone {
+        bail!(stream.broken("deleted stays deleted", format!("{request} was answered with its bytes")));
+    }
+    if piece.up_to_date && piece.next.position < floor {
+        let what = format!("{request} says that {} is the tail, after {floor} was acknowledged", piece.next);
+        bail!(stream.broken("who reads after an acknowledgement reads what was acknowledged", what));
+    }
+    Ok(Read::Piece(piece))
+}
+
+/// Whether an answer is of this life of the name, and not of a later one.
+pub(crate) fn is_own(stream: &Tracked, next: &Offset) -> Result<bool> {
+    let state = stream.state();
+    if state.source.is_some() || state.incarnation == 0 || next.incarnation == state.incarnation {
+        return Ok(true);
+    }
+    if state.life == Life::Alive {
+        bail!(
+            stream
+                .broken("a stream keeps its incarnation", format!("{next} instead of {}", state.incarnation))
+        );
+    }
+    Ok(false)
+}
+
+fn understand(stream: &Tracked, from: Option<&Offset>, request: &Request, answer: &Answer) -> Result<Piece> {
+    let (Some(next), 200 | 204) = (answer.next(), answer.status) else {
+        bail!(stream.broken("a stream that is there can be read", format!("{request}: {answer}")));
+    };
+    let from = from.map_or(0, |offset| offset.position);
+    let stored = match answer.status {
+        204 => Some(Vec::new()),
+        _ => payload::stored_form(stream.form, &answer.body),
+    };
+    let Some(stored) = stored else {
+        bail!(stream.broken("a read of a JSON stream is an array", format!("{request}: {answer}")));
+    };
+    Ok(Piece {
+        from,
+        stored,
+        next,
+        up_to_date: answer.is_up_to_date(),
+        closed: answer.is_closed(),
+        tag: answer.header("ETag").map(str::to_owned),
+    })
+}
+
+/// Reads everything; `None` if the server is gone.
+pub(crate) fn read_all(scene: &Scene<'_>, stream: &Tracked) -> Result<Result<Whole, Option<u16>>> {
+    let mut whole = Whole::default();
+    loop {
+        let piece = match read(scene, stream, whole.tail.as_ref(), "")? {
+            Read::Piece(piece) => piece,
+            Read::Other(status) => return Ok(Err(Some(status))),
+            Read::Lost => return Ok(Err(None)),
+        };
+        if piece.from + piece.stored.len() != piece.next.position {
+            let what = format!(
+                "{} bytes from {} on, and the next offset is {}",
+                piece.stored.len(),
+                piece.from,
+                piece.next
+            );
+            bail!(stream.broken("an answer's bytes and its offset agree", what));
+        }
+        whole.stored.extend_from_slice(&piece.stored);
+        whole.closed = piece.closed;
+        if let Some(tag) = piece.tag.filter(|_| !piece.up_to_date || piece.closed) {
+            whole.tags.push((target(stream, whole.tail.as_ref(), ""), tag));
+        }
+        let is_stuck = piece.stored.is_empty();
+        whole.tail = Some(piece.next);
+        if piece.up_to_date {
+            return Ok(Ok(whole));
+        }
+        if is_stuck {
+            bail!(
+                stream.broken("a read that doesn't reach the tail has bytes", format!("at {:?}", whole.tail))
+            );
+        }
+    }
+}
+
+/// The stream's name with a query, as a request has it.
+pub(crate) fn target(stream: &Tracked, from: Option<&Offset>, live: &str) -> String {
+    let offset = from.map_or("-1", |offset| &offset.text);
+    let live = if live.is_empty() { String::new() } else { format!("&live={live}") };
+    format!("{}?offset={offset}{live}", stream.name)
+}

@@ -1,0 +1,221 @@
+//! Requests whose outcome is remembered: what was answered, and what nobody can tell because the server died.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::{Result, bail};
+
+use crate::client::{Answer, Client, Offset, Request};
+use crate::payload::{self, Key};
+use crate::registry::Registry;
+use crate::report::Tally;
+use crate::stream::{Life, Tracked, Try};
+
+/// Where requests go, and what is noted of them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Scene<'a> {
+    pub(crate) client: &'a Client,
+    pub(crate) registry: &'a Registry,
+    pub(crate) tally: &'a Tally,
+    /// The server is being killed or asked to end: from now on answers may be missing.
+    pub(crate) is_ending: &'a AtomicBool,
+    /// The disk is full: 507 is an answer.
+    pub(crate) is_full: bool,
+}
+
+/// What came of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Went {
+    Well,
+    /// There is no answer, because there is no server any more.
+    Lost,
+    /// Nothing was done: the server ends, or its disk is full.
+    Refused,
+}
+
+/// Who appends, and how.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Manner {
+    pub(crate) producer: Option<Claim>,
+    pub(crate) stream_seq: Option<u32>,
+    pub(crate) closes: bool,
+}
+
+/// An idempotent producer's name for a request.
+#[derive(Clone, Debug)]
+pub(crate) struct Claim {
+    pub(crate) id: String,
+    pub(crate) epoch: u64,
+    pub(crate) seq: u64,
+}
+
+impl Claim {
+    fn on(&self, request: Request) -> Request {
+        request
+            .header("Producer-Id", &self.id)
+            .header("Producer-Epoch", self.epoch)
+            .header("Producer-Seq", self.seq)
+    }
+}
+
+impl Scene<'_> {
+    /// `None` if the server is gone; a server that lives answers.
+    pub(crate) fn exchange(&self, stream: &Tracked, request: &Request) -> Result<Option<Answer>> {
+        match self.client.send(request) {
+            Ok(answer) => Ok(Some(answer)),
+            Err(_) if self.is_ending() => Ok(None),
+            Err(error) => {
+                bail!(stream.broken("a server that runs answers", format!("{error}, after {request}")))
+            }
+        }
+    }
+
+    pub(crate) fn is_ending(&self) -> bool {
+        self.is_ending.load(Ordering::SeqCst)
+    }
+
+    /// Whether that is a refusal that this scene expects, and that changes nothing.
+    pub(crate) fn expects_refusal(&self, answer: &Answer) -> bool {
+        (answer.status == 503 && self.is_ending()) || (answer.status == 507 && self.is_full)
+    }
+}
+
+/// Creates a stream, or makes sure that it is there.
+pub(crate) fn create(
+    scene: &Scene<'_>,
+    stream: &Tracked,
+    headers: &[(&'static str, String)],
+) -> Result<(Went, Option<Offset>)> {
+    let before = {
+        let mut state = stream.state();
+        let before = state.life;
+        if before == Life::Unborn {
+            state.life = Life::MaybeAlive;
+        }
+        before
+    };
+    let mut request = Request::new("PUT", &stream.name).body(Vec::new());
+    if !headers.iter().any(|(name, _)| *name == "Stream-Forked-From") {
+        request = request.header("Content-Type", stream.form.content_type());
+    }
+    request.headers.extend_from_slice(headers);
+    let Some(answer) = scene.exchange(stream, &request)? else { return Ok((Went::Lost, None)) };
+    if scene.expects_refusal(&answer) {
+        if before == Life::Unborn {
+            stream.state().life = Life::Unborn;
+        }
+        return Ok((Went::Refused, None));
+    }
+    match (answer.status, before) {
+        (201, Life::Unborn | Life::MaybeAlive) | (200, Life::MaybeAlive | Life::Alive) => {}
+        _ => bail!(stream.broken("a creation is done once", unexpected(&request, &answer, before))),
+    }
+    let Some(next) = answer.next() else {
+        bail!(stream.broken("a creation says where the stream ends", unexpected(&request, &answer, before)));
+    };
+    let mut state = stream.state();
+    state.life = Life::Alive;
+    if state.source.is_none() {
+        if state.incarnation != 0 && state.incarnation != next.incarnation {
+            bail!(stream.broken("a stream keeps its incarnation", unexpected(&request, &answer, before)));
+        }
+        state.incarnation = next.incarnation;
+    }
+    Ok((Went::Well, Some(next)))
+}
+
+/// Appends, for the first time or again.
+pub(crate) fn append(scene: &Scene<'_>, stream: &Tracked, key: Key, manner: &Manner) -> Result<Went> {
+    let attempt = stream.begin(key, manner.closes);
+    let body = payload::body(stream.form, stream.seed, key);
+    let bytes = body.len();
+    let mut request =
+        Request::new("POST", &stream.name).header("Content-Type", stream.form.content_type()).body(body);
+    if let Some(claim) = &manner.producer {
+        request = claim.on(request);
+    }
+    if let Some(seq) = manner.stream_seq {
+        request = request.header("Stream-Seq", format_args!("{seq:010}"));
+    }
+    if manner.closes {
+        request = request.header("Stream-Closed", "true");
+    }
+    let Some(answer) = scene.exchange(stream, &request)? else {
+        stream.lost(key);
+        return Ok(Went::Lost);
+    };
+    if scene.expects_refusal(&answer) {
+        if attempt == Try::New {
+            stream.refused(key);
+        }
+        return Ok(Went::Refused);
+    }
+    let is_new = match (answer.status, &manner.producer, manner.stream_seq) {
+        (200, Some(_), _) | (204, None, _) => true,
+        // A producer's repetition, and a Stream-Seq that was there already.
+        (204, Some(_), _) | (409, None, Some(_)) => false,
+        _ => bail!(stream.broken("an append is taken", unexpected(&request, &answer, attempt))),
+    };
+    match (attempt, is_new) {
+        (Try::New, false) => {
+            bail!(stream.broken("what is new is no repetition", unexpected(&request, &answer, attempt)))
+        }
+        (Try::Repetition, true) => {
+            bail!(stream.broken("a repetition is not appended again", unexpected(&request, &answer, attempt)))
+        }
+        _ => {}
+    }
+    if is_new {
+        scene.tally.acknowledged.add(1);
+        scene.tally.bytes.add(bytes);
+    }
+    let end = if is_new { answer.next() } else { None };
+    if is_new && end.is_none() {
+        bail!(stream.broken("an append says where it ends", unexpected(&request, &answer, attempt)));
+    }
+    let was_lost = stream.acknowledged(key, end.as_ref())?;
+    scene.tally.resolved.add(usize::from(was_lost));
+    Ok(Went::Well)
+}
+
+/// Closes without a last append.
+pub(crate) fn close(scene: &Scene<'_>, stream: &Tracked) -> Result<Went> {
+    stream.state().close_asked = true;
+    let request = Request::new("POST", &stream.name).header("Stream-Closed", "true").body(Vec::new());
+    let Some(answer) = scene.exchange(stream, &request)? else { return Ok(Went::Lost) };
+    if scene.expects_refusal(&answer) {
+        return Ok(Went::Refused);
+    }
+    if answer.status != 204 || !answer.is_closed() {
+        bail!(stream.broken("a close is taken", unexpected(&request, &answer, "")));
+    }
+    stream.state().is_closed = true;
+    Ok(Went::Well)
+}
+
+/// Deletes, for the first time or again.
+pub(crate) fn delete(scene: &Scene<'_>, stream: &Tracked) -> Result<Went> {
+    let before = std::mem::replace(&mut stream.state().life, Life::MaybeGone);
+    let request = Request::new("DELETE", &stream.name);
+    let Some(answer) = scene.exchange(stream, &request)? else { return Ok(Went::Lost) };
+    if scene.expects_refusal(&answer) {
+        stream.state().life = before;
+        return Ok(Went::Refused);
+    }
+    match (answer.status, before) {
+        (204, _) | (404 | 410, Life::MaybeGone | Life::MaybeAlive) => {}
+        _ => bail!(stream.broken("a deletion is taken", unexpected(&request, &answer, before))),
+    }
+    stream.state().life = Life::Gone;
+    Ok(Went::Well)
+}
+
+/// Whether the stream is there and whether it is closed; `None` if the server is gone.
+pub(crate) fn head(scene: &Scene<'_>, stream: &Tracked) -> Result<Option<Answer>> {
+    let request = Request::new("HEAD", &stream.name);
+    let answer = scene.exchange(stream, &request)?;
+    Ok(answer.filter(|answer| !scene.expects_refusal(answer)))
+}
+
+fn unexpected(request: &Request, answer: &Answer, before: impl std::fmt::Debug) -> String {
+    format!("{request} was answered with {answer}; before it: {before:?}")
+}

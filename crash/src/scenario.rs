@@ -1,0 +1,16 @@
+//! What can happen to a server and its disk.
+
+use std::path::PathBuf;
+
+use crate::server::Program;
+
+pub(crate) mod kill;
+
+/// Where a scenario takes place.
+#[derive(Debug)]
+pub(crate) struct Stage<'a> {
+    pub(crate) program: &'a Program,
+    /// The server's folder; nobody else's.
+    pub(crate) data: PathBuf,
+    pub(crate) seed: u64,
+}
