@@ -1,9 +1,9 @@
 //! What the store's threads share, and how commits become durable.
 //!
 //! Commits queue; whoever leads takes all that wait, checks their versions, writes them as one frame, syncs it, applies
-//! it and resolves the tickets. Meanwhile the next ones queue: group commit without a timer. A caller who finds nobody
-//! leading does it on its own thread, which saves two changes of thread, if the disk is quick and the commit small;
-//! otherwise the writer's thread leads.
+//! it and resolves the tickets. Meanwhile the next ones queue: group commit without a timer. Who begins to wait for a
+//! ticket while nobody leads does it on its own thread, which saves two changes of thread, if the disk is quick and
+//! the commits small; otherwise the writer's thread leads.
 
 use std::{
     collections::HashMap,
@@ -16,7 +16,7 @@ use std::{
 };
 
 use headwater_protocol::path::StreamName;
-use headwater_store::{Commit, Edit, StoreError, Ticket, TicketSender};
+use headwater_store::{Commit, Edit, StoreError, Ticket, TicketSender, Work};
 
 use crate::{
     base::{self, Base},
@@ -28,9 +28,9 @@ use crate::{
 
 /// A frame takes commits up to this size together; a single larger one is a frame of its own.
 const FRAME_BYTES: usize = 4 << 20;
-/// A caller leads itself only with a commit up to this size...
+/// Who waits leads itself only with so many bytes...
 const LEAD_BYTES: usize = 64 << 10;
-/// ...and on a disk that syncs so quickly: a slow one must not hold up the caller's thread.
+/// ...and on a disk that syncs so quickly: a slow one must not hold up a thread that has other things to do.
 const LEAD_SYNC: Duration = Duration::from_micros(500);
 
 /// What the store's threads share.
@@ -57,6 +57,8 @@ pub(crate) struct Engine {
 #[derive(Debug, Default)]
 struct Queue {
     waiting: Vec<(Commit, TicketSender)>,
+    /// About how many bytes wait.
+    bytes: usize,
     leader: Leader,
     /// Why nothing is written any more.
     stopped: Option<StoreError>,
@@ -66,8 +68,30 @@ struct Queue {
 enum Leader {
     #[default]
     Nobody,
-    Caller,
+    Waiter,
     Writer,
+}
+
+impl Queue {
+    /// The commits of the next frame.
+    fn take(&mut self) -> Vec<(Commit, TicketSender)> {
+        if self.bytes <= FRAME_BYTES {
+            self.bytes = 0;
+            return mem::take(&mut self.waiting);
+        }
+        let mut bytes = 0;
+        let sizes = self.waiting.iter().map(|(commit, _)| commit.edits.iter().map(edit_bytes).sum::<usize>());
+        let taken = sizes
+            .take_while(|size| {
+                let fits = bytes == 0 || bytes + size <= FRAME_BYTES;
+                bytes += if fits { *size } else { 0 };
+                fits
+            })
+            .count();
+        self.bytes -= bytes;
+        let rest = self.waiting.split_off(taken);
+        mem::replace(&mut self.waiting, rest)
+    }
 }
 
 /// The slots that aren't in use, and the state of checkpoints.
@@ -130,32 +154,18 @@ impl Engine {
         lock(&self.slots)
     }
 
-    /// Queues a commit, or makes it durable at once.
-    pub(crate) fn commit(&self, commit: Commit) -> Ticket {
+    /// Queues a commit.
+    pub(crate) fn commit(self: &Arc<Self>, commit: Commit) -> Ticket {
         let mut queue = lock(&self.queue);
         if let Some(error) = &queue.stopped {
             return Ticket::ready(Err(error.clone()));
         }
-        if queue.leader != Leader::Nobody || !self.may_lead(&commit) {
-            return self.enqueue(&mut queue, commit);
-        }
-        queue.leader = Leader::Caller;
-        drop(queue);
-        let result = self.round(std::slice::from_ref(&commit), &mut lock(&self.log));
-        let mut queue = lock(&self.queue);
-        queue.leader = Leader::Nobody;
-        let ticket = match result {
-            Ok(mut results) => Ticket::ready(results.pop().unwrap_or(Ok(()))),
-            Err(NoSlot) => self.enqueue(&mut queue, commit),
+        let (sender, ticket) = match queue.leader {
+            Leader::Nobody => Ticket::worked_on(self.clone()),
+            Leader::Waiter | Leader::Writer => Ticket::pending(),
         };
-        self.hand_over(&mut queue);
-        ticket
-    }
-
-    fn enqueue(&self, queue: &mut Queue, commit: Commit) -> Ticket {
-        let (sender, ticket) = Ticket::pending();
+        queue.bytes += commit.edits.iter().map(edit_bytes).sum::<usize>();
         queue.waiting.push((commit, sender));
-        self.hand_over(queue);
         ticket
     }
 
@@ -166,28 +176,27 @@ impl Engine {
         }
     }
 
-    fn may_lead(&self, commit: &Commit) -> bool {
-        let is_quick = u128::from(self.sync_ns.load(Ordering::Relaxed)) < LEAD_SYNC.as_nanos();
-        is_quick && commit.edits.iter().map(edit_bytes).sum::<usize>() <= LEAD_BYTES
+    fn lead_once(&self, batch: Vec<(Commit, TicketSender)>) {
+        let (commits, senders): (Vec<Commit>, Vec<TicketSender>) = batch.into_iter().unzip();
+        let results = loop {
+            match self.round(&commits, &mut lock(&self.log)) {
+                Ok(results) => break results,
+                Err(NoSlot) => {
+                    if let Err(error) = self.wait_for_slot() {
+                        break vec![Err(error); commits.len()];
+                    }
+                }
+            }
+        };
+        for (sender, result) in senders.into_iter().zip(results) {
+            sender.resolve(result);
+        }
     }
 
     /// The writer's thread: leads whenever it is told to, until [`Engine::end`] and nothing waits any more.
     pub(crate) fn write_forever(&self) {
         while let Some(batch) = self.next_batch() {
-            let (commits, senders): (Vec<Commit>, Vec<TicketSender>) = batch.into_iter().unzip();
-            let results = loop {
-                match self.round(&commits, &mut lock(&self.log)) {
-                    Ok(results) => break results,
-                    Err(NoSlot) => {
-                        if let Err(error) = self.wait_for_slot() {
-                            break vec![Err(error); commits.len()];
-                        }
-                    }
-                }
-            };
-            for (sender, result) in senders.into_iter().zip(results) {
-                sender.resolve(result);
-            }
+            self.lead_once(batch);
         }
     }
 
@@ -202,15 +211,7 @@ impl Engine {
             }
             queue = self.handed_over.wait(queue).unwrap_or_else(PoisonError::into_inner);
         }
-        let mut bytes = 0;
-        let taken = queue.waiting.iter().take_while(|(commit, _)| {
-            let fits = bytes < FRAME_BYTES;
-            bytes += commit.edits.iter().map(edit_bytes).sum::<usize>();
-            fits
-        });
-        let taken = taken.count();
-        let rest = queue.waiting.split_off(taken);
-        Some(mem::replace(&mut queue.waiting, rest))
+        Some(queue.take())
     }
 
     /// One frame: checked, written, synced, applied. A result for each commit.
@@ -340,6 +341,11 @@ impl Engine {
         Ok(())
     }
 
+    /// Whether a frame that doesn't fit in its slot finds another one.
+    fn has_slot(&self) -> bool {
+        !self.slots().free.is_empty()
+    }
+
     fn wait_for_slot(&self) -> Result<(), StoreError> {
         let mut slots = self.slots();
         while slots.free.is_empty() {
@@ -421,6 +427,30 @@ impl Engine {
         // With the queue's lock: the writer either waits already or will see it.
         let _queue = lock(&self.queue);
         self.handed_over.notify_all();
+    }
+}
+
+impl Work for Engine {
+    fn work(&self) {
+        let mut queue = lock(&self.queue);
+        let is_quick = u128::from(self.sync_ns.load(Ordering::Relaxed)) < LEAD_SYNC.as_nanos();
+        if queue.leader != Leader::Nobody || !is_quick || queue.bytes > LEAD_BYTES || !self.has_slot() {
+            return self.hand_over(&mut queue);
+        }
+        if queue.waiting.is_empty() {
+            return;
+        }
+        queue.leader = Leader::Waiter;
+        let batch = queue.take();
+        drop(queue);
+        self.lead_once(batch);
+        let mut queue = lock(&self.queue);
+        queue.leader = Leader::Nobody;
+        self.hand_over(&mut queue);
+    }
+
+    fn delegate(&self) {
+        self.hand_over(&mut lock(&self.queue));
     }
 }
 

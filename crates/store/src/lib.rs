@@ -32,7 +32,7 @@ pub mod faulty;
 pub mod log;
 mod ticket;
 
-pub use ticket::{Ticket, TicketSender};
+pub use ticket::{Ticket, TicketSender, Work};
 
 /// Something that keeps streams.
 pub trait Store: Send + Sync + 'static {

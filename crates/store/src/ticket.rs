@@ -1,8 +1,10 @@
 //! Tickets: what a commit gives back at once, and what resolves when the commit is durable.
 
 use std::{
+    fmt,
     future::Future,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -12,12 +14,32 @@ use crate::StoreError;
 
 /// A future that resolves when its commit is durable or has failed.
 #[derive(Debug)]
-pub struct Ticket(State);
+pub struct Ticket {
+    state: State,
+    worker: Option<Worker>,
+}
 
 #[derive(Debug)]
 enum State {
     Ready(Result<(), StoreError>),
     Waiting(oneshot::Receiver<Result<(), StoreError>>),
+}
+
+/// A store that lets those who wait do its work: a commit that is waited for on the thread that makes it durable costs
+/// no change of threads.
+pub trait Work: Send + Sync {
+    /// Somebody begins to wait: work on what is queued now, if that is quick, or see to it that it is worked on.
+    fn work(&self);
+    /// Nobody will wait: see to it that what is queued is worked on.
+    fn delegate(&self);
+}
+
+struct Worker(Arc<dyn Work>);
+
+impl fmt::Debug for Worker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Worker")
+    }
 }
 
 /// The other end of a ticket. Dropping it fails the ticket.
@@ -28,14 +50,32 @@ impl Ticket {
     /// A ticket that is resolved already.
     #[must_use]
     pub const fn ready(result: Result<(), StoreError>) -> Self {
-        Self(State::Ready(result))
+        Self { state: State::Ready(result), worker: None }
     }
 
     /// A ticket and the end that resolves it.
     #[must_use]
     pub fn pending() -> (TicketSender, Self) {
+        Self::with_worker(None)
+    }
+
+    /// The same of a store that works when somebody begins to wait.
+    #[must_use]
+    pub fn worked_on(worker: Arc<dyn Work>) -> (TicketSender, Self) {
+        Self::with_worker(Some(Worker(worker)))
+    }
+
+    fn with_worker(worker: Option<Worker>) -> (TicketSender, Self) {
         let (sender, receiver) = oneshot::channel();
-        (TicketSender(sender), Self(State::Waiting(receiver)))
+        (TicketSender(sender), Self { state: State::Waiting(receiver), worker })
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        if let Some(Worker(worker)) = self.worker.take() {
+            worker.delegate();
+        }
     }
 }
 
@@ -50,7 +90,10 @@ impl Future for Ticket {
     type Output = Result<(), StoreError>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        match &mut self.0 {
+        if let Some(Worker(worker)) = self.worker.take() {
+            worker.work();
+        }
+        match &mut self.state {
             State::Ready(result) => Poll::Ready(result.clone()),
             State::Waiting(receiver) => Pin::new(receiver).poll(context).map(|received| {
                 received.unwrap_or_else(|_| {
@@ -63,7 +106,11 @@ impl Future for Ticket {
 
 #[cfg(test)]
 mod tests {
-    use std::{pin::pin, task::Waker};
+    use std::{
+        pin::pin,
+        sync::atomic::{AtomicU64, Ordering},
+        task::Waker,
+    };
 
     use super::*;
 
@@ -81,5 +128,35 @@ mod tests {
         drop(sender);
         assert!(matches!(look(&mut ticket), Poll::Ready(Err(StoreError::Failed(_)))));
         assert_eq!(look(&mut Ticket::ready(Ok(()))), Poll::Ready(Ok(())));
+    }
+
+    #[derive(Default)]
+    struct Counted {
+        worked: AtomicU64,
+        delegated: AtomicU64,
+    }
+
+    impl Work for Counted {
+        fn work(&self) {
+            self.worked.fetch_add(1, Ordering::Relaxed);
+        }
+        fn delegate(&self) {
+            self.delegated.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn the_store_works_once_when_somebody_waits_or_when_nobody_will() {
+        let store = Arc::new(Counted::default());
+        let counts = || (store.worked.load(Ordering::Relaxed), store.delegated.load(Ordering::Relaxed));
+        let (_sender, mut waited_for) = Ticket::worked_on(store.clone());
+        let (_other_sender, forgotten) = Ticket::worked_on(store.clone());
+        assert_eq!(counts(), (0, 0));
+        assert_eq!(look(&mut waited_for), Poll::Pending);
+        assert_eq!(look(&mut waited_for), Poll::Pending);
+        drop(waited_for);
+        assert_eq!(counts(), (1, 0));
+        drop(forgotten);
+        assert_eq!(counts(), (1, 1));
     }
 }
