@@ -77,12 +77,21 @@ impl<S: Store> Inner<S> {
     }
 }
 
+/// How a commit ended.
+#[must_use]
+pub(crate) enum Outcome {
+    /// It is durable and visible.
+    Durable,
+    /// One that it was decided on has failed, so that nothing was done: open the streams again and decide anew.
+    DecideAgain,
+}
+
 impl<S: Store> Pending<S> {
-    /// Resolves when the commit is durable and visible.
-    pub(crate) async fn durable(mut self) -> Result<(), Refusal> {
+    /// Resolves when the commit is durable and visible, or never will be.
+    pub(crate) async fn durable(mut self) -> Result<Outcome, Refusal> {
         let result = match &mut self.ticket {
             Some(ticket) => ticket.await,
-            None => return Ok(()),
+            None => return Ok(Outcome::Durable),
         };
         self.ticket = None;
         finish(&self.service, mem::take(&mut self.publications), result)
@@ -98,7 +107,7 @@ impl<S: Store> Drop for Pending<S> {
     fn drop(&mut self) {
         if let Some(ticket) = self.ticket.take() {
             let (service, publications) = (self.service.clone(), mem::take(&mut self.publications));
-            tokio::spawn(async move { finish(&service, publications, ticket.await) });
+            tokio::spawn(async move { finish(&service, publications, ticket.await).map(drop) });
         }
     }
 }
@@ -107,12 +116,16 @@ fn finish<S: Store>(
     service: &Inner<S>,
     publications: Vec<Publication>,
     result: Result<(), StoreError>,
-) -> Result<(), Refusal> {
+) -> Result<Outcome, Refusal> {
     for Publication { stream, queued, head } in publications {
         match &result {
             Ok(()) => stream.publish(queued, head),
             Err(_) => service.streams.abandon(&stream),
         }
     }
-    result.map_err(refuse)
+    match result {
+        Ok(()) => Ok(Outcome::Durable),
+        Err(StoreError::Stale { .. }) => Ok(Outcome::DecideAgain),
+        Err(error) => Err(refuse(error)),
+    }
 }

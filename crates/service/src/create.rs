@@ -17,7 +17,7 @@ use tokio::sync::MutexGuard;
 
 use crate::{
     Inner, chunks,
-    commit::Alteration,
+    commit::{Alteration, Outcome},
     streams::{OpenStream, Writer},
 };
 
@@ -39,18 +39,29 @@ impl<S: Store> Inner<S> {
             }
             let now_ms = self.clock.now_ms();
             let head = writer.head.as_ref().map(|head| stream.current(head));
-            match create.site(head.as_deref(), now_ms)? {
-                Site::Free => {}
-                Site::Expired => {
+            match create.site(head.as_deref(), now_ms) {
+                Ok(Site::Free) => {}
+                Ok(Site::Expired) => {
                     drop((writer, source_writer));
                     self.expire(&create.name).await?;
                     continue;
                 }
-                Site::Same(ack) => {
+                Ok(Site::Same(ack)) => {
                     let queued = writer.queued;
                     drop((writer, source_writer));
-                    stream.durable(queued).await?;
-                    return Ok(create.respond(&ack));
+                    if stream.durable(queued).await {
+                        return Ok(create.respond(&ack));
+                    }
+                    continue;
+                }
+                Err(refusal) => {
+                    let queued = writer.queued;
+                    drop((writer, source_writer));
+                    // What stands in the way may never become durable.
+                    if stream.durable(queued).await {
+                        return Err(refusal);
+                    }
+                    continue;
                 }
             }
             let source_head = source
@@ -61,7 +72,13 @@ impl<S: Store> Inner<S> {
                 Some(request) => {
                     let source_head = usable_source(source_head.as_deref(), now_ms)?;
                     let queued = source_writer.as_deref().map_or(0, |writer| writer.queued);
-                    let position = self.fork_position(request, source_head, source.as_ref(), queued).await?;
+                    // The bytes that a sub-offset counts may still be on their way to the disk.
+                    if let Some(source) = source.as_ref().filter(|_| request.sub_offset > 0)
+                        && !source.durable(queued).await
+                    {
+                        continue;
+                    }
+                    let position = self.fork_position(request, source_head).await?;
                     Some(ForkPoint { source: source_head, position })
                 }
                 None => None,
@@ -74,25 +91,17 @@ impl<S: Store> Inner<S> {
             }
             let pending = self.commit(parts);
             drop((writer, source_writer));
-            pending.durable().await?;
-            return Ok(create.respond(&creation.ack));
+            match pending.durable().await? {
+                Outcome::Durable => return Ok(create.respond(&creation.ack)),
+                Outcome::DecideAgain => {}
+            }
         }
     }
 
-    async fn fork_position(
-        &self,
-        request: &ForkRequest,
-        source_head: &StreamHead,
-        source: Option<&Arc<OpenStream>>,
-        queued: u64,
-    ) -> Result<u64, Refusal> {
+    async fn fork_position(&self, request: &ForkRequest, source_head: &StreamHead) -> Result<u64, Refusal> {
         let anchor = request.anchor(source_head)?;
         if request.sub_offset == 0 {
             return Ok(anchor);
-        }
-        // The bytes to count may still be on their way to the disk.
-        if let Some(source) = source {
-            source.durable(queued).await?;
         }
         let next_append = chunks::next_append(&self.store, source_head, anchor).await?;
         Ok(anchor + request.sub_bytes(&source_head.content_type, &next_append)?)

@@ -13,7 +13,11 @@ use headwater_protocol::{
 };
 use headwater_store::Store;
 
-use crate::{Inner, commit::Alteration, create::lock_both};
+use crate::{
+    Inner,
+    commit::{Alteration, Outcome},
+    create::lock_both,
+};
 
 impl<S: Store> Inner<S> {
     pub(crate) async fn delete(self: &Arc<Self>, delete: &Delete) -> Result<ResponseHead, Refusal> {
@@ -64,7 +68,12 @@ impl<S: Store> Inner<S> {
                 Ok(Some(removal)) => removal,
                 Ok(None) => return Ok(None),
                 Err(refusal) => {
+                    let queued = writer.queued;
                     drop((writer, source_writer));
+                    // What it is refused for may never become durable.
+                    if !stream.durable(queued).await {
+                        continue;
+                    }
                     self.forget(stream, &refusal);
                     return Err(refusal);
                 }
@@ -87,8 +96,10 @@ impl<S: Store> Inner<S> {
             }
             let pending = self.commit(parts);
             drop((writer, source_writer));
-            pending.durable().await?;
-            return Ok(orphan);
+            match pending.durable().await? {
+                Outcome::Durable => return Ok(orphan),
+                Outcome::DecideAgain => {}
+            }
         }
     }
 }

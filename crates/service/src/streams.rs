@@ -187,25 +187,26 @@ impl OpenStream {
         });
     }
 
-    /// Resolves when the first `queued` commits are durable.
-    pub(crate) async fn durable(&self, queued: u64) -> Result<(), Refusal> {
+    /// Resolves when the first `queued` commits are durable. `false`: one of them failed, and the stream has to be
+    /// opened again.
+    pub(crate) async fn durable(&self, queued: u64) -> bool {
         let loaded = self.loaded();
         if loaded.view.borrow().durable >= queued {
-            return Ok(());
+            return true;
         }
         let mut view = loaded.view.subscribe();
         loop {
             {
                 let view = view.borrow_and_update();
                 if view.durable >= queued {
-                    return Ok(());
+                    return true;
                 }
                 if view.abandoned {
-                    return Err(Refusal::StorageFailed);
+                    return false;
                 }
             }
             if view.changed().await.is_err() {
-                return Err(Refusal::StorageFailed);
+                return false;
             }
         }
     }
@@ -270,7 +271,9 @@ impl Writer {
             return Ok(Some(*state));
         }
         // The store knows durable state only, so a queued commit of this producer must be durable first.
-        stream.durable(self.queued).await?;
+        if !stream.durable(self.queued).await {
+            return Err(Refusal::StorageFailed);
+        }
         let state = store.producer(head.incarnation, &claim.id).await.map_err(refuse)?;
         if let Some(state) = state {
             self.note_producer(claim.id.clone(), state);

@@ -186,6 +186,46 @@ async fn a_full_store_is_507_and_heals() {
 }
 
 #[tokio::test]
+async fn what_was_decided_on_a_commit_that_failed_is_decided_again() {
+    let world = World::new();
+    let close = [("content-type", "text/plain"), ("stream-closed", "true")];
+    world.create("a", &[]).await;
+    world.store.hold();
+    let first = tokio::spawn(world.append("a", "one"));
+    settle().await;
+    let second = tokio::spawn(world.append("a", "two"));
+    settle().await;
+    let last = tokio::spawn(world.send("POST", "a", &close, "three"));
+    settle().await;
+    let too_late = tokio::spawn(world.append("a", "four"));
+    settle().await;
+    assert!(!too_late.is_finished(), "it waits until the stream is closed for good");
+    world.store.release_but_first(StoreError::Full).await;
+    assert_eq!(first.await.unwrap().head.status, StatusCode::INSUFFICIENT_STORAGE);
+    for tried_again in [second, last] {
+        let status = tried_again.await.unwrap().head.status;
+        assert!(status == StatusCode::NO_CONTENT || status == StatusCode::CONFLICT, "{status}");
+    }
+    let status = too_late.await.unwrap().head.status;
+    let text = world.text("a").await;
+    assert!(!text.contains("one") && text.contains("three"), "{text}");
+    assert_eq!(status == StatusCode::NO_CONTENT, text.contains("four"), "{status} {text}");
+}
+
+#[tokio::test]
+async fn nobody_is_refused_for_a_creation_that_failed() {
+    let world = World::new();
+    world.store.hold();
+    let first = tokio::spawn(world.send("PUT", "a", &[("content-type", "text/plain")], ""));
+    settle().await;
+    let other = tokio::spawn(world.send("PUT", "a", &[("content-type", "image/png")], ""));
+    settle().await;
+    world.store.release_but_first(StoreError::Full).await;
+    assert_eq!(first.await.unwrap().head.status, StatusCode::INSUFFICIENT_STORAGE);
+    assert_eq!(other.await.unwrap().head.status, StatusCode::CREATED);
+}
+
+#[tokio::test]
 async fn damage_is_an_error_and_never_fewer_bytes() {
     let world = World::new();
     world.create("a", &[]).await;

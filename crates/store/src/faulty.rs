@@ -68,6 +68,18 @@ impl<S: Store> Faulty<S> {
         }
     }
 
+    /// The first of what was queued fails, the rest goes on as with [`Faulty::release`].
+    pub async fn release_but_first(&self, error: StoreError) {
+        let first = {
+            let mut orders = self.orders();
+            (!orders.held.is_empty()).then(|| orders.held.remove(0))
+        };
+        if let Some((_, sender)) = first {
+            sender.resolve(Err(error));
+        }
+        self.release().await;
+    }
+
     /// The power fails: what was queued is lost.
     pub fn lose(&self) {
         let held = {
