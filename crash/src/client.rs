@@ -7,8 +7,8 @@ use std::time::Duration;
 use ureq::Agent;
 use ureq::http::{self, HeaderMap};
 
-/// Longer than any answer may take, also while the disk is busy.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Longer than any answer may take, also while other programs keep the disk busy.
+const PATIENCE: Duration = Duration::from_secs(90);
 const BODY_BYTES_MAX: u64 = 256 << 20;
 
 /// A place in a stream: `<incarnation>_<position>`.

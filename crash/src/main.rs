@@ -5,6 +5,8 @@
 mod client;
 mod dice;
 mod events;
+mod load;
+mod mount;
 mod options;
 mod oracle;
 mod payload;
@@ -20,39 +22,80 @@ mod witness;
 mod writers;
 
 use std::fs;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result};
-use clap::Parser;
+use anyhow::{Context, Result, bail};
+use clap::{Parser, ValueEnum};
 
-use options::Options;
-use scenario::{Stage, kill};
+use options::{Choice, Options};
+use scenario::{Stage, fsize, full, kill, readonly};
 use server::Program;
 
 fn main() -> ExitCode {
     let options = Options::parse();
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let seed = options.seed.unwrap_or(now.as_secs() % 1_000_000);
-    match run(&options, seed) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
+    let chosen = match options.scenario {
+        Choice::All => vec![Choice::Kill, Choice::Flip, Choice::Full, Choice::Fsize, Choice::Readonly],
+        one => vec![one],
+    };
+    for choice in chosen {
+        if let Err(error) = run(&options, choice, seed) {
             eprintln!("\nFAILED: {error:#}\n  data and logs: {}", options.folder.display());
-            eprintln!("  again: --seed {seed}");
-            ExitCode::FAILURE
+            let (rounds, name) = (options.rounds, name(choice));
+            eprintln!("  again: cargo xtask crash --scenario {name} --rounds {rounds} --seed {seed}");
+            return ExitCode::FAILURE;
         }
     }
+    ExitCode::SUCCESS
 }
 
-fn run(options: &Options, seed: u64) -> Result<()> {
+fn name(choice: Choice) -> String {
+    choice.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+}
+
+fn run(options: &Options, choice: Choice, seed: u64) -> Result<()> {
+    let needs_mount = matches!(choice, Choice::Full | Choice::Readonly);
+    if needs_mount && !options.may_mount {
+        return run_apart(options, choice, seed);
+    }
+    let name = name(choice);
+    println!("{name}, with seed {seed}");
     if options.folder.exists() {
         fs::remove_dir_all(&options.folder)
             .with_context(|| format!("cannot empty {}", options.folder.display()))?;
     }
     let program = Program::new(options.binary.clone(), &options.folder)?;
-    println!("kill: {} rounds with seed {seed}", options.rounds);
-    let stage = Stage { program: &program, data: options.folder.join("kill"), seed };
-    println!("{}", kill::run(&stage, options.rounds)?);
+    let stage = Stage { program: &program, data: options.folder.join(&name), seed };
+    let figures = match choice {
+        Choice::Kill | Choice::All => kill::run(&stage, options.rounds)?,
+        Choice::Full => full::run(&stage)?,
+        Choice::Flip => String::new(),
+        Choice::Fsize => fsize::run(&stage)?,
+        Choice::Readonly => readonly::run(&stage)?,
+    };
+    println!("{figures}");
     fs::remove_dir_all(&options.folder)?;
+    Ok(())
+}
+
+/// In a namespace of its own, where a file system can be mounted.
+fn run_apart(options: &Options, choice: Choice, seed: u64) -> Result<()> {
+    let namespace = match mount::namespace() {
+        Ok(namespace) => namespace,
+        Err(reason) => {
+            println!("{}: skipped, because {reason}\n", name(choice));
+            return Ok(());
+        }
+    };
+    let [program, arguments @ ..] = namespace else { bail!("no program makes a namespace") };
+    let mut command = Command::new(program);
+    command.args(arguments).arg(std::env::current_exe()?);
+    command.arg("--binary").arg(&options.binary).arg("--folder").arg(&options.folder);
+    command.args(["--scenario", &name(choice), "--seed", &seed.to_string()]).arg("--may-mount");
+    if !command.status()?.success() {
+        bail!("see above");
+    }
     Ok(())
 }

@@ -4,31 +4,42 @@ use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
 
-/// Kills a server in a loop and damages its disk.
+/// Kills a server in a loop, fills and damages its disk, and checks that nothing acknowledged is lost.
 #[derive(Debug, Parser)]
 #[command(name = "headwater-crash", max_term_width = 110)]
 pub(crate) struct Options {
     /// The server's binary
     #[arg(long, value_name = "FILE")]
     pub(crate) binary: PathBuf,
-    /// Where data and logs go; what was there of an earlier run is removed
+    /// Where data and logs go; what is there of an earlier run is removed
     #[arg(long, value_name = "FOLDER")]
     pub(crate) folder: PathBuf,
-    /// What happens
+    /// What happens to the server
     #[arg(long, default_value = "all")]
-    pub(crate) scenario: Scenario,
-    /// How often the server is killed
+    pub(crate) scenario: Choice,
+    /// How often the server is killed in `kill`; how many places of each file are flipped in `flip` follows from it
     #[arg(long, default_value_t = 30)]
     pub(crate) rounds: u64,
     /// Repeats the choices of an earlier run; what threads and disks do at the same time differs all the same
     #[arg(long)]
     pub(crate) seed: Option<u64>,
+    /// This process may mount; set by itself
+    #[arg(long, hide = true)]
+    pub(crate) may_mount: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Scenario {
+pub(crate) enum Choice {
     /// Killed in a loop while it is written and read
     Kill,
+    /// A full disk
+    Full,
+    /// A bit flipped in each file, each file emptied, each file removed
+    Flip,
+    /// Files that reach the process's limit
+    Fsize,
+    /// Folders that can't be written
+    Readonly,
     /// All of them, one after another
     All,
 }

@@ -29,7 +29,7 @@ enum After {
 
 /// Reads one stream after another until the server is gone.
 pub(crate) fn run(scene: &Scene<'_>, mode: Mode, dice: &mut Dice) -> Result<()> {
-    while !scene.is_ending() {
+    while !scene.is_over() {
         let Some(stream) = scene.registry.pick(dice, |_| true) else {
             thread::sleep(Duration::from_millis(2));
             continue;
@@ -91,6 +91,9 @@ fn events(scene: &Scene<'_>, stream: &Tracked, from: Option<Offset>, dice: &mut 
     let mut events = Events::new(body, stream.form);
     let mut told = None;
     for _ in 0..dice.between(2, 400) {
+        if scene.is_over() {
+            return Ok(After::Gone);
+        }
         let event = match events.next() {
             None => return Ok(After::Here),
             Some(Ok(event)) => event,

@@ -42,6 +42,8 @@ pub(crate) struct Tally {
     pub(crate) observations: Count,
     pub(crate) checked_bytes: Count,
     pub(crate) not_modified: Count,
+    /// Answers with 507.
+    pub(crate) full: Count,
 }
 
 #[derive(Debug, Default)]
@@ -51,11 +53,15 @@ impl Count {
     pub(crate) fn add(&self, more: usize) {
         self.0.fetch_add(more as u64, Ordering::Relaxed);
     }
+
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 impl fmt::Display for Count {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.load(Ordering::Relaxed).fmt(f)
+        self.get().fmt(f)
     }
 }
 

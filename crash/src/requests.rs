@@ -16,10 +16,29 @@ pub(crate) struct Scene<'a> {
     pub(crate) client: &'a Client,
     pub(crate) registry: &'a Registry,
     pub(crate) tally: &'a Tally,
+    pub(crate) phase: &'a Phase,
+    /// The disk is full, or will be: 507 is an answer.
+    pub(crate) may_be_full: bool,
+}
+
+/// How far things have come.
+#[derive(Debug, Default)]
+pub(crate) struct Phase {
+    is_over: AtomicBool,
+    is_ending: AtomicBool,
+}
+
+impl Phase {
+    /// Writers and readers come to an end.
+    pub(crate) fn end(&self) {
+        self.is_over.store(true, Ordering::SeqCst);
+    }
+
     /// The server is being killed or asked to end: from now on answers may be missing.
-    pub(crate) is_ending: &'a AtomicBool,
-    /// The disk is full: 507 is an answer.
-    pub(crate) is_full: bool,
+    pub(crate) fn end_with_server(&self) {
+        self.is_ending.store(true, Ordering::SeqCst);
+        self.end();
+    }
 }
 
 /// What came of a request.
@@ -70,12 +89,18 @@ impl Scene<'_> {
     }
 
     pub(crate) fn is_ending(&self) -> bool {
-        self.is_ending.load(Ordering::SeqCst)
+        self.phase.is_ending.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.phase.is_over.load(Ordering::SeqCst)
     }
 
     /// Whether that is a refusal that this scene expects, and that changes nothing.
     pub(crate) fn expects_refusal(&self, answer: &Answer) -> bool {
-        (answer.status == 503 && self.is_ending()) || (answer.status == 507 && self.is_full)
+        let is_full = answer.status == 507 && self.may_be_full;
+        self.tally.full.add(usize::from(is_full));
+        is_full || (answer.status == 503 && self.is_ending())
     }
 }
 

@@ -4,7 +4,10 @@ use std::path::PathBuf;
 
 use crate::server::Program;
 
+pub(crate) mod fsize;
+pub(crate) mod full;
 pub(crate) mod kill;
+pub(crate) mod readonly;
 
 /// Where a scenario takes place.
 #[derive(Debug)]

@@ -1,7 +1,7 @@
 //! The server as a process: started on a folder, timed until it answers, killed or asked to end.
 
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -15,10 +15,12 @@ use crate::client::{Client, Request};
 use crate::report::broken;
 
 const READY: &str = "listening on ";
-/// A server that says nothing for so long hangs.
-const READY_TIMEOUT: Duration = Duration::from_secs(30);
-/// A little more than the server's own grace.
-const END_TIMEOUT: Duration = Duration::from_secs(15);
+/// A server that says nothing for so long hangs. Other programs on the same disk can make a sync last half a minute.
+const READY_TIMEOUT: Duration = Duration::from_secs(90);
+/// The server's own grace, and what a checkpoint may take on such a disk.
+const END_TIMEOUT: Duration = Duration::from_secs(90);
+/// A start that takes longer is looked at: is it the server, or the disk?
+const SLOW: Duration = Duration::from_millis(400);
 
 /// Small chunks, so that small streams have several; short waits, so that live readers take turns.
 const FLAGS: [&str; 12] = [
@@ -55,6 +57,8 @@ pub(crate) struct Server {
     /// From the start of the process to the line that says where it listens, and to its first answer.
     pub(crate) listening_after: Duration,
     pub(crate) answering_after: Duration,
+    /// The longest sync of a small file meanwhile, if the start was slow.
+    pub(crate) disk_took: Duration,
 }
 
 /// What came of a start.
@@ -93,7 +97,13 @@ impl Program {
         if let Some(stdout) = process.child.stdout.take() {
             thread::spawn(move || announce(stdout, &sender));
         }
-        match ready.recv_timeout(READY_TIMEOUT) {
+        let mut disk_took = Duration::ZERO;
+        let mut said = ready.recv_timeout(SLOW);
+        while said == Err(RecvTimeoutError::Timeout) && process.begun.elapsed() < READY_TIMEOUT {
+            disk_took = disk_took.max(sync_something(&self.logs)?);
+            said = ready.recv_timeout(Duration::from_millis(50));
+        }
+        match said {
             Ok(url) => {
                 process.listening_after = process.begun.elapsed();
                 let client = Client::new(&url);
@@ -108,6 +118,7 @@ impl Program {
                     log,
                     listening_after,
                     answering_after: begun.elapsed(),
+                    disk_took,
                 }))
             }
             Err(RecvTimeoutError::Disconnected) => {
@@ -236,6 +247,15 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// How long the disk takes for very little.
+fn sync_something(folder: &Path) -> Result<Duration> {
+    let begun = Instant::now();
+    let mut file = File::create(folder.join("probe"))?;
+    file.write_all(b"something")?;
+    file.sync_all()?;
+    Ok(begun.elapsed())
 }
 
 /// A panic is a bug, wherever it was caught.

@@ -27,7 +27,7 @@ pub(crate) trait Writer: Send {
 
 /// Writes until the server is gone.
 pub(crate) fn run(scene: &Scene<'_>, writer: &mut dyn Writer) -> Result<()> {
-    while !scene.is_ending() {
+    while !scene.is_over() {
         if writer.step(scene)? == Went::Lost {
             return Ok(());
         }

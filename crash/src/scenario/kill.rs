@@ -1,20 +1,20 @@
 //! Kills the server again and again, on one folder, while it is written and read.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result};
 
 use super::Stage;
+use crate::client::Client;
 use crate::dice::Dice;
+use crate::load;
 use crate::oracle;
 use crate::payload::{Form, Key};
-use crate::readers::{self, Mode};
 use crate::registry::Registry;
 use crate::report::{Tally, broken, spread, table};
-use crate::requests::{Manner, Scene, append, create, delete};
+use crate::requests::{Manner, Phase, Scene, append, create, delete};
 use crate::server::Server;
 use crate::stream::{Life, Tracked};
 use crate::writers::{self, Writer};
@@ -27,8 +27,10 @@ const QUIET_CHECKED: usize = 20;
 const KEPT: usize = 80;
 /// Deleted ones that are kept to see that they stay so.
 const GONE_KEPT: usize = 30;
-/// A start takes no longer.
+/// A start takes no longer, unless the disk does for the same time what is none of the server's doing.
 const START_MAX: Duration = Duration::from_secs(1);
+/// A disk that takes longer for a small sync is busy with something else.
+const SYNC_MAX: Duration = Duration::from_millis(250);
 
 /// How a round ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +48,8 @@ struct Run<'a> {
     quiet: Vec<Arc<Tracked>>,
     writers: Vec<Box<dyn Writer>>,
     starts: Vec<Duration>,
+    /// Starts that don't count because the disk was busy.
+    stalls: usize,
     kills: usize,
     terminations: usize,
 }
@@ -60,6 +64,7 @@ pub(crate) fn run(stage: &Stage<'_>, rounds: u64) -> Result<String> {
         quiet: (0..QUIET).map(|at| Tracked::new(format!("quiet/{at}"), Form::Bytes, stage.seed)).collect(),
         writers: writers::all(stage.seed),
         starts: Vec::new(),
+        stalls: 0,
         kills: 0,
         terminations: 0,
     };
@@ -72,7 +77,7 @@ pub(crate) fn run(stage: &Stage<'_>, rounds: u64) -> Result<String> {
         }
     }
     run.last_look(server).context("after the last round")?;
-    let Run { tally, starts, kills, terminations, .. } = &run;
+    let Run { tally, starts, stalls, kills, terminations, .. } = &run;
     Ok(table(&[
         ("kills (kill -9)", kills.to_string()),
         ("ends by SIGTERM", terminations.to_string()),
@@ -85,6 +90,7 @@ pub(crate) fn run(stage: &Stage<'_>, rounds: u64) -> Result<String> {
         ("bytes read and compared", tally.checked_bytes.to_string()),
         ("validators that answered 304", tally.not_modified.to_string()),
         ("process start to first answer", spread(starts)),
+        ("starts on a busy disk, not counted", stalls.to_string()),
         ("seconds", format!("{:.1}", begun.elapsed().as_secs_f64())),
     ]))
 }
@@ -92,6 +98,10 @@ pub(crate) fn run(stage: &Stage<'_>, rounds: u64) -> Result<String> {
 impl Run<'_> {
     fn start(&mut self) -> Result<Server> {
         let server = self.stage.program.start(&self.stage.data)?;
+        if server.answering_after > SYNC_MAX && server.disk_took > SYNC_MAX {
+            self.stalls += 1;
+            return Ok(server);
+        }
         self.starts.push(server.answering_after);
         if server.answering_after > START_MAX {
             let what = format!(
@@ -103,19 +113,9 @@ impl Run<'_> {
         Ok(server)
     }
 
-    fn scene<'s>(&'s self, server: &'s Server, is_ending: &'s AtomicBool) -> Scene<'s> {
-        Scene {
-            client: &server.client,
-            registry: &self.registry,
-            tally: &self.tally,
-            is_ending,
-            is_full: false,
-        }
-    }
-
     fn populate(&self, server: &Server) -> Result<()> {
-        let never = AtomicBool::new(false);
-        let scene = self.scene(server, &never);
+        let phase = Phase::default();
+        let scene = scene(&server.client, &self.registry, &self.tally, &phase);
         for (at, stream) in self.quiet.iter().enumerate() {
             create(&scene, stream, &[])?;
             let key = Key { writer: u16::MAX - 1, number: u32::try_from(at)? };
@@ -158,43 +158,20 @@ impl Run<'_> {
 
     /// Writes and reads until the server is made to end.
     fn load(&mut self, server: Server, end: End, after: Duration, dice: &mut Dice) -> Result<()> {
-        let mut writers = std::mem::take(&mut self.writers);
-        let is_ending = AtomicBool::new(false);
         let client = server.client.clone();
-        let scene = Scene {
-            client: &client,
-            registry: &self.registry,
-            tally: &self.tally,
-            is_ending: &is_ending,
-            is_full: false,
-        };
-        let modes = [Mode::Events, Mode::Events, Mode::Events, Mode::LongPoll, Mode::LongPoll, Mode::CatchUp];
-        let outcome = thread::scope(|scope| {
-            let mut threads = Vec::new();
-            for writer in &mut writers {
-                threads.push(scope.spawn(move || writers::run(&scene, writer.as_mut())));
-            }
-            for mode in modes {
-                let mut dice = Dice::new(dice.next(), &[]);
-                threads.push(scope.spawn(move || readers::run(&scene, mode, &mut dice)));
-            }
+        let phase = Phase::default();
+        let scene = scene(&client, &self.registry, &self.tally, &phase);
+        load::run(&scene, &mut self.writers, dice, || {
             thread::sleep(after);
-            is_ending.store(true, Ordering::SeqCst);
-            let ended = if end == End::Terminate { server.terminate() } else { server.kill() };
-            let panicked = |_| Err(anyhow!("a thread of this program panicked"));
-            let outcomes: Vec<Result<()>> =
-                threads.into_iter().map(|thread| thread.join().unwrap_or_else(panicked)).collect();
-            // What was observed says more than how the server ended.
-            outcomes.into_iter().collect::<Result<()>>().and(ended)
-        });
-        self.writers = writers;
-        outcome
+            phase.end_with_server();
+            if end == End::Terminate { server.terminate() } else { server.kill() }
+        })
     }
 
     /// Checks what may have changed and some of what may not, and deletes what is too much.
     fn look(&self, server: &Server, dice: &mut Dice) -> Result<()> {
-        let never = AtomicBool::new(false);
-        let scene = self.scene(server, &never);
+        let phase = Phase::default();
+        let scene = scene(&server.client, &self.registry, &self.tally, &phase);
         let mut streams = self.registry.all();
         for _ in 0..QUIET_CHECKED {
             streams.extend(dice.pick(&self.quiet).cloned());
@@ -208,10 +185,10 @@ impl Run<'_> {
         let dice = Dice::new(self.stage.seed, &[0x6c61_7374]);
         let mut server = server;
         for is_first in [true, false] {
-            let never = AtomicBool::new(false);
             let mut streams = self.registry.all();
             streams.extend(self.quiet.iter().cloned());
-            oracle::check(&self.scene(&server, &never), &streams, &dice)?;
+            let phase = Phase::default();
+            oracle::check(&scene(&server.client, &self.registry, &self.tally, &phase), &streams, &dice)?;
             server.still_runs()?;
             server.terminate()?;
             self.terminations += 1;
@@ -245,4 +222,8 @@ impl Run<'_> {
         });
         Ok(())
     }
+}
+
+fn scene<'a>(client: &'a Client, registry: &'a Registry, tally: &'a Tally, phase: &'a Phase) -> Scene<'a> {
+    Scene { client, registry, tally, phase, may_be_full: false }
 }
