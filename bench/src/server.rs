@@ -1,0 +1,166 @@
+//! A contender's process: started alone on an empty directory, killed, perhaps started again.
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, bail};
+
+use crate::contender::{BASE_PATH, Contender, Place};
+use crate::disk::Disk;
+use crate::http;
+use crate::process::Snapshot;
+
+/// How long a server may take until it answers.
+const READY_TIMEOUT: Duration = Duration::from_secs(300);
+/// How often it is asked. A restart is measured to this.
+const READY_PAUSE: Duration = Duration::from_millis(1);
+
+/// How to start a contender, as often as needed.
+pub(crate) struct Launch<'a> {
+    pub(crate) contender: &'static Contender,
+    pub(crate) program: &'a [OsString],
+    pub(crate) data_dir: PathBuf,
+    pub(crate) log: PathBuf,
+}
+
+/// A running server. Dropping it kills it.
+pub(crate) struct Server<'a> {
+    launch: Launch<'a>,
+    child: Child,
+    address: SocketAddr,
+    disk: Disk,
+}
+
+impl<'a> Server<'a> {
+    /// Starts the server on an empty directory and waits until it answers.
+    pub(crate) fn start(launch: Launch<'a>) -> Result<Self> {
+        remove_dir(&launch.data_dir)?;
+        fs::create_dir_all(&launch.data_dir)
+            .with_context(|| format!("cannot create {}", launch.data_dir.display()))?;
+        // What the server before this one left to be written shall not be written on this one's time.
+        let disk = Disk::of(&launch.data_dir)?;
+        disk.sync()?;
+        File::create(&launch.log).with_context(|| format!("cannot write {}", launch.log.display()))?;
+        let (child, address) = spawn(&launch)?;
+        let mut server = Self { launch, child, address, disk };
+        match server.wait_until_answering("a-stream-that-is-not-there", None) {
+            Ok(()) => Ok(server),
+            Err(error) => Err(server.with_last_words(&error)),
+        }
+    }
+
+    pub(crate) fn contender(&self) -> &'static Contender {
+        self.launch.contender
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The disk that holds the server's data.
+    pub(crate) fn disk(&self) -> &Disk {
+        &self.disk
+    }
+
+    pub(crate) fn snapshot(&self) -> Result<Snapshot> {
+        Snapshot::take(self.child.id())
+    }
+
+    /// Ends the server without warning, starts it again on what it left, and says how long it took until it
+    /// answered a GET of this stream.
+    pub(crate) fn kill_and_restart(&mut self, stream: &str) -> Result<Duration> {
+        self.kill();
+        let started = Instant::now();
+        (self.child, self.address) = spawn(&self.launch)?;
+        self.wait_until_answering(stream, Some(200))?;
+        Ok(started.elapsed())
+    }
+
+    /// Waits until a GET is answered with the status, or with any.
+    fn wait_until_answering(&mut self, stream: &str, status: Option<u16>) -> Result<()> {
+        let path = format!("{BASE_PATH}/{stream}?offset=-1");
+        let request = http::request("GET", &path, &[("Connection", "close")], b"");
+        let deadline = Instant::now() + READY_TIMEOUT;
+        while Instant::now() < deadline {
+            if let Some(exit) = self.child.try_wait()? {
+                bail!("the server ended ({exit}) before it answered");
+            }
+            let answered = ask(self.address, &request).ok().flatten();
+            if answered.is_some_and(|answered| status.is_none_or(|status| status == answered)) {
+                return Ok(());
+            }
+            thread::sleep(READY_PAUSE);
+        }
+        bail!("the server did not answer within {} s", READY_TIMEOUT.as_secs())
+    }
+
+    /// An error, and the end of the server's log.
+    pub(crate) fn with_last_words(&self, error: &anyhow::Error) -> anyhow::Error {
+        const LINES: usize = 4;
+        const WIDTH: usize = 200;
+        let log = fs::read(&self.launch.log).unwrap_or_default();
+        let text = String::from_utf8_lossy(&log);
+        let lines: Vec<String> = text.lines().map(|line| line.chars().take(WIDTH).collect()).collect();
+        match lines.get(lines.len().saturating_sub(LINES)..) {
+            Some(last) if !last.is_empty() => {
+                anyhow!("{error:#}\n  Its log ends so:\n    {}", last.join("\n    "))
+            }
+            _ => anyhow!("{error:#}\n  It logged nothing"),
+        }
+    }
+
+    fn kill(&mut self) {
+        // Both fail if it has ended already, which is what we want here.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Server<'_> {
+    fn drop(&mut self) {
+        self.kill();
+        // The next measurement begins with removing what is still there.
+        let _ = remove_dir(&self.launch.data_dir);
+    }
+}
+
+fn spawn(launch: &Launch<'_>) -> Result<(Child, SocketAddr)> {
+    let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
+    let place = Place { port: address.port(), data_dir: &launch.data_dir };
+    let log = File::options().append(true).open(&launch.log)?;
+    let child = launch
+        .contender
+        .command(launch.program, &place)?
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log)
+        .spawn()
+        .with_context(|| format!("cannot run {}", launch.contender.name))?;
+    Ok((child, address))
+}
+
+/// The status of the answer to a request; `None` if the connection ended before it came.
+fn ask(address: SocketAddr, request: &[u8]) -> Result<Option<u16>> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(READY_TIMEOUT))?;
+    stream.write_all(request)?;
+    // `HTTP/1.1 200`
+    let mut line = [0; 12];
+    stream.read_exact(&mut line)?;
+    Ok(std::str::from_utf8(&line)?.rsplit_once(' ').and_then(|(_, status)| status.parse().ok()))
+}
+
+fn remove_dir(dir: &Path) -> Result<()> {
+    match fs::remove_dir_all(dir) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove {}", dir.display()))
+        }
+        _ => Ok(()),
+    }
+}
