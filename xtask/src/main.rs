@@ -8,6 +8,7 @@
     reason = "a chore that panics tells its developer why"
 )]
 
+mod bench;
 mod conformance;
 mod examples;
 mod npm;
@@ -44,6 +45,10 @@ enum Chore {
     Test(test::Options),
     /// Our conformance suite and the published one, against our servers or any URL
     Conformance(conformance::Options),
+    /// Our servers beside their peers under the same load: throughput, latency, CPU, memory, disk
+    ///
+    /// All flags go to the benchmark; `cargo xtask bench --help` lists them.
+    Bench(bench::Options),
     /// The rules of this repository that no compiler checks
     Tidy,
 }
@@ -54,6 +59,7 @@ fn main() -> ExitCode {
         // Its last line is a plain count, so it prints its own errors before that.
         Chore::Test(options) => return test::run(&options),
         Chore::Conformance(options) => conformance::run(&options),
+        Chore::Bench(options) => bench::run(&options),
         Chore::Tidy => tidy::run(),
     };
     match outcome {
