@@ -6,6 +6,7 @@
 
 pub(crate) mod disk;
 mod frame;
+mod pages;
 mod slot;
 
 use std::{
@@ -19,6 +20,7 @@ use memchr::memmem;
 
 use disk::Disk;
 use frame::{Frame, HEADER_BYTES};
+use pages::Pages;
 pub(crate) use slot::{SLOT_BYTES, Slot};
 
 /// How many slots there are: the one that is written, and time for the others to be checkpointed.
@@ -42,6 +44,7 @@ pub(crate) struct CommitLog {
     /// The number of the next frame.
     number: u64,
     buffer: Vec<u8>,
+    pages: Pages,
 }
 
 /// What an old log holds.
@@ -56,10 +59,10 @@ pub(crate) struct Replayed {
 }
 
 /// Makes the slots of a new store. Whatever is there is overwritten.
-pub(crate) fn create(folder: &Path, disk: &Disk) -> Result<(), LogError> {
+pub(crate) fn create(folder: &Path) -> Result<(), LogError> {
     let made = fs::create_dir_all(folder).and_then(|()| {
         for index in 0..SLOTS {
-            Slot::create(slot_path(folder, index), disk.clone())?;
+            Slot::create(&slot_path(folder, index))?;
         }
         File::open(folder)?.sync_all()
     });
@@ -148,7 +151,7 @@ pub(crate) fn replay(
     let live: Vec<Slot> = live.into_iter().map(|(_, slot, _)| slot).collect();
     for slot in &live {
         // A killed process leaves frames that only the system's cache has; they count from now on.
-        slot.sync_data().map_err(|error| LogError::Io { path: slot.path().into(), error })?;
+        slot.sync().map_err(|error| LogError::Io { path: slot.path().into(), error })?;
     }
     free.extend(unclear.into_iter().map(|(slot, _)| slot));
     Ok(Replayed { through, live, free })
@@ -166,7 +169,7 @@ fn later_frame(bytes: &[u8], salt: u64, number: u64) -> Option<u64> {
 impl CommitLog {
     /// A log that goes on after frame `through`, at the beginning of a free slot.
     pub(crate) fn new(salt: u64, slot: Slot, through: u64) -> Self {
-        Self { salt, slot, position: 0, number: through + 1, buffer: Vec::new() }
+        Self { salt, slot, position: 0, number: through + 1, buffer: Vec::new(), pages: Pages::default() }
     }
 
     /// The last frame.
@@ -177,6 +180,7 @@ impl CommitLog {
     /// Begins a frame: what is added to the bytes is its payload.
     pub(crate) fn begin(&mut self) -> &mut Vec<u8> {
         frame::begin(&mut self.buffer);
+        self.buffer.shrink_to(BUFFER_KEPT_BYTES);
         &mut self.buffer
     }
 
@@ -198,6 +202,7 @@ impl CommitLog {
     /// Goes on in another slot; gives the one that was written.
     pub(crate) fn rotate(&mut self, slot: Slot) -> Slot {
         self.position = 0;
+        self.pages.restart();
         std::mem::replace(&mut self.slot, slot)
     }
 
@@ -211,7 +216,8 @@ impl CommitLog {
         }
         let slot = &self.slot;
         let failed = |error: io::Error| StoreError::Failed(format!("{}: {error}", slot.path().display()));
-        slot.write(&mut self.buffer, self.position).map_err(|error| {
+        let (pages, at) = self.pages.stage(self.position, &self.buffer);
+        slot.write(pages, at).map_err(|error| {
             if is_full(&error) {
                 // Only a frame beyond the slot's usual length asks for space; what it got goes back.
                 let _ = slot.shrink();
@@ -219,12 +225,10 @@ impl CommitLog {
             }
             failed(error)
         })?;
-        slot.sync_data().map_err(failed)?;
+        slot.sync_written().map_err(failed)?;
+        self.pages.keep(&self.buffer);
         self.position += self.buffer.len() as u64;
         self.number += 1;
-        if self.buffer.capacity() > BUFFER_KEPT_BYTES {
-            self.buffer.shrink_to(BUFFER_KEPT_BYTES);
-        }
         Ok(())
     }
 }

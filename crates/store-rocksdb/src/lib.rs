@@ -113,7 +113,7 @@ impl RocksStore {
             None => {
                 let marks =
                     Marks { salt: RandomState::new().hash_one(0), checkpoint: 0, incarnation_last: 0 };
-                commit_log::create(&log_folder, disk).map_err(|error| unusable(error.to_string()))?;
+                commit_log::create(&log_folder).map_err(|error| unusable(error.to_string()))?;
                 base.initialize(marks).map_err(|error| unusable(error.to_string()))?;
                 marks
             }

@@ -13,8 +13,8 @@ impl Disk {
     pub(crate) fn write(&self, file: &File, bytes: &[u8], at: u64) -> io::Result<()> {
         #[cfg(test)]
         if let Some(error) = self.faults.next() {
-            // A failing write may have written a part.
-            file.write_all_at(&bytes[..bytes.len() / 2], at)?;
+            // A failing write may have written some of its sectors.
+            file.write_all_at(&bytes[..bytes.len() / 2 / 512 * 512], at)?;
             return Err(error);
         }
         file.write_all_at(bytes, at)
