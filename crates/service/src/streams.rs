@@ -20,7 +20,7 @@ use headwater_protocol::{
     stream::StreamHead,
 };
 use headwater_store::{Store, StoreError};
-use tokio::sync::{Mutex, MutexGuard, OnceCell, watch};
+use tokio::sync::{Mutex, MutexGuard, Notify, OnceCell, watch};
 
 /// Producers that a stream keeps in memory; beyond that it forgets all and asks the store again.
 const PRODUCERS_CACHED_MAX: usize = 1_024;
@@ -45,6 +45,8 @@ pub(crate) struct OpenStream {
 struct Loaded {
     writer: Mutex<Writer>,
     view: watch::Sender<View>,
+    /// Tells that commits became durable or failed, also those that readers needn't be woken for.
+    settled: Notify,
     /// Until when use has prolonged a sliding stream; at or after the head's own deadline.
     touched_deadline_ms: AtomicU64,
 }
@@ -101,6 +103,7 @@ impl Streams {
         self.map.remove_if(&stream.name, |_, known| Arc::ptr_eq(known, stream));
         if let Some(loaded) = stream.loaded.get() {
             loaded.view.send_modify(|view| view.abandoned = true);
+            loaded.settled.notify_waiters();
         }
     }
 
@@ -185,19 +188,18 @@ impl OpenStream {
             view.head = head;
             noticed
         });
+        self.loaded().settled.notify_waiters();
     }
 
     /// Resolves when the first `queued` commits are durable. `false`: one of them failed, and the stream has to be
     /// opened again.
     pub(crate) async fn durable(&self, queued: u64) -> bool {
         let loaded = self.loaded();
-        if loaded.view.borrow().durable >= queued {
-            return true;
-        }
-        let mut view = loaded.view.subscribe();
         loop {
+            // Before the look: what settles after it wakes this.
+            let settled = loaded.settled.notified();
             {
-                let view = view.borrow_and_update();
+                let view = loaded.view.borrow();
                 if view.durable >= queued {
                     return true;
                 }
@@ -205,9 +207,7 @@ impl OpenStream {
                     return false;
                 }
             }
-            if view.changed().await.is_err() {
-                return false;
-            }
+            settled.await;
         }
     }
 
@@ -253,6 +253,7 @@ impl Loaded {
         Self {
             writer: Mutex::new(Writer { head: head.clone(), queued: 0, producers: HashMap::new() }),
             view: watch::Sender::new(View { head, ..View::default() }),
+            settled: Notify::new(),
             touched_deadline_ms: AtomicU64::new(0),
         }
     }

@@ -176,6 +176,30 @@ async fn a_repetition_is_answered_only_when_the_original_is_durable() {
 }
 
 #[tokio::test]
+async fn who_waits_for_a_commit_that_readers_do_not_notice_is_answered() {
+    let world = World::new();
+    world.create("a", &[]).await;
+    let producer = [
+        ("content-type", "text/plain"),
+        ("producer-id", "p"),
+        ("producer-epoch", "0"),
+        ("producer-seq", "0"),
+    ];
+    assert_eq!(world.send("POST", "a", &producer, "x").await.head.status, StatusCode::OK);
+    world.store.hold();
+    let fork = tokio::spawn(world.send("PUT", "b", &[("stream-forked-from", "/v1/stream/a")], ""));
+    settle().await;
+    let repetition = tokio::spawn(world.send("POST", "a", &producer, "x"));
+    settle().await;
+    assert!(!repetition.is_finished());
+    world.store.release().await;
+    settle().await;
+    assert!(repetition.is_finished(), "the source counts its fork, which no reader sees");
+    assert_eq!(repetition.await.unwrap().head.status, StatusCode::NO_CONTENT);
+    assert_eq!(fork.await.unwrap().head.status, StatusCode::CREATED);
+}
+
+#[tokio::test]
 async fn a_full_store_is_507_and_heals() {
     let world = World::new();
     world.create("a", &[]).await;
