@@ -19,14 +19,15 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if !only_asks(&options.flags) {
         println!("Building the servers (release profile)");
         let mut build = workspace::cargo();
-        build.args(["build", "--quiet", "--release"]);
+        // Not quiet: RocksDB alone takes minutes, the first time.
+        build.args(["build", "--release"]);
         for server in SERVERS {
             build.args(["--package", &format!("server-{server}")]);
         }
         process::run(&mut build).context("a server does not build; fix the errors above")?;
     }
     let mut bench = workspace::cargo();
-    bench.args(["run", "--quiet", "--release", "--package", "headwater-bench", "--"]).args(&options.flags);
+    bench.args(["run", "--release", "--package", "headwater-bench", "--"]).args(&options.flags);
     process::run(&mut bench)
 }
 
