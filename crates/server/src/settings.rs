@@ -128,7 +128,7 @@ pub struct Reading {
     pub chunk_size: ByteSize,
 
     /// Memory for chunks that were read.
-    #[arg(long, env = "HEADWATER_CHUNK_CACHE", default_value = "64MiB", value_name = "BYTES")]
+    #[arg(long, env = "HEADWATER_CHUNK_CACHE", default_value = "128MiB", value_name = "BYTES")]
     pub chunk_cache: ByteSize,
 
     /// Memory for events that were encoded.

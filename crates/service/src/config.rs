@@ -50,7 +50,7 @@ impl Default for Config {
             bodies_bytes_max: 256 << 20,
             body_timeout_ms: 30_000,
             chunk_bytes: 1 << 20,
-            chunk_cache_bytes: 64 << 20,
+            chunk_cache_bytes: 128 << 20,
             event_cache_bytes: 16 << 20,
             long_poll_timeout_ms: 20_000,
             sse_lifetime_ms: 60_000,
