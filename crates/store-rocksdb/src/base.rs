@@ -26,6 +26,9 @@ use crate::{
 /// enough that a chunk is a handful of them.
 const ENTRY_BYTES: usize = 128 * 1024;
 
+/// What a checkpoint takes besides its bytes: keys, indexes, a new manifest.
+const SPARE_BYTES: u64 = 4 << 20;
+
 /// RocksDB behind the commit log.
 #[derive(Debug)]
 pub(crate) struct Base(DB);
@@ -173,6 +176,15 @@ impl Base {
             }
         }
         Ok(())
+    }
+
+    /// Whether the disk has room for a checkpoint of about so many bytes. RocksDB recovers from a full disk only when
+    /// there is room for whole buffers again: it had better not meet one.
+    pub(crate) fn has_room(&self, bytes: u64) -> bool {
+        // Where nobody can tell, RocksDB will find out.
+        rustix::fs::statvfs(self.0.path()).map_or(true, |disk| {
+            disk.f_bavail.saturating_mul(disk.f_frsize) >= bytes.saturating_add(SPARE_BYTES)
+        })
     }
 
     /// What the store wrote about itself; `None` in a RocksDB that is new.

@@ -20,7 +20,7 @@ use headwater_store::{Commit, Edit, StoreError, Ticket, TicketSender, Work};
 
 use crate::{
     base::{self, Base},
-    commit_log::{CommitLog, Slot},
+    commit_log::{CommitLog, SLOT_BYTES, Slot},
     generations::{Generations, Recall, Sealed},
     recent::Recent,
     record,
@@ -374,9 +374,12 @@ impl Engine {
         }
     }
 
-    /// The oldest generation that isn't in RocksDB.
-    pub(crate) fn oldest_sealed(&self) -> Option<(Arc<Recent>, u64)> {
-        self.recent().sealed.front().map(|sealed| (sealed.recent.clone(), sealed.through))
+    /// The oldest generation that isn't in RocksDB, its last frame, and about how many bytes it takes.
+    pub(crate) fn oldest_sealed(&self) -> Option<(Arc<Recent>, u64, u64)> {
+        self.recent().sealed.front().map(|sealed| {
+            let bytes = sealed.slots.iter().map(|slot| slot.bytes().unwrap_or(SLOT_BYTES)).sum();
+            (sealed.recent.clone(), sealed.through, bytes)
+        })
     }
 
     /// RocksDB has the oldest generation: its slots are free.

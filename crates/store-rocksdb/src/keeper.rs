@@ -1,6 +1,10 @@
 //! The keeper's thread: brings sealed generations to RocksDB, so that their slots can be written again.
 
-use std::{mem, sync::PoisonError, time::Duration};
+use std::{
+    mem,
+    sync::PoisonError,
+    time::{Duration, Instant},
+};
 
 use headwater_store::StoreError;
 
@@ -13,8 +17,9 @@ use crate::{
 /// After so long without commits what is recent goes to RocksDB, and its memory back.
 const IDLE: Duration = Duration::from_secs(5);
 const TICK: Duration = Duration::from_secs(1);
-/// How long to wait after a checkpoint that failed: a full disk may have room again.
-const RETRY: Duration = Duration::from_millis(500);
+/// How long to wait after a checkpoint that failed: a full disk may have room again. RocksDB looks for that every five
+/// seconds, and goes on only when nothing is being flushed; a flush in the meantime fails and takes a second.
+const RETRY: Duration = Duration::from_secs(3);
 
 /// Keeps house until [`Engine::end`]; then brings over what is left.
 pub(crate) fn keep_forever(engine: &Engine) {
@@ -33,9 +38,11 @@ pub(crate) fn finish(engine: &Engine) {
 
 fn checkpoint_all(engine: &Engine) {
     let mut written = None;
-    while let Some((recent, through)) = engine.oldest_sealed() {
+    while let Some((recent, through, bytes)) = engine.oldest_sealed() {
         let checkpointed = if written == Some(through) {
             Ok(())
+        } else if !engine.base.has_room(bytes) {
+            Err(StoreError::Full)
         } else {
             let incarnation_last = engine.incarnation_last.load(std::sync::atomic::Ordering::Relaxed);
             engine.base.write(&recent, through, incarnation_last, &stale_deadlines(engine))
@@ -50,10 +57,24 @@ fn checkpoint_all(engine: &Engine) {
             Err(error) => {
                 tracing::error!(%error, "a checkpoint failed; it will be tried again");
                 engine.checkpoint_failed(error);
-                if !engine.pause(RETRY) {
+                if !rest(engine, RETRY) {
                     return;
                 }
             }
+        }
+    }
+}
+
+/// Waits for so long, whatever changes. `false`: the end.
+fn rest(engine: &Engine, time: Duration) -> bool {
+    let until = Instant::now() + time;
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return true;
+        }
+        if !engine.pause(left) {
+            return false;
         }
     }
 }
