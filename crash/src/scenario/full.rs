@@ -24,8 +24,10 @@ use crate::server::{Server, Start};
 use crate::writers::{self, Writer};
 use crate::{load, oracle, payload};
 
-/// The commit log takes 64 MiB of it.
-const DISK_MEBIBYTES: u64 = 160;
+/// The commit log takes 64 MiB of it, as much again is on its way while the disk is full, and then it needs room.
+const DISK_MEBIBYTES: u64 = 320;
+/// Enough for a checkpoint, and less than RocksDB wants to have.
+const ROOM_BYTES: u64 = 40 << 20;
 /// Writers need so long to fill what the server has set aside.
 const FILL_MAX: Duration = Duration::from_secs(180);
 /// Writing goes on so soon after there is room.
@@ -109,7 +111,10 @@ impl Run<'_> {
             }
         };
         self.check(&server)?;
-        let server = self.make_room(server, &ballast)?;
+        // A little first, which is soon full again, then all of it.
+        let server = self.make_room(server, &ballast, Some(ROOM_BYTES))?;
+        self.check(&server)?;
+        let server = self.make_room(server, &ballast, None)?;
         self.check(&server)?;
         server.kill()?;
         let server = self.stage.program.start(&data)?;
@@ -151,10 +156,13 @@ impl Run<'_> {
         Ok(server)
     }
 
-    fn make_room(&mut self, server: Server, ballast: &Path) -> Result<Server> {
+    fn make_room(&mut self, server: Server, ballast: &Path, bytes: Option<u64>) -> Result<Server> {
         let mut healed_after = Duration::ZERO;
         self.load(&server, |tally| {
-            let _ = fs::remove_file(ballast);
+            match bytes {
+                Some(bytes) if ballast.exists() => shrink(ballast, bytes)?,
+                _ => drop(fs::remove_file(ballast)),
+            }
             let before = tally.acknowledged.get();
             let healed = wait(HEAL_MAX, || tally.acknowledged.get() > before);
             healed_after = healed.ok_or_else(|| {
@@ -164,7 +172,9 @@ impl Run<'_> {
                     format!("nothing was taken for {HEAL_MAX:?}"),
                 )
             })?;
-            thread::sleep(Duration::from_secs(1));
+            // As much as the next checks need, and no more: there isn't that much room.
+            let enough = tally.acknowledged.get() + 300;
+            wait(HEAL_MAX, || tally.acknowledged.get() > enough);
             Ok(())
         })?;
         self.healed_after.push(healed_after);
@@ -204,8 +214,13 @@ fn fill(ballast: &Path, left: u64) -> Result<()> {
             Err(error) => return Err(error.into()),
         }
     }
-    let length = file.metadata()?.len();
-    OpenOptions::new().write(true).open(ballast)?.set_len(length.saturating_sub(left))?;
+    shrink(ballast, left)
+}
+
+/// Gives so much of it back.
+fn shrink(ballast: &Path, bytes: u64) -> Result<()> {
+    let file = OpenOptions::new().write(true).open(ballast)?;
+    file.set_len(file.metadata()?.len().saturating_sub(bytes))?;
     Ok(())
 }
 
