@@ -120,7 +120,7 @@ impl Chart {
                     ((value / longest * f64::from(self.bar_max)).max(BAR_MIN), shown(value))
                 }
                 Some(value) => (BAR_MIN, shown(value)),
-                None => (0.0, "failed".to_owned()),
+                None => (0.0, "no figure".to_owned()),
             };
             let label_x = f64::from(bars_x) + width + 6.0;
             let _ = writeln!(
@@ -197,6 +197,6 @@ mod tests {
         }
         let svg = draw(std::slice::from_ref(&workload), &measurements, 1);
         assert!(svg.contains("width=\"310.0\"") && svg.contains("width=\"155.0\""), "{svg}");
-        assert!(svg.contains(">failed<") && svg.ends_with("</svg>\n"), "{svg}");
+        assert!(svg.contains(">no figure<") && svg.ends_with("</svg>\n"), "{svg}");
     }
 }

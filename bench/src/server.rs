@@ -20,6 +20,8 @@ use crate::process::Snapshot;
 const READY_TIMEOUT: Duration = Duration::from_secs(300);
 /// How often it is asked. A restart is measured to this.
 const READY_PAUSE: Duration = Duration::from_millis(1);
+/// What a server may do after it has begun to answer, before it is measured: prepare files, give memory back.
+const SETTLE: Duration = Duration::from_secs(1);
 
 /// How to start a contender, as often as needed.
 pub(crate) struct Launch<'a> {
@@ -38,7 +40,7 @@ pub(crate) struct Server<'a> {
 }
 
 impl<'a> Server<'a> {
-    /// Starts the server on an empty directory and waits until it answers.
+    /// Starts the server on an empty directory and waits until it answers and has come to rest.
     pub(crate) fn start(launch: Launch<'a>) -> Result<Self> {
         remove_dir(&launch.data_dir)?;
         fs::create_dir_all(&launch.data_dir)
@@ -50,7 +52,10 @@ impl<'a> Server<'a> {
         let (child, address) = spawn(&launch)?;
         let mut server = Self { launch, child, address, disk };
         match server.wait_until_answering("a-stream-that-is-not-there", None) {
-            Ok(()) => Ok(server),
+            Ok(()) => {
+                thread::sleep(SETTLE);
+                Ok(server)
+            }
             Err(error) => Err(server.with_last_words(&error)),
         }
     }

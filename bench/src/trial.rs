@@ -67,7 +67,7 @@ impl Trial<'_> {
         load.run_for(self.duration).await?;
         recorders.iter().for_each(|recorder| recorder.end());
         let after = self.snapshots()?;
-        load.stop.0.store(true, Ordering::Relaxed);
+        load.stop.set();
         match tokio::time::timeout(DRAIN_TIMEOUT, load.finish()).await {
             Ok(outcome) => outcome?,
             Err(_) => bail!(
@@ -80,6 +80,28 @@ impl Trial<'_> {
         let disk_after = self.server.disk().written_bytes()?;
         let disk_bytes = disk_before.zip(disk_after).map(|(before, after)| after.saturating_sub(before));
         Ok(Observed { server, ours, disk_bytes })
+    }
+
+    /// Has the server do some work before its memory is weighed: what a start leaves behind is given back only then.
+    pub(crate) async fn exercise(&self) -> Result<()> {
+        const STREAM: &str = "exercise";
+        const CONNECTIONS: usize = 8;
+        let content_type = "text/plain";
+        create(&mut self.connect().await?, STREAM, content_type).await?;
+        let request = http::request("POST", &path(STREAM), &[("Content-Type", content_type)], &[b'x'; 256]);
+        let mut load = Load::default();
+        for _ in 0..CONNECTIONS {
+            let (mut connection, request, stop) = (self.connect().await?, request.clone(), load.stop());
+            load.spawn(async move {
+                while !stop.is_set() {
+                    connection.exchange(&request).await?.expect(204)?;
+                }
+                Ok(())
+            });
+        }
+        load.run_for(self.warm_up).await?;
+        load.stop.set();
+        load.finish().await
     }
 
     fn snapshots(&self) -> Result<(Snapshot, Snapshot)> {
@@ -115,6 +137,10 @@ impl Load {
 }
 
 impl Stop {
+    fn set(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
     pub(crate) fn is_set(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }

@@ -27,6 +27,7 @@ impl FanOut {
     pub(crate) async fn run(&self, trial: &Trial<'_>) -> Result<Figures> {
         let tail = create(&mut trial.connect().await?, STREAM, CONTENT_TYPE).await?;
         let feed = Feed::new(STREAM, tail);
+        trial.exercise().await?;
         let alone = trial.server.snapshot()?.rss_kib();
 
         let deliveries = Recorder::new()?;
@@ -46,7 +47,7 @@ impl FanOut {
         observed.add_costs(&mut figures, count, CPU_DELIVERY, SWITCHES_DELIVERY);
         figures.add(RSS, observed.rss_mib());
         if self.readers >= READERS_WEIGHED_MIN {
-            let grown = float(observed.server.rss_kib.saturating_sub(alone));
+            let grown = float(observed.server.rss_kib) - float(alone);
             figures.add(KIB_READER, grown / self.readers as f64);
         }
         Ok(figures)

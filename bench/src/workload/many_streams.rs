@@ -19,6 +19,7 @@ pub(crate) async fn run(trial: &mut Trial<'_>) -> Result<Figures> {
     let streams = trial.streams.max(1);
     let latencies = Recorder::new()?;
     latencies.begin();
+    trial.exercise().await?;
     let disk_before = trial.server.disk().written_bytes()?;
     let empty = trial.server.snapshot()?;
     visit(trial, 0..streams, &Visit::Create(latencies.clone())).await?;
@@ -33,7 +34,7 @@ pub(crate) async fn run(trial: &mut Trial<'_>) -> Result<Figures> {
     figures.add(CREATE_P99, latencies.lock().quantile_ms(0.99));
     figures.add(APPENDS, count / created.until(&full).elapsed.as_secs_f64());
     figures.add(RSS, float(whole.rss_kib) / 1024.0);
-    figures.add(KIB_STREAM, float(whole.rss_kib.saturating_sub(empty.rss_kib())) / count);
+    figures.add(KIB_STREAM, (float(whole.rss_kib) - float(empty.rss_kib())) / count);
     if let Some((before, after)) = disk_before.zip(disk_after) {
         figures.add(WRITTEN_STREAM, float(after.saturating_sub(before)) / count);
     }
