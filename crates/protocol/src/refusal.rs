@@ -169,6 +169,14 @@ pub enum Refusal {
     /// Not a verb of this resource.
     #[error("streams know GET, HEAD, PUT, POST, DELETE and OPTIONS")]
     MethodUnknown,
+    /// More lines or bytes than the connection takes.
+    #[error("the request's head is larger than {limit_bytes} bytes or {limit_lines} lines")]
+    HeadTooLarge {
+        /// The limit of all of it.
+        limit_bytes: usize,
+        /// The limit of its header lines.
+        limit_lines: usize,
+    },
     /// More than the limit.
     #[error("the body is larger than {limit_bytes} bytes")]
     BodyTooLarge {
@@ -242,6 +250,9 @@ impl Refusal {
             Self::Gone => (StatusCode::GONE, "gone", "Stream is deleted"),
             Self::OffsetGone => (StatusCode::GONE, "gone", "Offset is gone"),
             Self::MethodUnknown => (StatusCode::METHOD_NOT_ALLOWED, "method", "Method not allowed"),
+            Self::HeadTooLarge { .. } => {
+                (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "head-too-large", "Request head too large")
+            }
             Self::BodyTooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", "Body too large"),
             Self::BodyBroken => (BAD, "body-broken", "Broken body"),
             Self::BodyTimeout => (StatusCode::REQUEST_TIMEOUT, "body-timeout", "Body timeout"),

@@ -94,6 +94,20 @@ enum Route {
     Refused(Refusal),
 }
 
+impl Call {
+    /// The same call, refused for a reason that only the adapter can see: a bound of its connection.
+    #[must_use]
+    pub fn refused(self, refusal: Refusal) -> Self {
+        Self { route: Route::Refused(refusal), ..self }
+    }
+
+    /// Whether the answer is certain without the body, so that nobody needs to ask for it (`Expect: 100-continue`).
+    #[must_use]
+    pub const fn is_refused(&self) -> bool {
+        matches!(self.route, Route::Refused(_))
+    }
+}
+
 /// An answer.
 #[derive(Debug)]
 pub struct Response {
