@@ -16,7 +16,7 @@ use anyhow::{Context, Result, bail};
 use crate::{process, workspace};
 
 /// The adapters there are: `hyper` is the binary `server-hyper`.
-pub(crate) const SERVERS: [&str; 1] = ["hyper"];
+pub(crate) const SERVERS: [&str; 2] = ["hyper", "actix"];
 
 /// The stores a server can be started with (`--store`).
 pub(crate) const STORES: [&str; 2] = ["rocksdb", "mem"];

@@ -26,6 +26,9 @@ pub trait Adapter {
     /// The binary's name.
     const NAME: &'static str;
 
+    /// What of its framework to log; `--log` may say otherwise.
+    const LOG: &'static str = "";
+
     /// Serves until `shutdown` resolves and what was begun is answered.
     fn serve<S: Store>(
         listener: TcpListener,
@@ -43,7 +46,7 @@ pub fn main<A: Adapter>() -> ExitCode {
         Err(settings::LoadError::Usage(usage)) => usage.exit(),
         Err(settings::LoadError::File(error)) => return fail::<A>(&error),
     };
-    telemetry::start(&settings);
+    telemetry::start(&settings, A::LOG);
     match run::<A>(&settings) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail::<A>(&error),

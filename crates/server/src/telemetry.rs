@@ -4,9 +4,10 @@ use tracing_subscriber::{EnvFilter, fmt};
 
 use crate::settings::{LogFormat, Settings};
 
-/// Starts logging; a filter that can't be parsed becomes `info`.
-pub(crate) fn start(settings: &Settings) {
-    let filter = EnvFilter::try_new(&settings.log).unwrap_or_else(|_| EnvFilter::new("info"));
+/// Starts logging; a filter that can't be parsed becomes `info`. Of two directives for one target the later counts.
+pub(crate) fn start(settings: &Settings, defaults: &str) {
+    let filter =
+        EnvFilter::try_new(format!("{defaults},{}", settings.log)).unwrap_or_else(|_| EnvFilter::new("info"));
     let builder = fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let started = match settings.log_format {
         LogFormat::Text => builder.try_init(),

@@ -1,0 +1,156 @@
+//! From actix's types, which are those of http 0.2, to the service's and back, and nothing else.
+
+use std::{
+    convert::Infallible,
+    fmt, io,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use actix_http::{
+    ConnectionType, Method, RequestHead as ActixHead, Version,
+    body::{BodySize, MessageBody},
+    header, uri,
+};
+use actix_web::{HttpResponse, web};
+use bytes::Bytes;
+use futures_util::{Stream, stream};
+use headwater_protocol::RequestHead;
+use headwater_service::{Body, Response};
+use http::HeaderName;
+
+use crate::limits::Turn;
+
+/// A request's head, borrowed.
+pub(crate) struct Head<'a>(pub(crate) &'a ActixHead);
+
+impl<'h> RequestHead for Head<'h> {
+    fn method(&self) -> &str {
+        self.0.method.as_str()
+    }
+
+    fn path(&self) -> &str {
+        self.0.uri.path()
+    }
+
+    fn query(&self) -> Option<&str> {
+        self.0.uri.query()
+    }
+
+    fn authority(&self) -> Option<&str> {
+        let host = || self.0.headers.get(header::HOST).and_then(|host| host.to_str().ok());
+        self.0.uri.authority().map(uri::Authority::as_str).or_else(host)
+    }
+
+    fn is_http_1_0(&self) -> bool {
+        self.0.version <= Version::HTTP_10
+    }
+
+    fn header<'a>(&'a self, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> + use<'a, 'h> {
+        self.0.headers.get_all(name.as_str()).map(header::HeaderValue::as_bytes)
+    }
+}
+
+/// A request's body, without actix's limits: the service has its own.
+pub(crate) fn body(
+    head: &ActixHead,
+    mut body: web::Payload,
+) -> impl Stream<Item = io::Result<Bytes>> + Unpin + use<> {
+    let mut left = if wants_the_connection(head) { declared_bytes(head) } else { u64::MAX };
+    stream::poll_fn(move |context| {
+        if left == 0 {
+            return Poll::Ready(None);
+        }
+        let piece = ready!(Pin::new(&mut body).poll_next(context));
+        Poll::Ready(piece.map(|piece| match piece {
+            Ok(mut bytes) => {
+                bytes.truncate(usize::try_from(left).unwrap_or(usize::MAX));
+                left -= bytes.len() as u64;
+                Ok(bytes)
+            }
+            Err(error) => Err(io::Error::other(error.to_string())),
+        }))
+    })
+}
+
+/// Whether actix takes all that follows the head for its body, whatever its length: it would let us speak WebSocket.
+fn wants_the_connection(head: &ActixHead) -> bool {
+    head.method == Method::CONNECT || head.headers.contains_key(header::UPGRADE)
+}
+
+/// The length of a body as its head says it (RFC 9112, 6.3).
+fn declared_bytes(head: &ActixHead) -> u64 {
+    if head.headers.contains_key(header::TRANSFER_ENCODING) {
+        return u64::MAX;
+    }
+    let length = head.headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());
+    length.and_then(|length| length.trim().parse().ok()).unwrap_or(0)
+}
+
+/// The answer as actix sends it.
+#[expect(clippy::expect_used, reason = "http 0.2 and 1 take the same bytes for a status, a name and a value")]
+pub(crate) fn response(
+    response: Response,
+    request: &ActixHead,
+    turn: Option<Turn>,
+) -> HttpResponse<ResponseBody> {
+    let Response { head, body } = response;
+    let size = match &body {
+        // Without a length an HTTP/1.1 client would wait for a body; HTTP/2 says in the head that there is none.
+        Body::Empty if request.method == Method::HEAD || request.version == Version::HTTP_2 => BodySize::None,
+        Body::Empty => BodySize::ZERO,
+        Body::Full(bytes) => BodySize::Sized(bytes.len() as u64),
+        Body::Events(_) => BodySize::Stream,
+    };
+    let status = head.status.as_u16().try_into().expect("a status");
+    let mut converted = HttpResponse::with_body(status, ResponseBody { body, size, _turn: turn });
+    for (name, value) in &head.headers {
+        let name = header::HeaderName::from_bytes(name.as_str().as_bytes()).expect("a name");
+        let value = header::HeaderValue::from_bytes(value.as_bytes()).expect("a value");
+        converted.headers_mut().append(name, value);
+    }
+    // HTTP/1.0 knows no chunks: the end of the connection is the end of the body.
+    let ends_with_it = size == BodySize::Stream && request.version <= Version::HTTP_10;
+    if ends_with_it || wants_the_connection(request) {
+        converted.head_mut().no_chunking(true);
+        converted.head_mut().set_connection_type(ConnectionType::Close);
+    }
+    converted
+}
+
+/// A response body: bytes of known length, or events.
+pub struct ResponseBody {
+    body: Body,
+    size: BodySize,
+    /// Until the body is sent or given up.
+    _turn: Option<Turn>,
+}
+
+impl fmt::Debug for ResponseBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.body.fmt(f)
+    }
+}
+
+impl MessageBody for ResponseBody {
+    type Error = Infallible;
+
+    fn size(&self) -> BodySize {
+        self.size
+    }
+
+    fn poll_next(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, Infallible>>> {
+        let next = match &mut self.body {
+            Body::Empty => None,
+            Body::Events(events) => match events.as_mut().poll_next(context) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(event) => event,
+            },
+            Body::Full(bytes) => Some(std::mem::take(bytes)).filter(|bytes| !bytes.is_empty()),
+        };
+        Poll::Ready(next.map(Ok))
+    }
+}
