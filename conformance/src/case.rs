@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 
-use libtest_mimic::{Failed, Trial};
+use libtest_mimic::{Completion, Failed, Trial};
 
 use crate::client::Target;
 
@@ -28,12 +28,23 @@ impl Case {
         self.module.rsplit("::").next().unwrap_or(self.module)
     }
 
-    /// The case as the harness runs it.
-    pub(crate) fn into_trial(self, target_name: &str, target: &Arc<Target>) -> Trial {
+    /// The case as the harness runs it. With a reason to differ it must fail, and is then reported with the reason.
+    pub(crate) fn into_trial(
+        self,
+        target_name: &str,
+        target: &Arc<Target>,
+        reason_to_differ: Option<String>,
+    ) -> Trial {
         let target = Arc::clone(target);
-        Trial::test(format!("{target_name}::{}::{}", self.subject(), self.name), move || {
-            attempt(|| (self.run)(&target))
-                .map_err(|failure| Failed::from(format!("{failure}\nrule: {}", self.source)))
+        Trial::ignorable_test(format!("{target_name}::{}::{}", self.subject(), self.name), move || {
+            match (attempt(|| (self.run)(&target)), reason_to_differ) {
+                (Ok(()), None) => Ok(Completion::Completed),
+                (Err(failure), None) => Err(Failed::from(format!("{failure}\nrule: {}", self.source))),
+                (Err(_), Some(reason)) => Ok(Completion::ignored_with(format!("differs: {reason}"))),
+                (Ok(()), Some(_)) => Err(Failed::from(
+                    "it no longer differs: take it out of conformance/known_differences.toml",
+                )),
+            }
         })
     }
 }

@@ -21,6 +21,7 @@ mod answer;
 mod case;
 mod cases;
 mod client;
+mod differences;
 mod instant;
 mod offset;
 mod options;
@@ -33,6 +34,7 @@ use std::sync::Arc;
 use clap::Parser;
 
 use crate::client::Target;
+use crate::differences::Differences;
 use crate::options::Options;
 
 /// The cases mostly wait for the server, so many more run at once than there are cores.
@@ -53,8 +55,11 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    let differences = Differences::read();
     case::remember_where_panics_happen();
-    let trials = cases::all().map(|case| case.into_trial(&options.target, &target)).collect();
+    let trials = cases::all()
+        .map(|case| case.into_trial(&options.target, &target, differences.reason(&options.target, &case)))
+        .collect();
     options.harness.test_threads.get_or_insert(TEST_THREADS);
     libtest_mimic::run(&options.harness, trials).exit_code()
 }

@@ -13,9 +13,12 @@ cases! {
     headers_over_the_limit_are_431: "docs/configuration.md: --header-max",
     ten_thousand_headers_are_431: "docs/configuration.md: --headers-max",
     fifty_headers_are_taken: "docs/configuration.md: --headers-max",
+    a_hundred_header_lines_are_taken: "docs/configuration.md: --headers-max",
     a_target_over_the_limit_is_refused: "docs/configuration.md: --header-max",
     half_a_head_is_cut_off_at_the_timeout: "docs/configuration.md: --header-timeout",
     a_head_that_drips_is_cut_off_at_the_timeout: "docs/configuration.md: --header-timeout",
+    half_a_second_head_is_cut_off_at_the_timeout: "docs/configuration.md: --header-timeout",
+    a_connection_that_says_nothing_is_cut_off_at_the_timeout: "docs/configuration.md: --header-timeout",
     an_idle_connection_hurts_nobody: "docs/configuration.md: --connections-max",
     a_body_of_the_limit_is_taken: "docs/configuration.md: --body-max",
     a_body_over_the_limit_is_refused_at_the_header: "docs/configuration.md: --body-max, by Content-Length",
@@ -75,6 +78,12 @@ fn fifty_headers_are_taken(t: &Target) {
     t.connect().send(stream.raw_head("GET", "offset=-1", &many)).answer().status(200).body_is("hello");
 }
 
+fn a_hundred_header_lines_are_taken(t: &Target) {
+    let stream = t.text(&["hello"]);
+    let beside_host: Vec<_> = (0..99).map(|_| ("X-Some", "value")).collect();
+    t.connect().send(stream.raw_head("GET", "offset=-1", &beside_host)).answer().status(200).body_is("hello");
+}
+
 fn a_target_over_the_limit_is_refused(t: &Target) {
     let stream = t.text(&["hello"]);
     let query = format!("offset=-1&x={}", "y".repeat(100_000));
@@ -100,6 +109,23 @@ fn a_head_that_drips_is_cut_off_at_the_timeout(t: &Target) {
         ended =
             connection.try_send("X: y\r\n").is_err() || connection.ends_within(Duration::from_millis(200));
     }
+    assert_cut_off(t, begin, ended);
+}
+
+fn half_a_second_head_is_cut_off_at_the_timeout(t: &Target) {
+    let stream = t.text(&["hello"]);
+    let mut connection = t.connect();
+    connection.send(stream.raw_head("GET", "offset=-1", &[])).answer().status(200);
+    let begin = Instant::now();
+    connection.send("GET / HTTP/1.1\r\nHost: x\r\nX-Unfin");
+    let ended = connection.ends_within(t.facts.header_timeout + SLACK);
+    assert_cut_off(t, begin, ended);
+}
+
+fn a_connection_that_says_nothing_is_cut_off_at_the_timeout(t: &Target) {
+    let mut connection = t.connect();
+    let begin = Instant::now();
+    let ended = connection.ends_within(t.facts.header_timeout + SLACK);
     assert_cut_off(t, begin, ended);
 }
 

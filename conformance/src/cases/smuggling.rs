@@ -23,6 +23,7 @@ cases! {
     the_body_of_a_refused_request_is_not_the_next_request: "RFC 9112, 11.2",
     the_body_of_a_get_is_not_the_next_request: "RFC 9110, 9.3.1",
     the_body_of_a_delete_is_not_the_next_request: "RFC 9110, 9.3.5",
+    what_follows_an_upgrade_that_is_not_taken_is_not_its_body: "RFC 9110, 7.8",
     a_line_end_in_a_name_makes_no_second_header: "RFC 9112, 11.1",
     a_line_end_in_a_value_makes_no_second_header: "RFC 9112, 11.1",
     a_content_type_comes_back_on_one_line: "RFC 9112, 11.1",
@@ -302,6 +303,22 @@ fn the_body_of_a_delete_is_not_the_next_request(t: &Target) {
     let length = hidden.len().to_string();
     let request = stream.raw_head("DELETE", "", &[("Content-Length", &length)]) + &hidden;
     assert_body_is_skipped(t, &victim, &request).status_in(&[204, 400]);
+}
+
+fn what_follows_an_upgrade_that_is_not_taken_is_not_its_body(t: &Target) {
+    let other = t.text(&["other"]);
+    for protocol in ["websocket", "h2c"] {
+        let stream = t.text(&[]);
+        let headers = [POST_TEXT, ("Content-Length", "5"), ("Connection", "Upgrade"), ("Upgrade", protocol)];
+        let request = stream.raw_head("POST", "", &headers) + "hello";
+        let mut connection = t.connect();
+        connection.send(request + &other.raw_head("GET", "offset=-1", &[]));
+        connection.answer().status(204);
+        if let Some(second) = connection.try_answer() {
+            second.status(200).body_is("other");
+        }
+        stream.read("-1").body_is("hello");
+    }
 }
 
 fn a_line_end_in_a_name_makes_no_second_header(t: &Target) {
