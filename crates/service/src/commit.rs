@@ -57,7 +57,6 @@ impl<S: Store> Inner<S> {
                 }
                 Alteration::Remove => {
                     writer.forget_producers();
-                    stream.reset_touch();
                     None
                 }
             };

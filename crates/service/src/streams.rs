@@ -38,7 +38,11 @@ pub(crate) struct Streams {
 pub(crate) struct OpenStream {
     pub(crate) name: StreamName,
     loaded: OnceCell<Loaded>,
+    /// When it was last looked for: unused ones leave memory.
     used_ms: AtomicU64,
+    /// The last use that prolongs a sliding stream; 0 if there was none. A time and no deadline, so that a later life
+    /// of the name gains nothing from it.
+    touched_ms: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -47,8 +51,6 @@ struct Loaded {
     view: watch::Sender<View>,
     /// Tells that commits became durable or failed, also those that readers needn't be woken for.
     settled: Notify,
-    /// Until when use has prolonged a sliding stream; at or after the head's own deadline.
-    touched_deadline_ms: AtomicU64,
 }
 
 /// What writers work on.
@@ -87,9 +89,7 @@ impl Streams {
             None => match self.map.entry(name.clone()) {
                 Entry::Occupied(entry) => entry.get().clone(),
                 Entry::Vacant(entry) => {
-                    let used_ms = AtomicU64::new(now_ms);
-                    let fresh = OpenStream { name: name.clone(), loaded: OnceCell::new(), used_ms };
-                    entry.insert(Arc::new(fresh)).clone()
+                    entry.insert(Arc::new(OpenStream::fresh(name.clone(), now_ms, 0))).clone()
                 }
             },
         };
@@ -98,9 +98,16 @@ impl Streams {
         Ok(stream)
     }
 
-    /// Takes a stream out of memory after a failed commit, for good: the next request loads it again.
+    /// Takes a stream out of memory after a failed commit, for good: the next request loads it again. What stays is
+    /// when it was used, which may be just what a full disk couldn't take.
     pub(crate) fn abandon(&self, stream: &Arc<OpenStream>) {
-        self.map.remove_if(&stream.name, |_, known| Arc::ptr_eq(known, stream));
+        let removed = self.map.remove_if(&stream.name, |_, known| Arc::ptr_eq(known, stream)).is_some();
+        let touched_ms = stream.touched_ms.load(Ordering::Relaxed);
+        if removed && touched_ms > 0 {
+            let used_ms = stream.used_ms.load(Ordering::Relaxed);
+            let fresh = Arc::new(OpenStream::fresh(stream.name.clone(), used_ms, touched_ms));
+            self.map.entry(stream.name.clone()).or_insert(fresh);
+        }
         if let Some(loaded) = stream.loaded.get() {
             loaded.view.send_modify(|view| view.abandoned = true);
             loaded.settled.notify_waiters();
@@ -134,6 +141,12 @@ impl Streams {
 }
 
 impl OpenStream {
+    /// One that isn't loaded yet.
+    fn fresh(name: StreamName, used_ms: u64, touched_ms: u64) -> Self {
+        let (used_ms, touched_ms) = (AtomicU64::new(used_ms), AtomicU64::new(touched_ms));
+        Self { name, loaded: OnceCell::new(), used_ms, touched_ms }
+    }
+
     #[expect(
         clippy::expect_used,
         reason = "Streams::open gives only loaded streams out, and it never unloads one"
@@ -213,12 +226,11 @@ impl OpenStream {
 
     /// A head with the deadline as use has moved it.
     pub(crate) fn current(&self, head: &Arc<StreamHead>) -> Arc<StreamHead> {
-        let touched_ms = self.loaded().touched_deadline_ms.load(Ordering::Relaxed);
-        match (head.lifetime, head.deadline_ms) {
-            (Lifetime::Sliding { .. }, Some(deadline_ms))
-                if touched_ms > deadline_ms && !head.soft_deleted =>
-            {
-                Arc::new(StreamHead { deadline_ms: Some(touched_ms), ..(**head).clone() })
+        let touched_ms = self.touched_ms.load(Ordering::Relaxed);
+        let moved_ms = head.lifetime.deadline_ms(touched_ms);
+        match head.lifetime {
+            Lifetime::Sliding { .. } if moved_ms > head.deadline_ms && !head.soft_deleted => {
+                Arc::new(StreamHead { deadline_ms: moved_ms, ..(**head).clone() })
             }
             _ => head.clone(),
         }
@@ -228,13 +240,8 @@ impl OpenStream {
     pub(crate) fn touch(&self, head: &StreamHead, now_ms: u64) -> bool {
         let Lifetime::Sliding { .. } = head.lifetime else { return false };
         let Some(deadline_ms) = head.lifetime.deadline_ms(now_ms) else { return false };
-        self.loaded().touched_deadline_ms.fetch_max(deadline_ms, Ordering::Relaxed);
+        self.touched_ms.fetch_max(now_ms, Ordering::Relaxed);
         head.deadline_ms.is_some_and(|stored_ms| deadline_ms >= stored_ms.saturating_add(TOUCH_STEP_MS))
-    }
-
-    /// Forgets what an earlier life of the stream was prolonged to.
-    pub(crate) fn reset_touch(&self) {
-        self.loaded().touched_deadline_ms.store(0, Ordering::Relaxed);
     }
 
     /// The deadline that use has moved to and the store doesn't know.
@@ -254,7 +261,6 @@ impl Loaded {
             writer: Mutex::new(Writer { head: head.clone(), queued: 0, producers: HashMap::new() }),
             view: watch::Sender::new(View { head, ..View::default() }),
             settled: Notify::new(),
-            touched_deadline_ms: AtomicU64::new(0),
         }
     }
 }

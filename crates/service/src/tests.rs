@@ -350,6 +350,35 @@ async fn expired_streams_are_swept_and_used_ones_stay() {
 }
 
 #[tokio::test]
+async fn a_use_that_a_full_store_cannot_take_counts_all_the_same() {
+    let world = World::new();
+    world.create("a", &[("stream-ttl", "10")]).await;
+    world.clock.advance(Duration::from_secs(6));
+    world.store.fail_next_commit(StoreError::Full);
+    assert_eq!(world.text("a").await, "");
+    settle().await;
+    world.clock.advance(Duration::from_secs(6));
+    assert_eq!(world.status("HEAD", "a").await, StatusCode::OK);
+    world.clock.advance(Duration::from_secs(6));
+    assert_eq!(world.status("HEAD", "a").await, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn a_use_while_a_stream_is_deleted_does_not_prolong_the_next_one() {
+    let world = World::new();
+    world.create("a", &[("stream-ttl", "3600")]).await;
+    world.store.hold();
+    let deletion = tokio::spawn(world.send("DELETE", "a", &[], ""));
+    settle().await;
+    assert_eq!(world.text("a").await, "", "it is not durably gone");
+    world.store.release().await;
+    assert_eq!(deletion.await.unwrap().head.status, StatusCode::NO_CONTENT);
+    world.create("a", &[("stream-ttl", "2")]).await;
+    world.clock.advance(Duration::from_secs(3));
+    assert_eq!(world.status("HEAD", "a").await, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
 async fn unused_heads_leave_memory_and_come_back() {
     let world = World::new();
     world.create("a", &[("stream-ttl", "1000")]).await;
