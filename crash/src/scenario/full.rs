@@ -96,9 +96,9 @@ impl Run<'_> {
             Then::Room => server,
             Then::Kill | Then::Terminate => {
                 if then == Then::Kill {
-                    server.kill()?
+                    server.kill()?;
                 } else {
-                    server.terminate()?
+                    server.terminate()?;
                 }
                 let started = self.start_on_full(&data)?;
                 match started {
