@@ -14,6 +14,7 @@ cases! {
     an_absolute_target_is_understood: "RFC 9112, 3.2.2",
     header_names_are_case_insensitive: "RFC 9110, 5.1",
     pipelined_requests_are_answered_in_order: "RFC 9112, 9.3.2",
+    an_answer_does_not_wait_for_the_rest_of_the_next_request: "RFC 9112, 9.3.2",
     a_request_in_single_bytes_is_a_request: "RFC 9112, 2",
     a_connection_survives_refusals: "RFC 9112, 9.3",
     connection_close_is_obeyed: "RFC 9112, 9.6",
@@ -175,6 +176,17 @@ fn pipelined_requests_are_answered_in_order(t: &Target) {
     connection.send(requests[5..].concat());
     connection.answer().status(204);
     connection.answer().status(200).body_is("abc");
+}
+
+fn an_answer_does_not_wait_for_the_rest_of_the_next_request(t: &Target) {
+    let stream = t.text(&["a"]);
+    let request = stream.raw_head("GET", "offset=-1", &[]);
+    let (first, rest) = request.split_at(request.len() / 2);
+    let mut connection = t.connect();
+    connection.send([&request, first].concat());
+    connection.answer().status(200).body_is("a");
+    connection.send(rest);
+    connection.answer().status(200).body_is("a");
 }
 
 fn a_request_in_single_bytes_is_a_request(t: &Target) {

@@ -15,8 +15,7 @@ pub(crate) fn http1(connections: &Connections) -> http1::Builder {
     builder
         .timer(TokioTimer::new())
         .header_read_timeout(Duration::from_millis(connections.header_timeout_ms))
-        .max_buf_size(connections.header_bytes_max)
-        .pipeline_flush(true);
+        .max_buf_size(connections.header_bytes_max);
     // What is hyper's own limit anyway costs an allocation per request when it is said.
     if connections.headers_max != HEADERS_MAX {
         builder.max_headers(connections.headers_max);
