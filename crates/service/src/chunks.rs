@@ -98,7 +98,7 @@ fn join(mut parts: Vec<Bytes>) -> Bytes {
     whole.freeze()
 }
 
-/// The stored bytes of the append that begins at a position; empty at the tail.
+/// The stored bytes of the append that begins at a position; empty at the tail. Nobody may delete the stream meanwhile.
 pub(crate) async fn next_append<S: Store>(
     store: &S,
     head: &StreamHead,
@@ -110,5 +110,9 @@ pub(crate) async fn next_append<S: Store>(
     let piece = head.piece(position);
     let limit = piece.until.unwrap_or(head.tail);
     let range = ReadRange { from: position, target: position + 1, limit };
-    store.read(piece.incarnation, range).await.map(|part| part.bytes).map_err(refuse)
+    let part = store.read(piece.incarnation, range).await.map_err(|error| match error {
+        StoreError::Missing(_) => refuse(StoreError::Damaged(error.to_string())),
+        error => refuse(error),
+    })?;
+    Ok(part.bytes)
 }

@@ -82,7 +82,7 @@ impl<S: Store> Inner<S> {
         let permit = self.live_permit()?;
         // What can't be read is refused while there still is a status to say so.
         let target = chunk_target(position, head.tail, self.config.chunk_bytes);
-        self.chunks.read(&self.store, head, Span { from: position, target }).await?;
+        self.chunk(&stream, head, Span { from: position, target }).await?;
         let now_ms = self.clock.now_ms();
         let response = read.respond_events(head, &self.config.policies, now_ms);
         let times = EventTimes {
@@ -125,7 +125,7 @@ impl<S: Store> Reader<S> {
             match (self.session.step(head.as_deref(), now_ms, draining), head) {
                 (EventStep::Data { from, target, last }, Some(head)) => {
                     let span = Span { from, target };
-                    let chunk = self.service.chunks.read(&self.service.store, &head, span).await.ok()?;
+                    let chunk = self.service.chunk(&self.stream, &head, span).await.ok()?;
                     if let Some(event) = self.data(&head, from, &chunk, last, now_ms) {
                         return Some(event);
                     }

@@ -16,7 +16,11 @@ use headwater_protocol::{
 };
 use headwater_store::Store;
 
-use crate::{Body, Inner, chunks::Span, streams::OpenStream};
+use crate::{
+    Body, Inner,
+    chunks::{Chunk, Span},
+    streams::OpenStream,
+};
 
 impl<S: Store> Inner<S> {
     pub(crate) async fn head(self: &Arc<Self>, head: &Head) -> Result<ResponseHead, Refusal> {
@@ -45,7 +49,7 @@ impl<S: Store> Inner<S> {
         match read.mode {
             Mode::CatchUp => {
                 let target = chunk_target(position, head.tail, self.config.chunk_bytes);
-                self.answer(&read, &head, Span { from: position, target }).await
+                self.answer(&read, &stream, &head, Span { from: position, target }).await
             }
             Mode::LongPoll => self.long_poll(&read, &stream, &head, position).await,
             Mode::EventStream => self.events(read, stream, &head, position).await,
@@ -55,6 +59,7 @@ impl<S: Store> Inner<S> {
     async fn answer(
         &self,
         read: &Read,
+        stream: &OpenStream,
         head: &StreamHead,
         span: Span,
     ) -> Result<(ResponseHead, Body), Refusal> {
@@ -65,11 +70,33 @@ impl<S: Store> Inner<S> {
         {
             return Ok((head, Body::Empty));
         }
-        let chunk = self.chunks.read(&self.store, head, span).await?;
+        let chunk = self.chunk(stream, head, span).await?;
         Ok(match respond(chunk.end) {
             Answer::NotModified(head) => (head, Body::Empty),
             Answer::Bytes(head) => (head, Body::Full(chunk.body)),
         })
+    }
+
+    /// A range of a stream. Bytes that the store doesn't have are damage, unless the stream itself is gone by now.
+    pub(crate) async fn chunk(
+        &self,
+        stream: &OpenStream,
+        head: &StreamHead,
+        span: Span,
+    ) -> Result<Chunk, Refusal> {
+        let chunk = self.chunks.read(&self.store, head, span).await;
+        if !matches!(chunk, Err(Refusal::NotFound)) {
+            return chunk;
+        }
+        // The store knows of a deletion before readers do.
+        let queued = stream.lock().await.queued;
+        stream.durable(queued).await;
+        let view = stream.view();
+        if view.abandoned || view.head.is_none_or(|now| now.incarnation != head.incarnation) {
+            return chunk;
+        }
+        tracing::error!(name = %stream.name, "the store has lost a stream's bytes");
+        Err(Refusal::StorageFailed)
     }
 
     async fn long_poll(
@@ -101,7 +128,7 @@ impl<S: Store> Inner<S> {
             let now_ms = self.clock.now_ms();
             match poll_step(&head, position, self.config.chunk_bytes, deadline_ms, now_ms, draining_now) {
                 PollStep::Data { target } => {
-                    return self.answer(read, &head, Span { from: position, target }).await;
+                    return self.answer(read, &stream, &head, Span { from: position, target }).await;
                 }
                 PollStep::Nothing => {
                     let policies = &self.config.policies;

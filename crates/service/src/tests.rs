@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
-use headwater_protocol::{RequestHead, names};
+use headwater_protocol::{RequestHead, names, offset::Incarnation};
 use headwater_store::{StoreError, faulty::Faulty};
 use headwater_store_mem::MemStore;
 use http::{HeaderName, HeaderValue, StatusCode};
@@ -255,6 +255,8 @@ async fn damage_is_an_error_and_never_fewer_bytes() {
     world.create("a", &[]).await;
     world.append("a", "x").await;
     world.store.fail_next_read(StoreError::Damaged("a flipped bit".into()));
+    assert_eq!(world.status("GET", "a?offset=-1").await, StatusCode::INTERNAL_SERVER_ERROR);
+    world.store.fail_next_read(StoreError::Missing(Incarnation::new(1).unwrap()));
     assert_eq!(world.status("GET", "a?offset=-1").await, StatusCode::INTERNAL_SERVER_ERROR);
     assert_eq!(world.text("a").await, "x");
 }
