@@ -1,7 +1,7 @@
 //! The durable default store: a commit log that is synced once per group of commits, and RocksDB behind it.
 //!
-//! A commit is durable when its frame in the commit log is ([`commit_log`]). What the log holds is in memory too
-//! ([`recent`]) until a checkpoint brings it to RocksDB ([`keeper`], [`base`]); then its part of the log is written
+//! A commit is durable when its frame in the commit log is (`commit_log`). What the log holds is in memory too
+//! (`recent`) until a checkpoint brings it to RocksDB (`keeper`, `base`); then its part of the log is written
 //! again. Reads ask memory, then RocksDB. Opening replays at most the few slots of the log: nothing is done per stream.
 //! `docs/storage-format.md` has every byte, ADR 0009 the reasons.
 
