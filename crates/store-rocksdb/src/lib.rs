@@ -99,11 +99,16 @@ impl RocksStore {
         let was_used = commit_log::was_used(&log_folder);
         fs::create_dir_all(folder).map_err(|error| unusable(error.to_string()))?;
         let base_folder = folder.join("rocksdb");
-        if was_used && !base_folder.join("CURRENT").exists() {
+        let has_base = base_folder.join("CURRENT").exists();
+        if was_used && !has_base {
             return Err(damaged("there is a commit log, but RocksDB's file CURRENT is missing".into()));
         }
         let base = Base::open(&base_folder, cache_bytes).map_err(|error| match error.kind() {
             ErrorKind::IOError if error.to_string().contains("lock") => OpenError::InUse(folder.into()),
+            // RocksDB counts on files that aren't there: one of its own is lost, or names another one now.
+            ErrorKind::IOError if has_base && error.to_string().contains("No such file") => {
+                damaged(error.to_string())
+            }
             ErrorKind::IOError => unusable(error.to_string()),
             _ => damaged(error.to_string()),
         })?;

@@ -88,6 +88,8 @@ fn what_is_missing_is_said() {
     assert!(without(&|path| fs::write(path.join(&slot), b"").unwrap()).contains("0 bytes instead of"));
     assert!(without(&|path| fs::remove_file(path.join("rocksdb/CURRENT")).unwrap()).contains("CURRENT"));
     assert!(without(&|path| fs::remove_dir_all(path.join("rocksdb")).unwrap()).contains("CURRENT"));
+    let misled = without(&|path| fs::write(path.join("rocksdb/CURRENT"), "MANIFEST-999999\n").unwrap());
+    assert!(misled.contains("is damaged") && misled.contains("MANIFEST-999999"), "{misled}");
 }
 
 #[test]
