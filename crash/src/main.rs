@@ -21,6 +21,8 @@ mod stream;
 mod witness;
 mod writers;
 
+use std::error::Error;
+use std::fmt;
 use std::fs;
 use std::process::{Command, ExitCode};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -29,7 +31,7 @@ use anyhow::{Context, Result, bail};
 use clap::{Parser, ValueEnum};
 
 use options::{Choice, Options};
-use scenario::{Stage, fsize, full, kill, readonly};
+use scenario::{Stage, flip, fsize, full, kill, readonly};
 use server::Program;
 
 fn main() -> ExitCode {
@@ -42,9 +44,16 @@ fn main() -> ExitCode {
     };
     for choice in chosen {
         if let Err(error) = run(&options, choice, seed) {
+            if error.is::<Told>() {
+                return ExitCode::FAILURE;
+            }
             eprintln!("\nFAILED: {error:#}\n  data and logs: {}", options.folder.display());
-            let (rounds, name) = (options.rounds, name(choice));
-            eprintln!("  again: cargo xtask crash --scenario {name} --rounds {rounds} --seed {seed}");
+            let how_much = match choice {
+                Choice::Kill => format!(" --rounds {}", options.rounds),
+                Choice::Flip => format!(" --places {}", options.places),
+                _ => String::new(),
+            };
+            eprintln!("  again: cargo xtask crash --scenario {}{how_much} --seed {seed}", name(choice));
             return ExitCode::FAILURE;
         }
     }
@@ -71,7 +80,7 @@ fn run(options: &Options, choice: Choice, seed: u64) -> Result<()> {
     let figures = match choice {
         Choice::Kill | Choice::All => kill::run(&stage, options.rounds)?,
         Choice::Full => full::run(&stage)?,
-        Choice::Flip => String::new(),
+        Choice::Flip => flip::run(&stage, options.places)?,
         Choice::Fsize => fsize::run(&stage)?,
         Choice::Readonly => readonly::run(&stage)?,
     };
@@ -94,8 +103,17 @@ fn run_apart(options: &Options, choice: Choice, seed: u64) -> Result<()> {
     command.args(arguments).arg(std::env::current_exe()?);
     command.arg("--binary").arg(&options.binary).arg("--folder").arg(&options.folder);
     command.args(["--scenario", &name(choice), "--seed", &seed.to_string()]).arg("--may-mount");
-    if !command.status()?.success() {
-        bail!("see above");
-    }
-    Ok(())
+    if command.status()?.success() { Ok(()) } else { Err(Told.into()) }
 }
+
+/// A failure that another process of this program has told.
+#[derive(Debug)]
+struct Told;
+
+impl fmt::Display for Told {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("it is told above")
+    }
+}
+
+impl Error for Told {}

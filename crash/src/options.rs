@@ -17,9 +17,12 @@ pub(crate) struct Options {
     /// What happens to the server
     #[arg(long, default_value = "all")]
     pub(crate) scenario: Choice,
-    /// How often the server is killed in `kill`; how many places of each file are flipped in `flip` follows from it
+    /// How often the server is killed, in `kill`
     #[arg(long, default_value_t = 30)]
     pub(crate) rounds: u64,
+    /// How many bits of each file are flipped, one at a time, in `flip`
+    #[arg(long, default_value_t = 3)]
+    pub(crate) places: u64,
     /// Repeats the choices of an earlier run; what threads and disks do at the same time differs all the same
     #[arg(long)]
     pub(crate) seed: Option<u64>,

@@ -227,7 +227,7 @@ pub(crate) fn delete(scene: &Scene<'_>, stream: &Tracked) -> Result<Went> {
         return Ok(Went::Refused);
     }
     match (answer.status, before) {
-        (204, _) | (404 | 410, Life::MaybeGone | Life::MaybeAlive) => {}
+        (204, _) | (404 | 410, Life::MaybeGone | Life::MaybeAlive | Life::Gone) => {}
         _ => bail!(stream.broken("a deletion is taken", unexpected(&request, &answer, before))),
     }
     stream.state().life = Life::Gone;

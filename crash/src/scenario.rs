@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use crate::server::Program;
 
+pub(crate) mod flip;
 pub(crate) mod fsize;
 pub(crate) mod full;
 pub(crate) mod kill;

@@ -10,6 +10,7 @@
 
 mod bench;
 mod conformance;
+mod crash;
 mod examples;
 mod npm;
 mod process;
@@ -49,6 +50,8 @@ enum Chore {
     ///
     /// All flags go to the benchmark; `cargo xtask bench --help` lists them.
     Bench(bench::Options),
+    /// A server killed in a loop, its disk filled and damaged: nothing acknowledged may be lost
+    Crash(crash::Options),
     /// The rules of this repository that no compiler checks
     Tidy,
 }
@@ -60,6 +63,7 @@ fn main() -> ExitCode {
         Chore::Test(options) => return test::run(&options),
         Chore::Conformance(options) => conformance::run(&options),
         Chore::Bench(options) => bench::run(&options),
+        Chore::Crash(options) => crash::run(&options),
         Chore::Tidy => tidy::run(),
     };
     match outcome {

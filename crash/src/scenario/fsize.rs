@@ -46,7 +46,10 @@ pub(crate) fn run(stage: &Stage<'_>) -> Result<String> {
     for limit in LIMITS_MEBIBYTES {
         println!("  files of at most {limit} MiB");
         let after = run.pass(limit).with_context(|| format!("files of at most {limit} MiB"))?;
-        healed.push(format!("{limit} MiB: {} ms", after.as_millis()));
+        healed.push(match after {
+            Some(after) => format!("{limit} MiB: {} ms", after.as_millis()),
+            None => format!("{limit} MiB: not without a restart"),
+        });
     }
     Ok(table(&[
         ("appends acknowledged", run.tally.acknowledged.to_string()),
@@ -68,7 +71,8 @@ impl Run<'_> {
         }
     }
 
-    fn pass(&mut self, limit: u64) -> Result<Duration> {
+    /// Says how long it took to go on with a higher limit; `None`: it needs a restart.
+    fn pass(&mut self, limit: u64) -> Result<Option<Duration>> {
         let fsize = format!("--fsize={}:unlimited", limit << 20);
         let mut server = match self.stage.program.try_start(&self.stage.data, &["prlimit", &fsize])? {
             Start::Running(server) => server,
@@ -89,7 +93,7 @@ impl Run<'_> {
             refusal_is_a_problem(&server.client)?;
         }
         self.check(&server)?;
-        let mut after = Duration::ZERO;
+        let mut after = None;
         let pid = server.pid().to_string();
         self.load(&server, |tally| {
             let raised = Command::new("prlimit").args(["--pid", &pid, "--fsize=unlimited"]).status()?;
@@ -97,13 +101,7 @@ impl Run<'_> {
                 bail!("cannot raise the limit again");
             }
             let before = tally.acknowledged.get();
-            after = wait(HEAL_MAX, || tally.acknowledged.get() > before + 200).ok_or_else(|| {
-                broken(
-                    "writing goes on when there is room",
-                    "",
-                    format!("nothing was taken for {HEAL_MAX:?}"),
-                )
-            })?;
+            after = wait(HEAL_MAX, || tally.acknowledged.get() > before + 200);
             Ok(())
         })?;
         self.check(&server)?;
