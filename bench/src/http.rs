@@ -17,7 +17,8 @@ use body::Body;
 use head::{Framing, Head};
 
 /// A request in bytes, with its body.
-pub(crate) fn request(method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
+#[must_use]
+pub fn request(method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
     let mut bytes = format!("{method} {path} HTTP/1.1\r\nHost: bench\r\n").into_bytes();
     for (name, value) in headers {
         bytes.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
@@ -32,7 +33,7 @@ pub(crate) fn request(method: &str, path: &str, headers: &[(&str, &str)], body: 
 }
 
 /// A connection that is kept, and opened again when the server closed it after an answer.
-pub(crate) struct Connection {
+pub struct Connection {
     address: SocketAddr,
     stream: TcpStream,
     /// What was received and not used yet; it begins with the answer that is being read.
@@ -48,19 +49,29 @@ const READ_BYTES: usize = 8 << 10;
 const DROP_BYTES: usize = 1 << 20;
 
 impl Connection {
-    pub(crate) async fn open(address: SocketAddr) -> Result<Self> {
+    /// Connects.
+    ///
+    /// # Errors
+    /// When nobody listens there.
+    pub async fn open(address: SocketAddr) -> Result<Self> {
         let stream = connect(address).await?;
         Ok(Self { address, stream, buffer: Vec::new(), payload: Vec::new(), keep_alive: true })
     }
 
     /// Sends a request and reads the whole answer.
-    pub(crate) async fn exchange(&mut self, request: &[u8]) -> Result<Answer<'_>> {
+    ///
+    /// # Errors
+    /// When the connection breaks, or what comes is no HTTP.
+    pub async fn exchange(&mut self, request: &[u8]) -> Result<Answer<'_>> {
         self.send(request).await?;
         self.answer().await
     }
 
     /// Sends a request whose answer may take its time.
-    pub(crate) async fn send(&mut self, request: &[u8]) -> Result<()> {
+    ///
+    /// # Errors
+    /// When the connection breaks.
+    pub async fn send(&mut self, request: &[u8]) -> Result<()> {
         if !self.keep_alive {
             self.stream = connect(self.address).await?;
             self.keep_alive = true;
@@ -70,7 +81,10 @@ impl Connection {
     }
 
     /// Reads the whole answer to what was sent.
-    pub(crate) async fn answer(&mut self) -> Result<Answer<'_>> {
+    ///
+    /// # Errors
+    /// When the connection breaks, or what comes is no HTTP.
+    pub async fn answer(&mut self) -> Result<Answer<'_>> {
         let head = self.read_head().await?;
         let end = match head.framing {
             Framing::Length(bytes) => {
@@ -92,7 +106,10 @@ impl Connection {
 
     /// Sends a request and reads the head of the answer. The body is read with [`Connection::read_some`] or
     /// [`Connection::drop_some`].
-    pub(crate) async fn begin(&mut self, request: &[u8]) -> Result<Begun> {
+    ///
+    /// # Errors
+    /// When the connection breaks, or what comes is no HTTP.
+    pub async fn begin(&mut self, request: &[u8]) -> Result<Begun> {
         self.send(request).await?;
         let head = self.read_head().await?;
         let bytes = self.buffer.drain(..head.bytes).collect();
@@ -100,11 +117,10 @@ impl Connection {
     }
 
     /// Gives the next payload to `sink`; false at the end of the body.
-    pub(crate) async fn read_some(
-        &mut self,
-        begun: &mut Begun,
-        sink: &mut impl FnMut(&[u8]),
-    ) -> Result<bool> {
+    ///
+    /// # Errors
+    /// When the connection breaks, or what comes is no HTTP.
+    pub async fn read_some(&mut self, begun: &mut Begun, sink: &mut impl FnMut(&[u8])) -> Result<bool> {
         if begun.body.is_done() {
             return Ok(false);
         }
@@ -121,7 +137,10 @@ impl Connection {
     }
 
     /// Drops the next payload and says how much it was; `None` at the end of the body.
-    pub(crate) async fn drop_some(&mut self, begun: &mut Begun) -> Result<Option<u64>> {
+    ///
+    /// # Errors
+    /// When the connection breaks, or what comes is no HTTP.
+    pub async fn drop_some(&mut self, begun: &mut Begun) -> Result<Option<u64>> {
         let ahead = begun.body.payload_ahead().min(DROP_BYTES as u64);
         if !self.buffer.is_empty() || ahead == 0 {
             let mut dropped = 0;
@@ -181,20 +200,28 @@ impl Connection {
 }
 
 /// A whole answer, in the buffer of its connection.
-pub(crate) struct Answer<'a> {
-    pub(crate) status: u16,
+pub struct Answer<'a> {
+    /// Its status.
+    pub status: u16,
     head: &'a [u8],
-    pub(crate) body: &'a [u8],
+    /// All of its payload.
+    pub body: &'a [u8],
 }
 
 impl Answer<'_> {
     /// The value of a header that must be there.
-    pub(crate) fn header(&self, name: &str) -> Result<&str> {
+    ///
+    /// # Errors
+    /// When it isn't.
+    pub fn header(&self, name: &str) -> Result<&str> {
         head::value(self.head, name).with_context(|| format!("no {name} in {}", quoted(self.head)))
     }
 
     /// Fails with the answer's own words unless its status is the expected one.
-    pub(crate) fn expect(&self, status: u16) -> Result<()> {
+    ///
+    /// # Errors
+    /// Then.
+    pub fn expect(&self, status: u16) -> Result<()> {
         if self.status != status {
             bail!("expected {status}, got {} {}; {}", self.status, quoted(self.body), quoted(self.head));
         }
@@ -203,18 +230,30 @@ impl Answer<'_> {
 }
 
 /// An answer whose body is still to come.
-pub(crate) struct Begun {
+pub struct Begun {
     status: u16,
     head: Vec<u8>,
     body: Body,
 }
 
 impl Begun {
-    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+    /// Its status.
+    #[must_use]
+    pub fn status(&self) -> u16 {
+        self.status
+    }
+
+    /// The value of a header, if it is there.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
         head::value(&self.head, name)
     }
 
-    pub(crate) fn expect(&self, status: u16) -> Result<()> {
+    /// Fails unless its status is the expected one.
+    ///
+    /// # Errors
+    /// Then.
+    pub fn expect(&self, status: u16) -> Result<()> {
         if self.status != status {
             bail!("expected {status}, got {}; {}", self.status, quoted(&self.head));
         }

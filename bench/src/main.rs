@@ -6,7 +6,6 @@
 mod contender;
 mod disk;
 mod figures;
-mod http;
 mod install;
 mod json;
 mod message;

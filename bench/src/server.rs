@@ -13,8 +13,8 @@ use anyhow::{Context, Result, anyhow, bail};
 
 use crate::contender::{BASE_PATH, Contender, Place};
 use crate::disk::Disk;
-use crate::http;
 use crate::process::Snapshot;
+use headwater_bench::http;
 
 /// How long a server may take until it answers.
 const READY_TIMEOUT: Duration = Duration::from_secs(300);

@@ -10,10 +10,10 @@ use tokio::task::JoinSet;
 
 use crate::contender::BASE_PATH;
 use crate::figures::{Figures, LOAD_CPU, Metric};
-use crate::http::{self, Connection};
 use crate::process::{Snapshot, Usage};
 use crate::recorder::Recorder;
 use crate::server::Server;
+use headwater_bench::http::{self, Connection};
 
 /// A workload's view of the measurement it is part of.
 pub(crate) struct Trial<'a> {

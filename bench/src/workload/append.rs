@@ -7,9 +7,9 @@ use anyhow::Result;
 use crate::figures::{
     CPU_OPERATION, Figures, OPERATIONS, RSS, STALL, SWITCHES_OPERATION, WRITTEN_APPEND, WRITTEN_BYTE,
 };
-use crate::http::{self, Connection};
 use crate::recorder::Recorder;
 use crate::trial::{Load, Stop, Trial, create_all, float, path};
+use headwater_bench::http::{self, Connection};
 
 /// How many streams and connections, and what is sent.
 #[derive(Clone, Copy, Debug)]

@@ -5,9 +5,9 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 
 use crate::figures::{CPU_MIB, Figures, MIB, PASS_P50, PASS_P99, RSS, SWITCHES_MIB};
-use crate::http::{self, Connection};
 use crate::recorder::Recorder;
 use crate::trial::{Load, Stop, Trial, create, float, path};
+use headwater_bench::http::{self, Connection};
 
 /// How many read at a time.
 #[derive(Clone, Copy, Debug)]

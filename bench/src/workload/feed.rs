@@ -6,10 +6,10 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::http::{self, Begun, Connection};
 use crate::message::{Moment, Scanner, Stamp};
 use crate::recorder::Recorder;
 use crate::trial::{Stop, path};
+use headwater_bench::http::{self, Begun, Connection};
 
 /// Text, so that an event stream carries messages as they are.
 pub(super) const CONTENT_TYPE: &str = "text/plain";

@@ -5,9 +5,9 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 
 use crate::figures::{APPENDS, CREATE_P99, CREATES, Figures, KIB_STREAM, RESTART, RSS, WRITTEN_STREAM};
-use crate::http::{self, Connection};
 use crate::recorder::Recorder;
 use crate::trial::{Load, Trial, create, float, path};
+use headwater_bench::http::{self, Connection};
 
 const CONNECTIONS: usize = 64;
 const CONTENT_TYPE: &str = "application/octet-stream";

@@ -8,10 +8,10 @@ use tokio::time::Instant;
 use super::catch_up::{fill, pass};
 use super::feed::{CONTENT_TYPE, Feed, Live};
 use crate::figures::{CATCH_UP, CPU_DELIVERY, DELIVERIES, Figures, RSS, SWITCHES_DELIVERY};
-use crate::http::Connection;
 use crate::message::MESSAGE_BYTES;
 use crate::recorder::Recorder;
 use crate::trial::{Load, Stop, Trial, create, float};
+use headwater_bench::http::Connection;
 
 const STREAMS: usize = 8;
 /// 50 messages a second in each stream.

@@ -6,9 +6,9 @@ use anyhow::Result;
 
 use super::small_reads;
 use crate::figures::{CPU_OPERATION, Figures, OPERATIONS, RSS, SWITCHES_OPERATION};
-use crate::http::{self, Connection};
 use crate::recorder::Recorder;
 use crate::trial::{Load, Stop, Trial, create, float, path};
+use headwater_bench::http::{self, Connection};
 
 const STREAM: &str = "not-modified";
 const CONNECTIONS: usize = 64;

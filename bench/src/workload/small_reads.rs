@@ -5,9 +5,9 @@ use std::time::Instant;
 use anyhow::{Result, bail};
 
 use crate::figures::{CPU_OPERATION, Figures, OPERATIONS, RSS, SWITCHES_OPERATION};
-use crate::http::{self, Connection};
 use crate::recorder::Recorder;
 use crate::trial::{Load, Stop, Trial, create_all, float, path};
+use headwater_bench::http::{self, Connection};
 
 const STREAMS: usize = 2000;
 const STREAM_BYTES: usize = 1024;

@@ -61,6 +61,20 @@ pub enum Class {
     Never,
 }
 
+impl Class {
+    /// What an operator calls it: `cacheable` (final bytes), `tail` (fresh for moments), `live` (long-polls and event
+    /// streams) or `uncacheable`.
+    #[must_use]
+    pub const fn group(self) -> &'static str {
+        match self {
+            Self::Chunk | Self::ChunkUnnamed | Self::ClosedTail => "cacheable",
+            Self::OpenTail => "tail",
+            Self::LongPollData | Self::LongPollTimeout | Self::LongPollClosed | Self::EventStream => "live",
+            Self::Never => "uncacheable",
+        }
+    }
+}
+
 /// The ages of the table, in seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CachePolicy {

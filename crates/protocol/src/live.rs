@@ -45,6 +45,13 @@ pub fn poll_step(
     }
 }
 
+/// When an event stream ends that caches share: at the next multiple of `lifetime_ms` on everybody's clock.
+#[must_use]
+pub const fn shared_end_ms(lifetime_ms: u64, now_ms: u64) -> u64 {
+    let step_ms = if lifetime_ms == 0 { 1 } else { lifetime_ms };
+    (now_ms / step_ms).saturating_add(1).saturating_mul(step_ms)
+}
+
 /// When an event stream speaks and ends.
 #[derive(Clone, Copy, Debug)]
 pub struct EventTimes {
@@ -184,6 +191,14 @@ mod tests {
     fn control(step: EventStep) -> (u64, bool, bool) {
         let EventStep::Control(progress) = step else { panic!("{step:?}") };
         (progress.next.position, progress.up_to_date, progress.closed)
+    }
+
+    #[test]
+    fn shared_event_streams_end_on_a_common_clock() {
+        for (now_ms, end_ms) in [(0, 60_000), (59_999, 60_000), (60_000, 120_000), (u64::MAX, u64::MAX)] {
+            assert_eq!(shared_end_ms(60_000, now_ms), end_ms);
+        }
+        assert_eq!(shared_end_ms(0, 7), 8);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
-use crate::{names, offset::Offset, progress::Progress};
+use crate::{cache::Class, names, offset::Offset, progress::Progress};
 
 /// What comes before a body. It always has a Cache-Control.
 #[derive(Clone, Debug)]
@@ -11,6 +11,20 @@ pub struct ResponseHead {
     pub status: StatusCode,
     /// The headers, but those that the transport adds itself (Date, Content-Length, Connection).
     pub headers: HeaderMap,
+    /// What the answer is to a cache.
+    pub class: Class,
+}
+
+/// Where the origin had an answer's bytes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Source {
+    /// Memory.
+    #[default]
+    Memory,
+    /// The store.
+    Store,
+    /// A read of the store that another request had begun.
+    Collapsed,
 }
 
 impl ResponseHead {
@@ -20,7 +34,13 @@ impl ResponseHead {
         // Enough for what writers get, so that their heads don't grow while they are made; those of reads may, once.
         let mut headers = HeaderMap::with_capacity(12);
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        Self { status, headers }
+        Self { status, headers, class: Class::Never }
+    }
+
+    /// Whether the client has the bytes already.
+    #[must_use]
+    pub fn is_not_modified(&self) -> bool {
+        self.status == StatusCode::NOT_MODIFIED
     }
 
     /// Says where the reader stands.
@@ -52,6 +72,25 @@ pub fn health() -> ResponseHead {
 pub fn server_timing(head: &mut ResponseHead, took_us: u64) {
     let milliseconds = format!("origin;dur={}.{:03}", took_us / 1_000, took_us % 1_000);
     head.headers.insert(names::SERVER_TIMING, text_value(&milliseconds));
+}
+
+/// Says where the origin had the bytes from, as a cache does (RFC 9211). Caches on the way add to it.
+pub fn cache_status(head: &mut ResponseHead, source: Source) {
+    let status = match source {
+        Source::Memory => "headwater; hit",
+        Source::Store => "headwater; fwd=miss; stored",
+        Source::Collapsed => "headwater; fwd=miss; collapsed",
+    };
+    head.headers.insert(names::CACHE_STATUS, HeaderValue::from_static(status));
+}
+
+/// The answer to a collector of metrics.
+#[must_use]
+pub fn metrics() -> ResponseHead {
+    let mut head = ResponseHead::new(StatusCode::OK);
+    let media_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    head.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
+    head
 }
 
 /// An offset as a header's value.

@@ -180,6 +180,11 @@ pub struct Caching {
     #[arg(long, env = "HEADWATER_CACHE_LONG_POLL_TIMEOUT", default_value = "1s", value_name = "DURATION")]
     pub cache_long_poll_timeout: Duration,
 
+    /// Lets a cache that collapses requests share one event stream among readers, for so long at most; all of them
+    /// then end together, at multiples of `--sse-lifetime` on the clock. `0s`: caches pass event streams on.
+    #[arg(long, env = "HEADWATER_CACHE_SSE", default_value = "0s", value_name = "DURATION")]
+    pub cache_sse: Duration,
+
     /// What a cursor counts.
     #[arg(long, env = "HEADWATER_CURSOR", default_value = "event")]
     pub cursor: CursorKind,
@@ -316,7 +321,7 @@ impl Settings {
                     tail_max_age_s: caching.cache_tail.as_secs(),
                     long_poll_max_age_s: caching.cache_long_poll.as_secs(),
                     long_poll_timeout_max_age_s: caching.cache_long_poll_timeout.as_secs(),
-                    event_stream_max_age_s: None,
+                    event_stream_max_age_s: Some(caching.cache_sse.as_secs()).filter(|&age_s| age_s > 0),
                 },
                 cursor: CursorPolicy {
                     mode: match caching.cursor {

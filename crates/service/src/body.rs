@@ -25,6 +25,16 @@ pub enum Body {
     Events(Pin<Box<dyn Stream<Item = Bytes> + Send>>),
 }
 
+impl Body {
+    /// How many bytes are there already; those of events come later.
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Full(bytes) => bytes.len(),
+            Self::Empty | Self::Events(_) => 0,
+        }
+    }
+}
+
 impl fmt::Debug for Body {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -60,6 +70,11 @@ impl Drop for Share {
 }
 
 impl BodyBudget {
+    /// How much they take now.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
     /// Receives a whole body.
     pub(crate) async fn collect<B>(
         &self,

@@ -1,7 +1,7 @@
 //! Reading: ranges of a stream as bodies, through a bounded cache, each read once however many ask for it.
 
 use bytes::{Bytes, BytesMut};
-use headwater_protocol::{Refusal, json, offset::Incarnation, stream::StreamHead};
+use headwater_protocol::{Refusal, json, offset::Incarnation, response::Source, stream::StreamHead};
 use headwater_store::{ReadRange, Store, StoreError};
 use quick_cache::{Weighter, sync::Cache};
 
@@ -45,22 +45,32 @@ impl Chunks {
         Self(Cache::with_weighter(items, bytes_max, ByBytes))
     }
 
-    /// A range of a stream. The key holds the stream's own incarnation, which fixes its ancestors too.
+    /// A range of a stream, and where it came from. The key holds the stream's own incarnation, which fixes its ancestors too.
     pub(crate) async fn read<S: Store>(
         &self,
         store: &S,
         head: &StreamHead,
         span: Span,
-    ) -> Result<Chunk, Refusal> {
+    ) -> Result<(Chunk, Source), Refusal> {
         if span.from >= span.target {
             let body = if head.content_type.is_json() {
                 Bytes::from_static(json::EMPTY_ARRAY)
             } else {
                 Bytes::new()
             };
-            return Ok(Chunk { body, end: span.from });
+            return Ok((Chunk { body, end: span.from }, Source::Memory));
         }
-        self.0.get_or_insert_async(&(head.incarnation, span), gather(store, head, span)).await
+        let key = (head.incarnation, span);
+        if let Some(chunk) = self.0.get(&key) {
+            return Ok((chunk, Source::Memory));
+        }
+        let mut source = Source::Collapsed;
+        let gathered = async {
+            source = Source::Store;
+            gather(store, head, span).await
+        };
+        let chunk = self.0.get_or_insert_async(&key, gathered).await?;
+        Ok((chunk, source))
     }
 }
 

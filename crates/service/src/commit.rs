@@ -29,6 +29,8 @@ pub(crate) struct Pending<S: Store> {
     service: Arc<Inner<S>>,
     ticket: Option<Ticket>,
     publications: Vec<Publication>,
+    bytes: u64,
+    begun_us: u64,
 }
 
 struct Publication {
@@ -45,11 +47,13 @@ impl<S: Store> Inner<S> {
     ) -> Pending<S> {
         let mut edits = Vec::with_capacity(parts.len());
         let mut publications = Vec::with_capacity(parts.len());
+        let mut bytes = 0;
         for (stream, writer, alteration) in parts {
             let name = stream.name.clone();
             let expected = writer.head.as_ref().map_or(0, |head| head.version);
             writer.head = match &alteration {
                 Alteration::Put(change) => {
+                    bytes += change.bytes.len() as u64;
                     if let Some((id, state)) = &change.producer {
                         writer.note_producer(id.clone(), *state);
                     }
@@ -71,8 +75,9 @@ impl<S: Store> Inner<S> {
                 Alteration::Remove => Edit::Remove { name, expected },
             });
         }
+        let begun_us = self.clock.now_us();
         let ticket = Some(self.store.commit(Commit { edits }));
-        Pending { service: self.clone(), ticket, publications }
+        Pending { service: self.clone(), ticket, publications, bytes, begun_us }
     }
 }
 
@@ -93,7 +98,28 @@ impl<S: Store> Pending<S> {
             None => return Ok(Outcome::Durable),
         };
         self.ticket = None;
-        finish(&self.service, mem::take(&mut self.publications), result)
+        self.finish(result)
+    }
+
+    fn finish(&mut self, result: Result<(), StoreError>) -> Result<Outcome, Refusal> {
+        for Publication { stream, queued, head } in mem::take(&mut self.publications) {
+            match &result {
+                Ok(()) => stream.publish(queued, head),
+                Err(_) => self.service.streams.abandon(&stream),
+            }
+        }
+        match result {
+            Ok(()) => {
+                let took_us = self.service.clock.now_us().saturating_sub(self.begun_us);
+                self.service.metrics.committed(took_us, self.bytes);
+                Ok(Outcome::Durable)
+            }
+            Err(StoreError::Stale { .. }) => Ok(Outcome::DecideAgain),
+            Err(error) => {
+                self.service.metrics.commit_failed();
+                Err(refuse(error))
+            }
+        }
     }
 
     /// Lets the commit become durable and visible without waiting for it.
@@ -106,25 +132,8 @@ impl<S: Store> Drop for Pending<S> {
     fn drop(&mut self) {
         if let Some(ticket) = self.ticket.take() {
             let (service, publications) = (self.service.clone(), mem::take(&mut self.publications));
-            tokio::spawn(async move { finish(&service, publications, ticket.await).map(drop) });
+            let pending = Self { service, ticket: Some(ticket), publications, ..*self };
+            tokio::spawn(async move { pending.durable().await.map(drop) });
         }
-    }
-}
-
-fn finish<S: Store>(
-    service: &Inner<S>,
-    publications: Vec<Publication>,
-    result: Result<(), StoreError>,
-) -> Result<Outcome, Refusal> {
-    for Publication { stream, queued, head } in publications {
-        match &result {
-            Ok(()) => stream.publish(queued, head),
-            Err(_) => service.streams.abandon(&stream),
-        }
-    }
-    match result {
-        Ok(()) => Ok(Outcome::Durable),
-        Err(StoreError::Stale { .. }) => Ok(Outcome::DecideAgain),
-        Err(error) => Err(refuse(error)),
     }
 }

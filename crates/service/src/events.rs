@@ -6,13 +6,13 @@ use bytes::Bytes;
 use futures_util::stream;
 use headwater_protocol::{
     Refusal,
+    cache::Class,
     content_type::SseEncoding,
     cursor::Cursor,
     live::{EventSession, EventStep, EventTimes},
     offset::Incarnation,
     op::read::Read,
     progress::{Progress, chunk_target},
-    response::ResponseHead,
     sse,
     stream::StreamHead,
 };
@@ -21,7 +21,7 @@ use quick_cache::{Weighter, sync::Cache};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use crate::{
-    Body, Inner,
+    Body, Found, Inner,
     chunks::{Chunk, Span},
     read::touch_again_ms,
     streams::{OpenStream, View},
@@ -78,17 +78,15 @@ impl<S: Store> Inner<S> {
         stream: Arc<OpenStream>,
         head: &StreamHead,
         position: u64,
-    ) -> Result<(ResponseHead, Body), Refusal> {
+    ) -> Result<Found, Refusal> {
         let permit = self.live_permit()?;
         // What can't be read is refused while there still is a status to say so.
         let target = chunk_target(position, head.tail, self.config.chunk_bytes);
-        self.chunk(&stream, head, Span { from: position, target }).await?;
+        let (_, source) = self.chunk(&stream, head, Span { from: position, target }).await?;
         let now_ms = self.clock.now_ms();
-        let response = read.respond_events(head, &self.config.policies, now_ms);
-        let times = EventTimes {
-            end_ms: now_ms.saturating_add(self.event_stream_lifetime_ms()),
-            heartbeat_ms: self.config.sse_heartbeat_ms,
-        };
+        let end_ms = self.event_stream_end_ms(now_ms);
+        let response = read.respond_events(head, end_ms, &self.config.policies, now_ms);
+        let times = EventTimes { end_ms, heartbeat_ms: self.config.sse_heartbeat_ms };
         let reader = Reader {
             service: self.clone(),
             changes: stream.subscribe(),
@@ -100,8 +98,12 @@ impl<S: Store> Inner<S> {
             stream,
             _permit: permit,
         };
-        let events = stream::unfold(reader, |mut reader| async move { Some((reader.next().await?, reader)) });
-        Ok((response, Body::Events(Box::pin(events))))
+        let events = stream::unfold(reader, |mut reader| async move {
+            let event = reader.next().await?;
+            reader.service.metrics.read_bytes(Class::EventStream, event.len());
+            Some((event, reader))
+        });
+        Ok(Found { head: response, body: Body::Events(Box::pin(events)), source })
     }
 }
 
@@ -125,7 +127,7 @@ impl<S: Store> Reader<S> {
             match (self.session.step(head.as_deref(), now_ms, draining), head) {
                 (EventStep::Data { from, target, last }, Some(head)) => {
                     let span = Span { from, target };
-                    let chunk = self.service.chunk(&self.stream, &head, span).await.ok()?;
+                    let (chunk, _) = self.service.chunk(&self.stream, &head, span).await.ok()?;
                     if let Some(event) = self.data(&head, from, &chunk, last, now_ms) {
                         return Some(event);
                     }

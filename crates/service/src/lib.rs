@@ -13,6 +13,7 @@ pub mod config;
 mod create;
 mod delete;
 mod events;
+mod metrics;
 mod read;
 mod streams;
 mod sweep;
@@ -32,9 +33,10 @@ use futures_util::Stream;
 use headwater_protocol::{
     ParseContext, Refusal, Request, RequestHead,
     cross_origin::{self, ORIGIN},
+    live,
     offset::Incarnation,
     path::StreamName,
-    response::{self, ResponseHead},
+    response::{self, ResponseHead, Source},
     stream::StreamHead,
 };
 use headwater_store::Store;
@@ -46,6 +48,7 @@ use chunks::Chunks;
 use clock::Clock;
 use commit::Alteration;
 use config::Config;
+use metrics::{Levels, Metrics};
 use streams::{OpenStream, Streams, refuse};
 
 /// Durable Streams over any transport. Clones share everything.
@@ -70,6 +73,7 @@ pub(crate) struct Inner<S: Store> {
     draining: watch::Sender<bool>,
     incarnation_last: AtomicU64,
     event_streams_begun: AtomicU64,
+    metrics: Metrics,
 }
 
 impl<S: Store> std::fmt::Debug for Inner<S> {
@@ -83,7 +87,7 @@ impl<S: Store> std::fmt::Debug for Inner<S> {
 pub struct Call {
     route: Route,
     origin: Option<Box<[u8]>>,
-    is_head: bool,
+    method: &'static str,
     begun_us: u64,
 }
 
@@ -91,6 +95,7 @@ pub struct Call {
 enum Route {
     Stream(Request),
     Health,
+    Metrics,
     Refused(Refusal),
 }
 
@@ -117,8 +122,23 @@ pub struct Response {
     pub body: Body,
 }
 
+/// What a read has found.
+struct Found {
+    head: ResponseHead,
+    body: Body,
+    source: Source,
+}
+
 /// Where liveness is told.
 const HEALTH_PATH: &str = "/health";
+/// Where metrics are collected.
+const METRICS_PATH: &str = "/metrics";
+
+/// A method as metrics name it: clients don't choose how many there are.
+fn known_method(method: &str) -> &'static str {
+    const KNOWN: [&str; 6] = ["GET", "HEAD", "PUT", "POST", "DELETE", "OPTIONS"];
+    KNOWN.into_iter().find(|known| *known == method).unwrap_or("other")
+}
 
 impl<S: Store> Service<S> {
     /// A service on a store.
@@ -132,6 +152,7 @@ impl<S: Store> Service<S> {
             draining: watch::Sender::new(false),
             streams: Streams::default(),
             event_streams_begun: AtomicU64::new(0),
+            metrics: Metrics::new(),
             incarnation_last,
             store,
             clock,
@@ -154,10 +175,11 @@ impl<S: Store> Service<S> {
         let begun_us = self.0.clock.now_us();
         let route = match (head.path(), *self.0.draining.borrow()) {
             (_, true) => Route::Refused(Refusal::ShuttingDown),
-            (HEALTH_PATH, _) => match head.method() {
-                "GET" | "HEAD" => Route::Health,
-                _ => Route::Refused(Refusal::MethodUnknown),
-            },
+            (HEALTH_PATH | METRICS_PATH, _) if !matches!(head.method(), "GET" | "HEAD") => {
+                Route::Refused(Refusal::MethodUnknown)
+            }
+            (HEALTH_PATH, _) => Route::Health,
+            (METRICS_PATH, _) => Route::Metrics,
             _ => {
                 let Config { base_path, body_bytes_max, .. } = &self.0.config;
                 let context =
@@ -170,7 +192,7 @@ impl<S: Store> Service<S> {
             cross_origin::Origins::Any => None,
             cross_origin::Origins::Only(_) => head.header(&ORIGIN).next().map(Into::into),
         };
-        Call { route, origin, is_head: head.method() == "HEAD", begun_us }
+        Call { route, origin, method: known_method(head.method()), begun_us }
     }
 
     /// Answers a request. The body is read only if the head was good.
@@ -178,23 +200,20 @@ impl<S: Store> Service<S> {
     where
         B: Stream<Item = io::Result<Bytes>> + Unpin,
     {
-        let Call { route, origin, is_head, begun_us } = call;
-        let is_read = matches!(route, Route::Stream(Request::Read(_)));
-        let (mut head, body) = match self.dispatch(route, body).await {
+        let Call { route, origin, method, begun_us } = call;
+        let (mut head, body) = match self.dispatch(route, body, begun_us).await {
             Ok(answer) => answer,
             Err(refusal) => {
                 let (head, problem) = refusal.respond();
                 (head, Body::Full(Bytes::from(problem)))
             }
         };
+        self.0.metrics.request(method, head.status.as_u16());
         self.0.config.origins.decorate(&mut head.headers, origin.as_deref());
-        if is_read {
-            response::server_timing(&mut head, self.0.clock.now_us().saturating_sub(begun_us));
-        }
-        Response { head, body: if is_head { Body::Empty } else { body } }
+        Response { head, body: if method == "HEAD" { Body::Empty } else { body } }
     }
 
-    async fn dispatch<B>(&self, route: Route, body: B) -> Result<(ResponseHead, Body), Refusal>
+    async fn dispatch<B>(&self, route: Route, body: B, begun_us: u64) -> Result<(ResponseHead, Body), Refusal>
     where
         B: Stream<Item = io::Result<Bytes>> + Unpin,
     {
@@ -204,12 +223,22 @@ impl<S: Store> Service<S> {
             Route::Health => {
                 return Ok((response::health(), Body::Full(Bytes::from_static(b"{\"status\":\"ok\"}"))));
             }
+            Route::Metrics => {
+                let text = self.0.metrics.encode(self.0.levels());
+                return Ok((response::metrics(), Body::Full(Bytes::from(text))));
+            }
             Route::Stream(request) => request,
         };
         match request {
             Request::Create(create) => self.0.create(&create, body).await.map(bodiless),
             Request::Append(append) => self.0.append(&append, body).await.map(bodiless),
-            Request::Read(read) => self.0.read(read).await,
+            Request::Read(read) => {
+                let Found { mut head, body, source } = self.0.read(read).await?;
+                self.0.metrics.read(&head, source, body.len());
+                response::cache_status(&mut head, source);
+                response::server_timing(&mut head, self.0.clock.now_us().saturating_sub(begun_us));
+                Ok((head, body))
+            }
             Request::Head(head) => self.0.head(&head).await.map(bodiless),
             Request::Delete(delete) => self.0.delete(&delete).await.map(bodiless),
             Request::Options => Ok(bodiless(cross_origin::respond_to_options())),
@@ -265,14 +294,27 @@ impl<S: Store> Inner<S> {
         permit.map_err(|_| Refusal::Overloaded { what: "live readers" })
     }
 
-    /// Event streams that begin together don't end together.
-    fn event_stream_lifetime_ms(&self) -> u64 {
+    fn levels(&self) -> Levels {
+        let readers_max = self.config.live_readers_max.min(Semaphore::MAX_PERMITS);
+        Levels {
+            live_readers: readers_max - self.live_readers.available_permits(),
+            open_streams: self.streams.len(),
+            request_body_bytes: self.bodies.bytes(),
+        }
+    }
+
+    /// When an event stream that begins now ends. Those that caches share end all at once, on a common clock, so
+    /// that their readers ask for the next one together; others that begin together don't end together.
+    fn event_stream_end_ms(&self, now_ms: u64) -> u64 {
         let longest_ms = self.config.sse_lifetime_ms;
+        if self.config.policies.cache.event_stream_max_age_s.is_some() {
+            return live::shared_end_ms(longest_ms, now_ms);
+        }
         let spread_ms = longest_ms / 6;
         let begun = self.event_streams_begun.fetch_add(1, Ordering::Relaxed);
         // Steps of the golden ratio cover the spread evenly, however many there are.
         let part = begun.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
-        longest_ms - (spread_ms.saturating_mul(part) >> 32)
+        now_ms.saturating_add(longest_ms - (spread_ms.saturating_mul(part) >> 32))
     }
 
     /// Counts a use of a stream. The new deadline is committed in the background once it has moved far enough.

@@ -11,13 +11,13 @@ use headwater_protocol::{
         read::{Answer, Mode, Read},
     },
     progress::chunk_target,
-    response::ResponseHead,
+    response::{ResponseHead, Source},
     stream::StreamHead,
 };
 use headwater_store::Store;
 
 use crate::{
-    Body, Inner,
+    Body, Found, Inner,
     chunks::{Chunk, Span},
     streams::OpenStream,
 };
@@ -34,7 +34,7 @@ impl<S: Store> Inner<S> {
         }
     }
 
-    pub(crate) async fn read(self: &Arc<Self>, read: Read) -> Result<(ResponseHead, Body), Refusal> {
+    pub(crate) async fn read(self: &Arc<Self>, read: Read) -> Result<Found, Refusal> {
         let stream = self.open(&read.name).await?;
         let head = match self.visible(&stream) {
             Ok(head) => head,
@@ -62,28 +62,28 @@ impl<S: Store> Inner<S> {
         stream: &OpenStream,
         head: &StreamHead,
         span: Span,
-    ) -> Result<(ResponseHead, Body), Refusal> {
+    ) -> Result<Found, Refusal> {
         let respond = |end| read.respond(head, span.from, end, &self.config.policies, self.clock.now_ms());
         // An answer that ends at the tail is known without its bytes: who has them needs no read.
         if span.target == head.tail
             && let Answer::NotModified(head) = respond(head.tail)
         {
-            return Ok((head, Body::Empty));
+            return Ok(Found { head, body: Body::Empty, source: Source::Memory });
         }
-        let chunk = self.chunk(stream, head, span).await?;
+        let (chunk, source) = self.chunk(stream, head, span).await?;
         Ok(match respond(chunk.end) {
-            Answer::NotModified(head) => (head, Body::Empty),
-            Answer::Bytes(head) => (head, Body::Full(chunk.body)),
+            Answer::NotModified(head) => Found { head, body: Body::Empty, source },
+            Answer::Bytes(head) => Found { head, body: Body::Full(chunk.body), source },
         })
     }
 
-    /// A range of a stream. Bytes that the store doesn't have are damage, unless the stream itself is gone by now.
+    /// A range of a stream, and where it came from. Bytes that the store doesn't have are damage, unless the stream itself is gone by now.
     pub(crate) async fn chunk(
         &self,
         stream: &OpenStream,
         head: &StreamHead,
         span: Span,
-    ) -> Result<Chunk, Refusal> {
+    ) -> Result<(Chunk, Source), Refusal> {
         let chunk = self.chunks.read(&self.store, head, span).await;
         if !matches!(chunk, Err(Refusal::NotFound)) {
             return chunk;
@@ -105,7 +105,7 @@ impl<S: Store> Inner<S> {
         stream: &Arc<OpenStream>,
         first: &StreamHead,
         position: u64,
-    ) -> Result<(ResponseHead, Body), Refusal> {
+    ) -> Result<Found, Refusal> {
         let _permit = self.live_permit()?;
         let deadline_ms = self.clock.now_ms().saturating_add(self.config.long_poll_timeout_ms);
         let mut stream = stream.clone();
@@ -132,10 +132,8 @@ impl<S: Store> Inner<S> {
                 }
                 PollStep::Nothing => {
                     let policies = &self.config.policies;
-                    return Ok((
-                        read.respond_nothing(&head, position, policies, now_ms, draining_now),
-                        Body::Empty,
-                    ));
+                    let head = read.respond_nothing(&head, position, policies, now_ms, draining_now);
+                    return Ok(Found { head, body: Body::Empty, source: Source::Memory });
                 }
                 PollStep::Wait { until_ms } => {
                     let until_ms = until_ms.min(touch_again_ms(&head, now_ms));

@@ -133,18 +133,27 @@ impl Read {
         self.base(StatusCode::NO_CONTENT, stream, progress, class, policies, now_ms)
     }
 
-    /// The head of an event stream.
+    /// The head of an event stream that ends at `end_ms`.
     #[must_use]
-    pub fn respond_events(&self, stream: &StreamHead, policies: &ReadPolicies, now_ms: u64) -> ResponseHead {
+    pub fn respond_events(
+        &self,
+        stream: &StreamHead,
+        end_ms: u64,
+        policies: &ReadPolicies,
+        now_ms: u64,
+    ) -> ResponseHead {
         let mut head = ResponseHead::new(StatusCode::OK);
-        let class = if self.from == ReadFrom::Now && policies.cache.event_stream_max_age_s.is_some() {
-            Class::Never
-        } else {
-            Class::EventStream
-        };
-        let remaining_s = expiry::remaining_s(stream.deadline_ms, now_ms);
-        let cache_control = policies.cache.cache_control(class, stream.visibility, remaining_s);
+        let shared = policies.cache.event_stream_max_age_s.is_some();
+        head.class = if shared && self.from == ReadFrom::Now { Class::Never } else { Class::EventStream };
+        // Nobody gets one that has ended: its "up to date" would be as old as its end.
+        let deadline_ms = stream.deadline_ms.map_or(end_ms, |deadline_ms| deadline_ms.min(end_ms));
+        let remaining_s = expiry::remaining_s(Some(deadline_ms), now_ms);
+        let cache_control = policies.cache.cache_control(head.class, stream.visibility, remaining_s);
         head.headers.insert(header::CACHE_CONTROL, cache_control);
+        if shared {
+            // It is part of where the reader stands, and it isn't in the URL.
+            head.headers.insert(header::VARY, HeaderValue::from(names::LAST_EVENT_ID));
+        }
         head.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
         head.headers.insert(names::X_ACCEL_BUFFERING, HeaderValue::from_static("no"));
         head.headers.insert(names::NO_VARY_SEARCH, HeaderValue::from_static("key-order"));
@@ -193,6 +202,7 @@ impl Read {
         now_ms: u64,
     ) -> ResponseHead {
         let mut head = ResponseHead::new(status);
+        head.class = class;
         head.progress(progress);
         // Newcomers who caught up get the cursor of those who wait, and so their key. Who has reached the end
         // needs none.
@@ -430,8 +440,9 @@ mod tests {
 
     #[test]
     fn event_streams_are_neither_stored_nor_buffered_nor_changed() {
-        let events =
-            |stream: &StreamHead| read("offset=-1&live=sse").respond_events(stream, &POLICIES(), NOW_MS);
+        let events = |stream: &StreamHead| {
+            read("offset=-1&live=sse").respond_events(stream, NOW_MS + 60_000, &POLICIES(), NOW_MS)
+        };
         let text = events(&open());
         assert_eq!(text.headers[header::CONTENT_TYPE], "text/event-stream");
         assert_eq!(text.headers[header::CACHE_CONTROL], "no-cache, no-transform");
@@ -439,5 +450,17 @@ mod tests {
         assert!(!text.headers.contains_key(names::STREAM_SSE_DATA_ENCODING));
         let binary = StreamHead { content_type: crate::content_type::ContentType::octet_stream(), ..open() };
         assert_eq!(events(&binary).headers[names::STREAM_SSE_DATA_ENCODING], "base64");
+    }
+
+    #[test]
+    fn a_shared_event_stream_is_fresh_until_it_ends_and_varies_by_where_the_reader_stands() {
+        let mut policies = POLICIES();
+        policies.cache.event_stream_max_age_s = Some(10);
+        let shared = |query, end_ms| read(query).respond_events(&open(), end_ms, &policies, NOW_MS).headers;
+        let headers = shared("offset=-1&live=sse", NOW_MS + 60_000);
+        assert_eq!(headers[header::CACHE_CONTROL], "public, max-age=10");
+        assert_eq!(headers[header::VARY], "last-event-id");
+        assert_eq!(shared("offset=-1&live=sse", NOW_MS + 3_999)[header::CACHE_CONTROL], "public, max-age=3");
+        assert_eq!(shared("offset=now&live=sse", NOW_MS + 60_000)[header::CACHE_CONTROL], "no-store");
     }
 }

@@ -1,0 +1,3 @@
+//! What the benchmark shares with other programs that load a server: an HTTP client that costs little.
+
+pub mod http;

@@ -1,0 +1,173 @@
+//! What an operator watches: counters and gauges as OpenMetrics text, which Prometheus and its kin collect.
+//!
+//! The reads by class tell how much the caches in front take off the origin, without access to them.
+
+use std::fmt;
+
+use headwater_protocol::{
+    cache::Class,
+    response::{ResponseHead, Source},
+};
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    registry::{Registry, Unit},
+};
+
+/// Upper bounds of the times of commits, in seconds.
+const COMMIT_SECONDS: [f64; 12] =
+    [0.000_1, 0.000_2, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 2.0];
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabels {
+    method: &'static str,
+    status: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReadLabels {
+    class: &'static str,
+    answer: &'static str,
+    source: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ClassLabels {
+    class: &'static str,
+}
+
+/// All of them. What is counted in an answer's way costs some tens of nanoseconds.
+pub(crate) struct Metrics {
+    registry: Registry,
+    requests: Family<RequestLabels, Counter>,
+    reads: Family<ReadLabels, Counter>,
+    read_bytes: Family<ClassLabels, Counter>,
+    commits: Histogram,
+    commits_failed: Counter,
+    appended_bytes: Counter,
+    live_readers: Gauge,
+    open_streams: Gauge,
+    request_body_bytes: Gauge,
+}
+
+/// What is so now, rather than counted.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Levels {
+    pub(crate) live_readers: usize,
+    pub(crate) open_streams: usize,
+    pub(crate) request_body_bytes: u64,
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Metrics")
+    }
+}
+
+impl Metrics {
+    pub(crate) fn new() -> Self {
+        let metrics = Self {
+            registry: Registry::with_prefix("headwater"),
+            requests: Family::default(),
+            reads: Family::default(),
+            read_bytes: Family::default(),
+            commits: Histogram::new(COMMIT_SECONDS),
+            commits_failed: Counter::default(),
+            appended_bytes: Counter::default(),
+            live_readers: Gauge::default(),
+            open_streams: Gauge::default(),
+            request_body_bytes: Gauge::default(),
+        };
+        metrics.registered()
+    }
+
+    fn registered(mut self) -> Self {
+        let registry = &mut self.registry;
+        registry.register("requests", "Requests answered, by method and status", self.requests.clone());
+        registry.register(
+            "reads",
+            "Reads answered: class is what caches may do (cacheable, tail, live, uncacheable); answer is full or \
+             revalidated (304); source is where the bytes came from (memory, store, or collapsed: a read of the \
+             store that another request had begun)",
+            self.reads.clone(),
+        );
+        registry.register_with_unit(
+            "read",
+            "Bytes of bodies sent to readers",
+            Unit::Bytes,
+            self.read_bytes.clone(),
+        );
+        registry.register_with_unit(
+            "commit",
+            "Time from a decision until it is durable and visible",
+            Unit::Seconds,
+            self.commits.clone(),
+        );
+        registry.register("commits_failed", "Commits that the store refused", self.commits_failed.clone());
+        registry.register_with_unit(
+            "appended",
+            "Bytes of streams that became durable",
+            Unit::Bytes,
+            self.appended_bytes.clone(),
+        );
+        registry.register("live_readers", "Long-polls and event streams now", self.live_readers.clone());
+        registry.register("open_streams", "Streams whose heads are in memory now", self.open_streams.clone());
+        registry.register_with_unit(
+            "request_body",
+            "Memory of request bodies being received now",
+            Unit::Bytes,
+            self.request_body_bytes.clone(),
+        );
+        self
+    }
+
+    /// Counts an answer.
+    pub(crate) fn request(&self, method: &'static str, status: u16) {
+        self.requests.get_or_create(&RequestLabels { method, status }).inc();
+    }
+
+    /// Counts an answer to a read, and its bytes.
+    pub(crate) fn read(&self, head: &ResponseHead, source: Source, bytes: usize) {
+        let class = head.class.group();
+        let answer = if head.is_not_modified() { "revalidated" } else { "full" };
+        let source = match source {
+            Source::Memory => "memory",
+            Source::Store => "store",
+            Source::Collapsed => "collapsed",
+        };
+        self.reads.get_or_create(&ReadLabels { class, answer, source }).inc();
+        self.read_bytes(head.class, bytes);
+    }
+
+    /// Counts bytes sent to a reader.
+    pub(crate) fn read_bytes(&self, class: Class, bytes: usize) {
+        if bytes > 0 {
+            self.read_bytes.get_or_create(&ClassLabels { class: class.group() }).inc_by(bytes as u64);
+        }
+    }
+
+    /// Counts a commit that became durable after `took_us`.
+    pub(crate) fn committed(&self, took_us: u64, bytes: u64) {
+        #[expect(clippy::cast_precision_loss, reason = "microseconds of a commit fit")]
+        self.commits.observe(took_us as f64 / 1e6);
+        self.appended_bytes.inc_by(bytes);
+    }
+
+    /// Counts a commit that failed.
+    pub(crate) fn commit_failed(&self) {
+        self.commits_failed.inc();
+    }
+
+    /// Everything, as text.
+    pub(crate) fn encode(&self, levels: Levels) -> String {
+        let set = |gauge: &Gauge, value: u64| gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+        set(&self.live_readers, levels.live_readers as u64);
+        set(&self.open_streams, levels.open_streams as u64);
+        set(&self.request_body_bytes, levels.request_body_bytes);
+        let mut text = String::new();
+        if let Err(error) = text::encode(&mut text, &self.registry) {
+            tracing::error!(%error, "metrics could not be written");
+        }
+        text
+    }
+}
