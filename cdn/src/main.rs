@@ -1,0 +1,150 @@
+//! `headwater-cdn`: a server behind real caches, an audience in front of them, and what each of them had to do.
+//!
+//! `cargo xtask cdn` builds the server and runs this. What a scenario does is in `scenario.rs`, what the figures mean in
+//! the README.md beside this crate.
+
+mod ledger;
+mod origin;
+mod private;
+mod progress;
+mod proxy;
+mod report;
+mod run;
+mod scenario;
+// The chores draw the same tables.
+#[path = "../../xtask/src/table.rs"]
+mod table;
+mod tally;
+mod viewer;
+mod writer;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use clap::Parser;
+use tokio::task::LocalSet;
+
+use proxy::Kind;
+use run::{Outcome, Stage};
+use scenario::{Origins, Scenario};
+
+/// Put a server behind real caches, and an audience in front of them
+#[derive(Parser)]
+#[command(name = "cargo xtask cdn", bin_name = "cargo xtask cdn")]
+struct Options {
+    /// Which cache: nginx, varnish or both
+    #[arg(long, default_value = "both", value_parser = ["nginx", "varnish", "both"])]
+    proxy: String,
+    /// How many viewers
+    #[arg(long, default_value_t = 300, value_parser = clap::value_parser!(u32).range(1..=20_000))]
+    viewers: u32,
+    /// For how long messages are written, in each scenario
+    #[arg(long, value_name = "S", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..))]
+    secs: u64,
+    /// Which scenarios, by name
+    #[arg(long, value_name = "NAME", value_delimiter = ',', default_value = "all")]
+    scenario: Vec<String>,
+    /// Write all figures to this file
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Draw them into this file
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
+    /// List the scenarios, and run none
+    #[arg(long)]
+    list: bool,
+    /// The server's program
+    #[arg(long, hide = true)]
+    binary: PathBuf,
+    /// The folder of the caches' configurations
+    #[arg(long, hide = true)]
+    edge: PathBuf,
+    /// Where logs and data go
+    #[arg(long, hide = true)]
+    folder: PathBuf,
+}
+
+fn main() -> ExitCode {
+    match work(&Options::parse()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Says whether nothing was broken.
+fn work(options: &Options) -> Result<bool> {
+    if options.list {
+        print!("{}", report::list(&scenario::all()));
+        return Ok(true);
+    }
+    // A viewer is a connection here, and two in a cache.
+    if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
+        eprintln!("the limit of open files stays as it is: {error}");
+    }
+    std::fs::create_dir_all(&options.folder)
+        .with_context(|| format!("cannot create {}", options.folder.display()))?;
+    let scenarios = select(&options.scenario)?;
+    let stage = Stage {
+        binary: options.binary.clone(),
+        edge: options.edge.clone(),
+        folder: options.folder.clone(),
+        viewers: options.viewers as usize,
+        duration: Duration::from_secs(options.secs),
+    };
+    let outcomes = perform(&scenarios, &kinds(&options.proxy), &stage)?;
+    print!("\n{}", report::text(&outcomes));
+    if let Some(file) = &options.json {
+        let document = serde_json::to_string_pretty(&report::document(&outcomes, &stage))?;
+        std::fs::write(file, document).with_context(|| format!("cannot write {}", file.display()))?;
+    }
+    if let Some(file) = &options.svg {
+        std::fs::write(file, report::picture(&outcomes, &stage))
+            .with_context(|| format!("cannot write {}", file.display()))?;
+    }
+    Ok(outcomes.iter().all(|outcome| outcome.broken.is_empty()))
+}
+
+fn perform(scenarios: &[Scenario], kinds: &[Kind], stage: &Stage) -> Result<Vec<Outcome>> {
+    // The audience takes one core, the server and the cache have the others.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let mut outcomes = Vec::new();
+    for scenario in scenarios {
+        for &kind in kinds {
+            let outcome = LocalSet::new().block_on(&runtime, async {
+                match scenario.origins {
+                    Origins::One => run::run(scenario, kind, stage).await,
+                    Origins::OneForEachUser { visibility } => {
+                        private::run(scenario, visibility, kind, stage).await
+                    }
+                }
+            });
+            let outcome = outcome.with_context(|| format!("{} behind {}", scenario.name, kind.name()))?;
+            println!("{}", report::line(&outcome));
+            outcomes.push(outcome);
+        }
+    }
+    Ok(outcomes)
+}
+
+fn select(names: &[String]) -> Result<Vec<Scenario>> {
+    let all = scenario::all();
+    if names.iter().any(|name| name == "all") {
+        return Ok(all);
+    }
+    for name in names {
+        if all.iter().all(|scenario| scenario.name != name) {
+            bail!("there is no scenario named {name}; --list lists them");
+        }
+    }
+    Ok(all.into_iter().filter(|scenario| names.iter().any(|name| name == scenario.name)).collect())
+}
+
+fn kinds(proxy: &str) -> Vec<Kind> {
+    Kind::ALL.into_iter().filter(|kind| proxy == "both" || proxy == kind.name()).collect()
+}

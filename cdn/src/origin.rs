@@ -1,0 +1,171 @@
+//! The origin: a server of this repository, started, restarted, and asked what it has counted.
+
+use std::fs::File;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use headwater_bench::http::{self, Connection};
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::process::{Child, Command};
+use tokio::time::{sleep, timeout};
+
+pub(crate) const BASE_PATH: &str = "/v1/stream";
+const READY_TIMEOUT: Duration = Duration::from_secs(30);
+const STOP_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// A running origin; dropping it kills it.
+pub(crate) struct Origin {
+    binary: PathBuf,
+    flags: Vec<String>,
+    log: PathBuf,
+    child: Child,
+    pub(crate) address: SocketAddr,
+    /// What it had counted before it was restarted.
+    before: Counts,
+}
+
+/// What the origin had to do.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Counts {
+    /// GET and HEAD.
+    pub(crate) requests: u64,
+    /// 304 of them.
+    pub(crate) revalidated: u64,
+    /// Bytes of bodies.
+    pub(crate) bytes: u64,
+}
+
+impl Counts {
+    fn plus(self, other: Self) -> Self {
+        Self {
+            requests: self.requests + other.requests,
+            revalidated: self.revalidated + other.revalidated,
+            bytes: self.bytes + other.bytes,
+        }
+    }
+
+    pub(crate) fn since(self, earlier: Self) -> Self {
+        Self {
+            requests: self.requests.saturating_sub(earlier.requests),
+            revalidated: self.revalidated.saturating_sub(earlier.revalidated),
+            bytes: self.bytes.saturating_sub(earlier.bytes),
+        }
+    }
+
+    /// Reads what `/metrics` says.
+    fn parse(text: &str) -> Self {
+        let mut counts = Self::default();
+        for line in text.lines().filter(|line| !line.starts_with('#')) {
+            let Some((series, value)) = line.rsplit_once(' ') else { continue };
+            let value: u64 = value.parse().unwrap_or_default();
+            if series.starts_with("headwater_requests_total{")
+                && (series.contains("method=\"GET\"") || series.contains("method=\"HEAD\""))
+            {
+                counts.requests += value;
+            } else if series.starts_with("headwater_reads_total{")
+                && series.contains("answer=\"revalidated\"")
+            {
+                counts.revalidated += value;
+            } else if series.starts_with("headwater_read_bytes_total{") {
+                counts.bytes += value;
+            }
+        }
+        counts
+    }
+}
+
+/// A port that nobody uses.
+pub(crate) fn free_port() -> Result<u16> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+}
+
+impl Origin {
+    /// Starts a server with its data in `folder`, which is emptied.
+    pub(crate) async fn start(binary: &Path, folder: &Path, flags: &[&str]) -> Result<Self> {
+        let data = folder.join("data");
+        if data.exists() {
+            std::fs::remove_dir_all(&data).with_context(|| format!("cannot empty {}", data.display()))?;
+        }
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?));
+        let own = ["--listen", &address.to_string(), "--data-dir", &data.to_string_lossy(), "--log", "warn"];
+        let flags: Vec<String> = own.iter().chain(flags).map(|flag| (*flag).to_owned()).collect();
+        let log = folder.join("origin.log");
+        File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
+        let child = spawn(binary, &flags, &log)?;
+        let binary = binary.to_path_buf();
+        let mut origin = Self { binary, flags, log, child, address, before: Counts::default() };
+        origin.wait_until_ready().await?;
+        Ok(origin)
+    }
+
+    /// Asks the server to end as an operator does, and starts it again on what it left.
+    pub(crate) async fn restart(&mut self) -> Result<()> {
+        self.before = self.counts().await?;
+        let pid = self.child.id().and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
+        kill_process(pid.context("the origin has ended by itself")?, Signal::TERM)?;
+        let ended = timeout(STOP_TIMEOUT, self.child.wait()).await.context("the origin did not stop")??;
+        if !ended.success() {
+            bail!("the origin ended with {ended}; see {}", self.log.display());
+        }
+        self.child = spawn(&self.binary, &self.flags, &self.log)?;
+        self.wait_until_ready().await
+    }
+
+    /// What it has counted since it was started first.
+    pub(crate) async fn counts(&self) -> Result<Counts> {
+        let mut connection = Connection::open(self.address).await?;
+        let answer = connection.exchange(&http::request("GET", "/metrics", &[], b"")).await?;
+        answer.expect(200)?;
+        Ok(self.before.plus(Counts::parse(std::str::from_utf8(answer.body)?)))
+    }
+
+    async fn wait_until_ready(&mut self) -> Result<()> {
+        let deadline = Instant::now() + READY_TIMEOUT;
+        while Instant::now() < deadline {
+            if let Some(exit) = self.child.try_wait()? {
+                bail!("the origin ended with {exit}; see {}", self.log.display());
+            }
+            if let Ok(mut connection) = Connection::open(self.address).await
+                && connection.exchange(&http::request("GET", "/health", &[], b"")).await.is_ok()
+            {
+                return Ok(());
+            }
+            sleep(Duration::from_millis(10)).await;
+        }
+        bail!("the origin did not answer within {} s; see {}", READY_TIMEOUT.as_secs(), self.log.display())
+    }
+}
+
+fn spawn(binary: &Path, flags: &[String], log: &Path) -> Result<Child> {
+    let log = File::options().append(true).open(log)?;
+    Command::new(binary)
+        .args(flags)
+        .stdin(std::process::Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log)
+        .kill_on_drop(true)
+        .spawn()
+        .with_context(|| format!("cannot run {}", binary.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_are_sums_over_labels() {
+        let counts = Counts::parse(
+            "# TYPE headwater_requests counter\n\
+             headwater_requests_total{method=\"GET\",status=\"200\"} 5\n\
+             headwater_requests_total{method=\"HEAD\",status=\"200\"} 2\n\
+             headwater_requests_total{method=\"POST\",status=\"204\"} 9\n\
+             headwater_reads_total{class=\"tail\",answer=\"revalidated\",source=\"memory\"} 3\n\
+             headwater_reads_total{class=\"tail\",answer=\"full\",source=\"memory\"} 2\n\
+             headwater_read_bytes_total{class=\"tail\"} 70\n\
+             headwater_read_bytes_total{class=\"live\"} 7\n# EOF\n",
+        );
+        assert_eq!((counts.requests, counts.revalidated, counts.bytes), (7, 3, 77));
+    }
+}

@@ -1,0 +1,128 @@
+//! A real cache with the configuration that users copy (`edge/`): only addresses are written anew.
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use clap::ValueEnum;
+use headwater_bench::http::{self, Connection};
+use tokio::process::{Child, Command};
+use tokio::time::sleep;
+
+use crate::origin::{BASE_PATH, free_port};
+
+/// The caches that are run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Kind {
+    Nginx,
+    Varnish,
+}
+
+impl Kind {
+    pub(crate) const ALL: [Self; 2] = [Self::Varnish, Self::Nginx];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Nginx => "nginx",
+            Self::Varnish => "varnish",
+        }
+    }
+
+    fn program(self) -> &'static str {
+        match self {
+            Self::Nginx => "nginx",
+            Self::Varnish => "varnishd",
+        }
+    }
+}
+
+const READY_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// A running cache; dropping it ends it.
+pub(crate) struct Proxy {
+    child: Child,
+    pub(crate) address: SocketAddr,
+}
+
+impl Proxy {
+    /// Starts a cache in front of an origin, with its configuration from `edge` and its files in `folder`.
+    pub(crate) async fn start(kind: Kind, edge: &Path, folder: &Path, origin: SocketAddr) -> Result<Self> {
+        let home = folder.join(kind.name());
+        if home.exists() {
+            fs::remove_dir_all(&home).with_context(|| format!("cannot empty {}", home.display()))?;
+        }
+        copy(&edge.join(kind.name()), &home)?;
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?));
+        let log = File::create(home.join("log"))?;
+        let mut command = Command::new(program(kind));
+        match kind {
+            Kind::Nginx => {
+                replace(&home.join("origin.conf"), "127.0.0.1:4437", &origin.to_string())?;
+                replace(&home.join("listen.conf"), "listen 8080", &format!("listen {address}"))?;
+                command.arg("-p").arg(&home).args(["-c", "nginx.conf", "-g", "daemon off;"]);
+            }
+            Kind::Varnish => {
+                replace(&home.join("origin.vcl"), "\"4437\"", &format!("\"{}\"", origin.port()))?;
+                command.arg("-F").arg("-n").arg(home.join("run")).args(["-a", &address.to_string()]);
+                command.arg("-f").arg(home.join("headwater.vcl")).args(["-s", "malloc,512m"]);
+            }
+        }
+        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).kill_on_drop(true);
+        let child = command.spawn().with_context(|| format!("cannot run {}", kind.program()))?;
+        let mut proxy = Self { child, address };
+        match proxy.wait_until_ready().await {
+            Ok(()) => Ok(proxy),
+            Err(error) => Err(error.context(format!("{}; see {}", kind.name(), home.join("log").display()))),
+        }
+    }
+
+    /// Waits until it passes on what the origin says of a stream that isn't there.
+    async fn wait_until_ready(&mut self) -> Result<()> {
+        let path = format!("{BASE_PATH}/a-stream-that-is-not-there?offset=-1");
+        let request = http::request("GET", &path, &[], b"");
+        let deadline = Instant::now() + READY_TIMEOUT;
+        while Instant::now() < deadline {
+            if let Some(exit) = self.child.try_wait()? {
+                bail!("it ended with {exit}");
+            }
+            if let Ok(mut connection) = Connection::open(self.address).await
+                && connection.exchange(&request).await.is_ok_and(|answer| answer.status == 404)
+            {
+                return Ok(());
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+        bail!("it passed nothing on within {} s", READY_TIMEOUT.as_secs())
+    }
+}
+
+/// Debian keeps daemons where only root looks for programs.
+fn program(kind: Kind) -> OsString {
+    let name = kind.program();
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/usr/local/sbin".into()]);
+    let found = folders.map(|folder| folder.join(name)).find(|file| file.is_file());
+    found.map_or_else(|| name.into(), Into::into)
+}
+
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir_all(to).with_context(|| format!("cannot create {}", to.display()))?;
+    for entry in fs::read_dir(from).with_context(|| format!("cannot read {}", from.display()))? {
+        let entry = entry?;
+        fs::copy(entry.path(), to.join(entry.file_name()))?;
+    }
+    Ok(())
+}
+
+/// Writes another address into a file of a configuration.
+fn replace(file: &Path, what: &str, with: &str) -> Result<()> {
+    let text = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    if !text.contains(what) {
+        bail!("{} doesn't say {what} any more: adapt cdn/src/proxy.rs", file.display());
+    }
+    fs::write(file, text.replace(what, with)).with_context(|| format!("cannot write {}", file.display()))
+}

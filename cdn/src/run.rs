@@ -1,0 +1,245 @@
+//! One scenario behind one cache: the origin, the cache, the writer, the audience, and what came of it.
+
+use std::cell::RefCell;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use tokio::sync::watch;
+use tokio::task::{JoinSet, spawn_local};
+use tokio::time::{sleep, timeout};
+
+use crate::origin::{BASE_PATH, Counts, Origin};
+use crate::progress::Progress;
+use crate::proxy::{Kind, Proxy};
+use crate::scenario::{Disturbance, Scenario};
+use crate::tally::Tally;
+use crate::viewer::{Life, Viewer};
+use crate::writer::Writer;
+
+/// Where things are, and how much is asked for.
+pub(crate) struct Stage {
+    pub(crate) binary: PathBuf,
+    pub(crate) edge: PathBuf,
+    pub(crate) folder: PathBuf,
+    pub(crate) viewers: usize,
+    pub(crate) duration: Duration,
+}
+
+/// What came of a run.
+pub(crate) struct Outcome {
+    pub(crate) scenario: &'static str,
+    pub(crate) what: &'static str,
+    pub(crate) kind: Kind,
+    pub(crate) viewers: usize,
+    pub(crate) messages: usize,
+    pub(crate) tally: Tally,
+    pub(crate) origin: Counts,
+    /// What is broken; empty if nothing is.
+    pub(crate) broken: Vec<String>,
+}
+
+impl Outcome {
+    /// Viewer requests per origin request.
+    pub(crate) fn collapse(&self) -> f64 {
+        ratio(self.tally.requests, self.origin.requests)
+    }
+
+    /// Which part of the requests the origin never saw.
+    pub(crate) fn hit_percent(&self) -> f64 {
+        100.0 * (1.0 - ratio(self.origin.requests, self.tally.requests))
+    }
+
+    /// Origin bytes per viewer byte.
+    pub(crate) fn bytes_percent(&self) -> f64 {
+        100.0 * ratio(self.origin.bytes, self.tally.bytes)
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a ratio of counts needs no more")]
+pub(crate) fn ratio(part: u64, whole: u64) -> f64 {
+    part as f64 / whole.max(1) as f64
+}
+
+/// How long viewers may take to learn of the end: a long-poll, and a bit.
+const END_TIMEOUT: Duration = Duration::from_secs(40);
+
+/// Runs a scenario.
+pub(crate) async fn run(scenario: &Scenario, kind: Kind, stage: &Stage) -> Result<Outcome> {
+    let mut origin = Origin::start(&stage.binary, &stage.folder, scenario.flags).await?;
+    let proxy = Proxy::start(kind, &stage.edge, &stage.folder, origin.address).await?;
+    let path = format!("{BASE_PATH}/{}", scenario.name);
+    let mut writer = Writer::create(origin.address, &path, "first", &[]).await?;
+    writer.fill(scenario.history_mib << 20).await?;
+    let life: Life = Rc::new(RefCell::new(writer.ledger.clone()));
+    let tally = Rc::new(RefCell::new(Tally::default()));
+    let before = origin.counts().await?;
+    let (storm, storms) = watch::channel(0);
+
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "part of an audience"
+    )]
+    let viewers = ((stage.viewers as f64 * scenario.audience) as usize).max(1);
+    let join_over = stage.duration.mul_f64(scenario.joins);
+    let audience = (0..viewers).map(|number| Viewer {
+        number,
+        address: proxy.address,
+        path: path.clone(),
+        headers: Vec::new(),
+        mode: scenario.mode,
+        life: life.clone(),
+        tally: tally.clone(),
+        storms: storms.clone(),
+    });
+    let play = async {
+        let timeline = Timeline { scenario, duration: stage.duration };
+        timeline.perform(&mut writer, &mut origin, &life, &storm).await?;
+        writer.close().await.context("closing the stream")
+    };
+    let label = format!("{} behind {}", scenario.name, kind.name());
+    let failures = attend(label, audience.collect(), join_over, &tally, play).await?;
+    let counts = origin.counts().await?.since(before);
+    let messages = writer.ledger.borrow().messages();
+    let tally = tally.take();
+    let mut outcome = Outcome {
+        scenario: scenario.name,
+        what: scenario.what,
+        kind,
+        viewers,
+        messages,
+        tally,
+        origin: counts,
+        broken: failures,
+    };
+    outcome.broken.extend(judge(scenario, &outcome));
+    Ok(outcome)
+}
+
+/// What is broken, in words.
+pub(crate) fn judge(scenario: &Scenario, outcome: &Outcome) -> Vec<String> {
+    let mut broken = Vec::new();
+    let (wrong, told) = outcome.tally.wrongs();
+    if wrong > 0 {
+        broken.push(format!("{wrong} times a viewer was misled, such as: {}", told.join("; ")));
+    }
+    let stuck = outcome.viewers - outcome.tally.finished.min(outcome.viewers);
+    if stuck > 0 {
+        broken.push(format!("{stuck} viewers never learnt that the stream was closed"));
+    }
+    let least = (scenario.collapse_min)(outcome.kind);
+    if outcome.collapse() < least {
+        broken.push(format!(
+            "only {:.1} viewer requests per origin request, at least {least} were expected",
+            outcome.collapse()
+        ));
+    }
+    if let Some(most) = scenario.history_reads_max {
+        let reads = ratio(outcome.origin.bytes, scenario.history_mib << 20);
+        if reads > most {
+            broken
+                .push(format!("the origin sent its history {reads:.2} times, at most {most} were expected"));
+        }
+    }
+    broken
+}
+
+/// Lets viewers come one after the other while the play goes on, and waits until they have learnt of its end. Says
+/// which of them failed.
+pub(crate) async fn attend(
+    label: String,
+    audience: Vec<Viewer>,
+    join_over: Duration,
+    tally: &Rc<RefCell<Tally>>,
+    play: impl Future<Output = Result<()>>,
+) -> Result<Vec<String>> {
+    let showing = spawn_local(Progress::new(label, tally.clone(), audience.len()).show());
+    let mut waiting = JoinSet::new();
+    let viewers = u32::try_from(audience.len()).unwrap_or(u32::MAX);
+    for (number, viewer) in (0..viewers).zip(audience) {
+        let delay = join_over / viewers * number;
+        waiting.spawn_local(async move {
+            sleep(delay).await;
+            viewer.run().await
+        });
+    }
+    play.await?;
+    let mut failures = Vec::new();
+    let all = async {
+        while let Some(viewer) = waiting.join_next().await {
+            match viewer {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => failures.push(format!("a viewer gave up: {error:#}")),
+                Err(error) => failures.push(format!("a viewer fell over: {error}")),
+            }
+        }
+    };
+    // Those who are still there then are counted as stuck.
+    let _ = timeout(END_TIMEOUT, all).await;
+    waiting.shutdown().await;
+    showing.abort();
+    let _ = showing.await;
+    Ok(failures)
+}
+
+/// What the writer and chance do.
+pub(crate) struct Timeline<'a> {
+    scenario: &'a Scenario,
+    duration: Duration,
+}
+
+/// The part of the time after which the disturbance comes, or the silence.
+const MIDDLE: f64 = 0.6;
+
+impl Timeline<'_> {
+    /// How many messages fit.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count of messages")]
+    pub(crate) fn messages(scenario: &Scenario, duration: Duration) -> u32 {
+        (scenario.messages_per_s * duration.as_secs_f64()) as u32
+    }
+
+    /// The time before a message, about the same each time but never just the same: a real writer isn't in step with
+    /// anybody's clock.
+    pub(crate) async fn pause(scenario: &Scenario, message: u32) {
+        let step = Duration::from_secs_f64(1.0 / scenario.messages_per_s);
+        let part = f64::from(message.wrapping_mul(0x9e37_79b9) >> 16) / 65_536.0;
+        sleep(step.mul_f64(0.75 + 0.5 * part)).await;
+    }
+
+    async fn perform(
+        &self,
+        writer: &mut Writer,
+        origin: &mut Origin,
+        life: &Life,
+        storm: &watch::Sender<u32>,
+    ) -> Result<()> {
+        let messages = Self::messages(self.scenario, self.duration);
+        if messages == 0 {
+            sleep(self.duration).await;
+        }
+        let middle = Self::messages(self.scenario, self.duration.mul_f64(MIDDLE));
+        for message in 0..messages {
+            Self::pause(self.scenario, message).await;
+            if message == middle {
+                sleep(self.scenario.silence).await;
+                match self.scenario.disturbance {
+                    Some(Disturbance::Storm) => storm.send_modify(|number| *number += 1),
+                    Some(Disturbance::Restart) => {
+                        origin.restart().await?;
+                        writer.reconnect(origin.address).await?;
+                    }
+                    Some(Disturbance::Recreate) => {
+                        writer.recreate("second").await?;
+                        *life.borrow_mut() = writer.ledger.clone();
+                    }
+                    None => {}
+                }
+            }
+            writer.append().await?;
+        }
+        Ok(())
+    }
+}
