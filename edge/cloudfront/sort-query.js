@@ -1,0 +1,19 @@
+// Viewer-request function: the arguments that count, in one order, so that all clients have one key. HEAD gets a key of
+// its own: it would be answered from a kept GET, and it must tell the tail of now.
+var ARGUMENTS = ["cursor", "live", "offset"]
+
+function handler(event) {
+  var request = event.request
+  var sorted = []
+  ARGUMENTS.forEach(function (name) {
+    var argument = request.querystring[name]
+    if (!argument) return
+    var all = argument.multiValue || [argument]
+    all.forEach(function (one) {
+      sorted.push(name + "=" + one.value)
+    })
+  })
+  request.querystring = sorted.join("&")
+  request.headers["x-headwater-read"] = { value: request.method === "HEAD" ? "head" : "get" }
+  return request
+}

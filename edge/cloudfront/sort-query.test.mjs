@@ -1,0 +1,27 @@
+// The viewer-request function, as CloudFront calls it: node --test
+import assert from "node:assert/strict"
+import { readFileSync } from "node:fs"
+import { test } from "node:test"
+
+const source = readFileSync(new URL("sort-query.js", import.meta.url), "utf8")
+const handler = new Function(`${source}; return handler`)()
+
+function handled(querystring, method = "GET") {
+  return handler({ request: { method, uri: "/v1/stream/a", querystring, headers: {} } })
+}
+
+test("arguments come in one order and unknown ones are dropped", () => {
+  const query = { offset: { value: "1_2" }, live: { value: "long-poll" }, utm: { value: "x" }, cursor: { value: "7" } }
+  assert.equal(handled(query).querystring, "cursor=7&live=long-poll&offset=1_2")
+  assert.equal(handled({}).querystring, "")
+})
+
+test("repeated arguments stay repeated, for the origin to refuse", () => {
+  const query = { offset: { value: "1", multiValue: [{ value: "1" }, { value: "2" }] } }
+  assert.equal(handled(query).querystring, "offset=1&offset=2")
+})
+
+test("HEAD has a key of its own", () => {
+  assert.equal(handled({}).headers["x-headwater-read"].value, "get")
+  assert.equal(handled({}, "HEAD").headers["x-headwater-read"].value, "head")
+})
