@@ -28,6 +28,7 @@ cases! {
     an_etag_without_quotes_does_not_match: "RFC 9110, 8.8.3",
     the_etag_of_another_range_does_not_match: "section 5.6, ETag",
     an_append_ends_the_match_at_the_tail: "section 10.1",
+    a_chunk_that_was_the_tail_does_not_match_once_more_follows: "RFC 9111, 3.2: a 304 takes no header back, Stream-Up-To-Date neither",
     a_close_without_data_ends_the_match: "section 10.1: ETags must vary with closure",
     offset_now_is_never_304: "section 10.1: none for offset=now",
     a_range_request_is_answered_in_full: "RFC 9110, 14.2: ranges may be ignored, never half",
@@ -43,9 +44,9 @@ fn etags_are_incarnation_start_and_end_in_quotes(t: &Target) {
     let stream = t.text(&["hello", "world"]);
     let tail = stream.tail();
     let id = incarnation(&tail);
-    stream.read("-1").status(200).has("ETag", &format!("\"{id}:0:10\""));
-    stream.read(&stream.offset_at(5)).status(200).has("ETag", &format!("\"{id}:5:10\""));
-    stream.read(&tail).status(200).has("ETag", &format!("\"{id}:10:10\""));
+    stream.read("-1").status(200).has("ETag", &format!("\"{id}:0:10:tail\""));
+    stream.read(&stream.offset_at(5)).status(200).has("ETag", &format!("\"{id}:5:10:tail\""));
+    stream.read(&tail).status(200).has("ETag", &format!("\"{id}:10:10:tail\""));
 }
 
 fn etags_are_the_same_for_every_spelling_of_a_read(t: &Target) {
@@ -95,7 +96,7 @@ fn etags_do_not_say_closed_before_the_tail(t: &Target) {
 fn an_etag_of_json_is_of_the_stored_form(t: &Target) {
     let stream = t.json(&["[1,22]"]);
     let tail = stream.tail();
-    stream.read("-1").status(200).has("ETag", &format!("\"{}:0:5\"", incarnation(&tail)));
+    stream.read("-1").status(200).has("ETag", &format!("\"{}:0:5:tail\"", incarnation(&tail)));
 }
 
 fn long_poll_answers_have_the_etag_of_the_same_range(t: &Target) {
@@ -252,6 +253,18 @@ fn an_append_ends_the_match_at_the_tail(t: &Target) {
     if_none_match(&stream, &tail, &etag).status(304);
     stream.append("world");
     if_none_match(&stream, &tail, &etag).status(200).body_is("world");
+}
+
+fn a_chunk_that_was_the_tail_does_not_match_once_more_follows(t: &Target) {
+    let chunk = t.facts.chunk_size;
+    let stream = t.bytes();
+    stream.append(vec![b'x'; chunk]);
+    let from = stream.offset_at(0);
+    let at_tail = stream.read(&from).status(200).has("Stream-Up-To-Date", "true").etag();
+    stream.append("more");
+    let inside = if_none_match(&stream, &from, &at_tail);
+    inside.status(200).lacks("Stream-Up-To-Date");
+    if_none_match(&stream, &from, &inside.etag()).status(304).lacks("Stream-Up-To-Date");
 }
 
 fn a_close_without_data_ends_the_match(t: &Target) {

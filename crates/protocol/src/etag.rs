@@ -1,11 +1,13 @@
 //! Entity tags of reads (section 10.1) and `If-None-Match` (RFC 9110, 13.1.2).
 //!
-//! `"<incarnation>:<start>:<end>"`, with `:closed` at the tail of a closed stream, with or without data. Start
-//! and end are positions, never what the client typed, so that every spelling of one read has one tag.
+//! `"<incarnation>:<start>:<end>"`, with `:tail` at the tail of an open stream and `:closed` at that of a closed one,
+//! with or without data. Start and end are positions, never what the client typed, so that every spelling of one read
+//! has one tag. The bytes up to an end are the same before and after more is appended, but the answers aren't: one says
+//! that the reader is up to date. A 304 can't take that back from a cache, which keeps the headers that it lacks.
 
 use std::fmt;
 
-use crate::offset::Incarnation;
+use crate::{offset::Incarnation, progress::Progress};
 
 /// The strong validator of the bytes between two positions of one life of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,14 +18,41 @@ pub struct EntityTag {
     pub start: u64,
     /// The position after the last byte.
     pub end: u64,
-    /// Whether the answer says that nothing will follow.
-    pub closed: bool,
+    /// What the answer says of the stream beyond.
+    pub reach: Reach,
+}
+
+/// How far an answer goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// It ends before the tail.
+    Inside,
+    /// It ends at the tail.
+    Tail,
+    /// It ends at the tail, and nothing will follow.
+    Closed,
+}
+
+impl Reach {
+    /// The reach of an answer that takes a reader so far.
+    #[must_use]
+    pub const fn of(progress: Progress) -> Self {
+        match progress {
+            Progress { closed: true, .. } => Self::Closed,
+            Progress { up_to_date: true, .. } => Self::Tail,
+            Progress { .. } => Self::Inside,
+        }
+    }
 }
 
 impl fmt::Display for EntityTag {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let closed = if self.closed { ":closed" } else { "" };
-        write!(f, "\"{:016}:{}:{}{closed}\"", self.incarnation.get(), self.start, self.end)
+        let reach = match self.reach {
+            Reach::Inside => "",
+            Reach::Tail => ":tail",
+            Reach::Closed => ":closed",
+        };
+        write!(f, "\"{:016}:{}:{}{reach}\"", self.incarnation.get(), self.start, self.end)
     }
 }
 
@@ -62,14 +91,18 @@ mod tests {
 
     use super::*;
 
-    fn tag(start: u64, end: u64, closed: bool) -> EntityTag {
-        EntityTag { incarnation: Incarnation::new(12).unwrap(), start, end, closed }
+    const REACHES: [Reach; 3] = [Reach::Inside, Reach::Tail, Reach::Closed];
+
+    fn tag(start: u64, end: u64, reach: Reach) -> EntityTag {
+        EntityTag { incarnation: Incarnation::new(12).unwrap(), start, end, reach }
     }
 
     #[test]
-    fn the_tag_names_identity_start_end_and_closure() {
-        assert_eq!(tag(3, 9, false).to_string(), "\"0000000000000012:3:9\"");
-        assert_eq!(tag(9, 9, true).to_string(), "\"0000000000000012:9:9:closed\"");
+    fn the_tag_names_identity_start_end_and_reach() {
+        let tags = REACHES.map(|reach| tag(3, 9, reach).to_string());
+        let expected =
+            ["\"0000000000000012:3:9\"", "\"0000000000000012:3:9:tail\"", "\"0000000000000012:3:9:closed\""];
+        assert_eq!(tags, expected);
     }
 
     #[test]
@@ -84,28 +117,28 @@ mod tests {
             (&["\"a\",W/\"b\" ,\t\"0000000000000012:3:9\""], true),
             (&["\"a\"", "\"0000000000000012:3:9\""], true),
             (&["\"has, comma\", \"0000000000000012:3:9\""], true),
-            (&["\"0000000000000012:3:9:closed\""], false),
+            (&["\"0000000000000012:3:9:closed\"", "\"0000000000000012:3:9:tail\""], false),
             (&["0000000000000012:3:9"], false),
             (&["\"0000000000000012:3:9"], false),
             (&["w/\"0000000000000012:3:9\""], false),
             (&[",,,"], false),
         ];
         for (lines, expected) in cases {
-            let named = none_match_names(lines.iter().map(|line| line.as_bytes()), &tag(3, 9, false));
+            let named = none_match_names(lines.iter().map(|line| line.as_bytes()), &tag(3, 9, Reach::Inside));
             assert_eq!(named, expected, "{lines:?}");
         }
     }
 
     proptest! {
         #[test]
-        fn different_reads_have_different_tags(a in 0..50u64, b in 0..50u64, c: bool, x in 0..50u64, y in 0..50u64, z: bool) {
-            let (left, right) = (tag(a, b, c), tag(x, y, z));
+        fn different_reads_have_different_tags(a in 0..50u64, b in 0..50u64, c in 0..3usize, x in 0..50u64, y in 0..50u64, z in 0..3usize) {
+            let (left, right) = (tag(a, b, REACHES[c]), tag(x, y, REACHES[z]));
             prop_assert_eq!(left == right, left.to_string() == right.to_string());
         }
 
         #[test]
         fn a_tag_is_found_wherever_it_stands_in_a_list(before in prop::collection::vec("(W/)?\"[!#-~, ]{0,9}\"", 0..4), start: u64, end: u64, weak: bool) {
-            let tag = tag(start, end, false);
+            let tag = tag(start, end, Reach::Inside);
             let mark = if weak { "W/" } else { "" };
             let line = [before, vec![format!("{mark}{tag}"), "\"after\"".to_owned()]].concat().join(", ");
             prop_assert!(none_match_names([line.as_bytes()], &tag), "{}", line);
@@ -113,7 +146,7 @@ mod tests {
 
         #[test]
         fn no_line_panics(line: Vec<u8>) {
-            let _ = none_match_names([line.as_slice()], &tag(0, 1, false));
+            let _ = none_match_names([line.as_slice()], &tag(0, 1, Reach::Inside));
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::{
     cache::{CachePolicy, Class},
     content_type::SseEncoding,
     cursor::{Cursor, CursorPolicy, Moment},
-    etag::{self, EntityTag},
+    etag::{self, EntityTag, Reach},
     expiry, names,
     offset::ReadFrom,
     path::StreamName,
@@ -101,7 +101,7 @@ impl Read {
         let progress = Progress::at(stream, end);
         let class = self.class(stream, progress);
         let mut head = self.base(StatusCode::OK, stream, progress, class, policies, now_ms);
-        let tag = EntityTag { incarnation: stream.incarnation, start, end, closed: progress.closed };
+        let tag = EntityTag { incarnation: stream.incarnation, start, end, reach: Reach::of(progress) };
         if self.from != ReadFrom::Now {
             head.headers.insert(header::ETAG, text_value(&tag.to_string()));
             if etag::none_match_names(self.if_none_match.iter().map(|line| &**line), &tag) {
@@ -377,7 +377,7 @@ mod tests {
     #[test]
     fn one_read_has_one_tag_however_it_is_spelled() {
         let tag = |query| answer(query, &open(), 0, 9).headers.get(header::ETAG).cloned();
-        let expected = Some(HeaderValue::from_static("\"0000000000000001:0:9\""));
+        let expected = Some(HeaderValue::from_static("\"0000000000000001:0:9:tail\""));
         for query in ["", "offset=-1", "offset=0000000000000000_0000000000000000", "live=long-poll&offset=-1"]
         {
             assert_eq!(tag(query), expected, "{query}");
@@ -389,7 +389,7 @@ mod tests {
 
     #[test]
     fn not_modified_says_all_that_the_answer_would_have_said() {
-        let headers = [("if-none-match", "W/\"0000000000000001:5:9\"")];
+        let headers = [("if-none-match", "W/\"0000000000000001:5:9:tail\"")];
         let conditional = request(NAMED, &headers).unwrap();
         let Answer::NotModified(head) = conditional.respond(&open(), 5, 9, &POLICIES(), NOW_MS) else {
             panic!()
