@@ -4,8 +4,8 @@ import { BackoffDefaults, stream } from "@durable-streams/client"
 const PAUSE_MS = 300
 
 /**
- * Gives all items to `onItems`, each once and in order, until the stream is closed. Where the connection breaks, it goes
- * on after the last batch; `onFailure` hears of it.
+ * Gives all items to `onItems`, each once and in order, until the stream is closed. Where the connection breaks, it
+ * goes on after the last batch; `onFailure` hears of it.
  */
 export async function follow(url, live, onItems, onFailure) {
   const backoffOptions = { ...BackoffDefaults, maxDelay: 2_000, onFailedAttempt: onFailure }

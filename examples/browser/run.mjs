@@ -90,7 +90,8 @@ async function offlineForAWhile(live) {
   await writer.close()
   await page.waitForFunction(() => seen.done, null, { timeout: WAIT_MS })
 
-  const { items, failures } = await page.evaluate(() => ({ items: seen.items.map(({ n }) => n), failures: seen.failures }))
+  const items = await page.evaluate(() => seen.items.map(({ n }) => n))
+  const failures = await page.evaluate(() => seen.failures)
   const wrong = items.findIndex((n, at) => n !== at)
   if (wrong !== -1 || items.length !== written.length) {
     throw new Error(`${live}: ${items.length} of ${written.length} messages, the first wrong one is at ${wrong}`)
@@ -103,7 +104,8 @@ async function offlineForAWhile(live) {
   return { live, messages: items.length, "while offline": OFFLINE, failures, "live answers": liveAnswers.length }
 }
 
-/** What a page can read of the cache's headers, across sites: the first reader's answer is fetched, the next one's kept. */
+/** What a page can read of the cache's headers, across sites: the first reader's answer is fetched, the next one's is
+ * kept. */
 async function monitoring() {
   const name = `/browser-monitoring-${process.pid}-${Date.now()}`
   const writer = await DurableStream.create({ url: base + name, contentType: "application/json" })
