@@ -31,7 +31,8 @@ beforeEach(() => {
 
 async function ask(address, init) {
   const pending = []
-  const answer = await worker.fetch(new Request(EDGE + address, init), { ORIGIN }, { waitUntil: (p) => pending.push(p) })
+  const context = { waitUntil: (promise) => pending.push(promise) }
+  const answer = await worker.fetch(new Request(EDGE + address, init), { ORIGIN }, context)
   await Promise.all(pending)
   return answer
 }
@@ -54,7 +55,10 @@ test("a read is asked of the origin once", async () => {
 
 test("the order of arguments and unknown ones make no difference", async () => {
   await ask(`${PATH}?offset=1_2&live=long-poll&cursor=7`)
-  const said = await words([`${PATH}?cursor=7&live=long-poll&offset=1_2`], [`${PATH}?utm=x&live=long-poll&offset=1_2&cursor=7`])
+  const said = await words(
+    [`${PATH}?cursor=7&live=long-poll&offset=1_2`],
+    [`${PATH}?utm=x&live=long-poll&offset=1_2&cursor=7`],
+  )
   assert.deepEqual(said, ["HIT", "HIT"])
   assert.equal(asked[0].url, `${ORIGIN}${PATH}?cursor=7&live=long-poll&offset=1_2`)
 })

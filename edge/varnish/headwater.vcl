@@ -48,7 +48,8 @@ sub vcl_hash {
 }
 
 sub vcl_backend_fetch {
-    # Longer than a long-poll (--long-poll-timeout, 20 s) and than the silence in an event stream (--sse-heartbeat, 15 s).
+    # Longer than a long-poll (--long-poll-timeout, 20 s) and than the silence in an event stream (--sse-heartbeat,
+    # 15 s).
     set bereq.first_byte_timeout = 120s;
     set bereq.between_bytes_timeout = 75s;
 }

@@ -9,8 +9,10 @@
 )]
 
 mod bench;
+mod browser;
 mod conformance;
 mod crash;
+mod edge;
 mod examples;
 mod npm;
 mod process;
@@ -52,6 +54,8 @@ enum Chore {
     Bench(bench::Options),
     /// A server killed in a loop, its disk filled and damaged: nothing acknowledged may be lost
     Crash(crash::Options),
+    /// The official client in a real browser, on another site, behind nginx with the configuration of edge/nginx
+    Browser,
     /// The rules of this repository that no compiler checks
     Tidy,
 }
@@ -64,6 +68,7 @@ fn main() -> ExitCode {
         Chore::Conformance(options) => conformance::run(&options),
         Chore::Bench(options) => bench::run(&options),
         Chore::Crash(options) => crash::run(&options),
+        Chore::Browser => browser::run(),
         Chore::Tidy => tidy::run(),
     };
     match outcome {

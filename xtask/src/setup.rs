@@ -2,7 +2,7 @@
 //!
 //! What can be added without asking for rights (a rustup target or component) is added; the rest is said exactly.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
@@ -32,10 +32,48 @@ pub(crate) fn libclang() -> Result<()> {
         println!("{library}");
         return Ok(());
     }
-    if process::output(Command::new("apt-get").arg("--version")).is_none() {
-        bail!("libclang is not installed, which RocksDB's build needs. {INSTALL_LIBCLANG}");
-    }
     println!("libclang is missing: installing it (RocksDB's build needs it)");
+    apt_install(&["libclang-dev", "g++"]).with_context(|| {
+        format!("libclang is not installed, which RocksDB's build needs. {INSTALL_LIBCLANG}")
+    })
+}
+
+/// A program that a step needs: by which names it goes, which package of Debian and Ubuntu has it, and what it is for.
+#[derive(Clone, Copy)]
+pub(crate) struct Program {
+    pub(crate) names: &'static [&'static str],
+    pub(crate) package: &'static str,
+    pub(crate) purpose: &'static str,
+}
+
+/// Where the program is. Where apt works it is installed; anywhere else the error says what to install.
+pub(crate) fn program(program: &Program) -> Result<PathBuf> {
+    let Program { names, package, purpose } = program;
+    if let Some(path) = find_program(names) {
+        return Ok(path);
+    }
+    let name = names[0];
+    println!("{name} is missing: installing it ({purpose})");
+    let advice =
+        || format!("{name} is not installed: {purpose}. On Debian and Ubuntu: apt-get install {package}");
+    apt_install(&[package]).with_context(advice)?;
+    find_program(names).with_context(advice)
+}
+
+/// Servers live in folders that the PATH of a user may not have.
+fn find_program(names: &[&str]) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders: Vec<PathBuf> =
+        std::env::split_paths(&path).chain(["/usr/sbin", "/usr/local/sbin"].map(PathBuf::from)).collect();
+    let places = names.iter().flat_map(|name| folders.iter().map(move |folder| folder.join(name)));
+    places.into_iter().find(|place| place.is_file())
+}
+
+/// Installs packages as root, or with a sudo that asks nothing.
+fn apt_install(packages: &[&str]) -> Result<()> {
+    if process::output(Command::new("apt-get").arg("--version")).is_none() {
+        bail!("there is no apt here to install it with");
+    }
     let is_root = process::output(Command::new("id").arg("-u")).is_some_and(|id| id == "0");
     let apt = |args: &[&str]| {
         let mut command = Command::new(if is_root { "apt-get" } else { "sudo" });
@@ -44,10 +82,9 @@ pub(crate) fn libclang() -> Result<()> {
         }
         process::run(command.args(args))
     };
-    let install = || apt(&["install", "-y", "--no-install-recommends", "libclang-dev", "g++"]);
+    let install = || apt(&[&["install", "-y", "--no-install-recommends"], packages].concat());
     // The lists of packages may be missing or old; that is seen only by trying.
-    let installed = install().or_else(|_| apt(&["update"]).and_then(|()| install()));
-    installed.with_context(|| format!("libclang could not be installed with apt. {INSTALL_LIBCLANG}"))
+    install().or_else(|_| apt(&["update"]).and_then(|()| install()))
 }
 
 const INSTALL_LIBCLANG: &str = "On Debian and Ubuntu: apt-get install libclang-dev g++; on Fedora: dnf install \
@@ -143,6 +180,14 @@ mod tests {
         assert_eq!(major("v20.11.1"), Some(20));
         assert_eq!(major("22.0.0"), Some(22));
         assert_eq!(major("unknown"), None);
+    }
+
+    #[test]
+    fn a_program_is_found_by_any_of_its_names() {
+        assert!(
+            find_program(&["no-such-program-of-this-name", "sh"]).is_some_and(|path| path.ends_with("sh"))
+        );
+        assert_eq!(find_program(&["no-such-program-of-this-name"]), None);
     }
 
     #[test]

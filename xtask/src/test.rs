@@ -10,7 +10,7 @@ use clap::Args;
 
 use crate::setup::WASM_TARGET;
 use crate::workspace::cargo;
-use crate::{conformance, crash, examples, process, setup, table, tidy};
+use crate::{browser, conformance, crash, edge, examples, process, setup, table, tidy};
 
 /// The command line of `cargo xtask test`.
 #[derive(Args)]
@@ -29,7 +29,7 @@ struct Step {
     run: fn() -> Result<()>,
 }
 
-const STEPS: [Step; 10] = [
+const STEPS: [Step; 12] = [
     Step {
         name: "setup",
         what: "what this machine needs: rustfmt, clippy, the wasm target, libclang, Node",
@@ -93,6 +93,18 @@ const STEPS: [Step; 10] = [
         what: "examples/typescript/run.mjs against a server",
         next: "see the README.md of the example for running its parts by hand",
         run: examples::run,
+    },
+    Step {
+        name: "edge",
+        what: "the configurations in edge/, by the programs that read them",
+        next: "the command that failed is above; each folder of edge/ has a README.md",
+        run: edge::run,
+    },
+    Step {
+        name: "browser",
+        what: "cargo xtask browser: examples/browser in Chromium, behind nginx",
+        next: "see the README.md of the example for running its parts by hand",
+        run: browser::run,
     },
 ];
 
