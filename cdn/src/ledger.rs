@@ -1,12 +1,15 @@
 //! What was written to a stream, and when: what its viewers are held to.
 
+use std::cell::RefCell;
 use std::fmt::Write;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 /// How long a message is, with its line end.
 pub(crate) const MESSAGE_BYTES: usize = 256;
 
 /// The messages of one stream's life, numbered from 0. A message is a line that names the life and its number.
+#[derive(Default)]
 pub(crate) struct Ledger {
     /// What no other life's messages begin with.
     tag: String,
@@ -15,11 +18,35 @@ pub(crate) struct Ledger {
     acked: Vec<(String, Instant)>,
     closed: Option<Instant>,
     gone: Option<Instant>,
+    /// What all offsets of this life begin with.
+    incarnation: String,
+}
+
+/// All lives of a stream's name, each with its ledger: a viewer is held to the one that it was shown first.
+pub(crate) type Lives = Rc<RefCell<Vec<Rc<RefCell<Ledger>>>>>;
+
+/// The ledger of the life that an offset belongs to.
+pub(crate) fn of_offset(lives: &Lives, offset: &str) -> Option<Rc<RefCell<Ledger>>> {
+    let incarnation = incarnation(offset);
+    lives.borrow().iter().find(|ledger| ledger.borrow().incarnation == incarnation).cloned()
+}
+
+/// The part of an offset that names the stream's life.
+fn incarnation(offset: &str) -> &str {
+    offset.split_once('_').map_or("", |(incarnation, _)| incarnation)
 }
 
 impl Ledger {
-    pub(crate) fn new(tag: &str) -> Self {
-        Self { tag: tag.to_owned(), sent: Vec::new(), acked: Vec::new(), closed: None, gone: None }
+    /// A life that begins at `offset`.
+    pub(crate) fn new(tag: &str, offset: &str) -> Self {
+        Self {
+            tag: tag.to_owned(),
+            sent: Vec::new(),
+            acked: Vec::new(),
+            closed: None,
+            gone: None,
+            incarnation: incarnation(offset).to_owned(),
+        }
     }
 
     /// The bytes of the next append, which holds so many messages; they count as sent from now on.
@@ -45,8 +72,8 @@ impl Ledger {
         self.closed = Some(Instant::now());
     }
 
-    /// The life has ended: its readers can't be held to the rest.
-    pub(crate) fn on_deleted(&mut self) {
+    /// The life ends now: its readers can't be held to the rest.
+    pub(crate) fn on_delete(&mut self) {
         self.gone = Some(Instant::now());
     }
 
@@ -75,11 +102,13 @@ impl Ledger {
         padding.bytes().all(|byte| byte == b'.').then(|| number.parse().ok())?
     }
 
-    /// For how long it has been false that `offset` is the tail: since the first acknowledgement of more.
+    /// For how long it has been false that `offset` is the tail: since the first acknowledgement of more, or since
+    /// the stream is gone.
     pub(crate) fn stale(&self, offset: &str) -> Duration {
         // Offsets of one life have one length and sort as bytes do (section 8).
         let first = self.acked.partition_point(|(end, _)| end.as_str() <= offset);
-        self.acked.get(first).map_or(Duration::ZERO, |(_, acked)| acked.elapsed())
+        let more = self.acked.get(first).map(|(_, acked)| *acked);
+        more.or(self.gone).map_or(Duration::ZERO, |since| since.elapsed())
     }
 }
 
@@ -89,12 +118,12 @@ mod tests {
 
     #[test]
     fn a_message_is_known_by_its_line_and_only_to_its_own_life() {
-        let mut ledger = Ledger::new("a1");
+        let mut ledger = Ledger::new("a1", "7_0");
         let bytes = ledger.next(3);
         assert_eq!(bytes.len(), 3 * MESSAGE_BYTES);
         let numbers: Vec<_> = bytes.split(|&byte| byte == b'\n').map(|line| ledger.number(line)).collect();
         assert_eq!(numbers, [Some(0), Some(1), Some(2), None]);
-        let other = Ledger::new("a2").next(1);
+        let other = Ledger::new("a2", "8_0").next(1);
         assert_eq!(ledger.number(other.trim_ascii_end()), None);
         let cut = bytes.get(..100).unwrap();
         assert_eq!(ledger.number(cut), None);
@@ -102,7 +131,7 @@ mod tests {
 
     #[test]
     fn a_tail_is_stale_once_more_is_acknowledged() {
-        let mut ledger = Ledger::new("a");
+        let mut ledger = Ledger::new("a", "7_0");
         ledger.on_acknowledged("7_2");
         assert_eq!(ledger.stale("7_2"), Duration::ZERO);
         ledger.on_acknowledged("7_4");

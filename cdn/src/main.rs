@@ -26,7 +26,7 @@ use anyhow::{Context, Result, bail};
 use clap::Parser;
 use tokio::task::LocalSet;
 
-use proxy::Kind;
+use proxy::{Caches, Kind};
 use run::{Outcome, Stage};
 use scenario::{Origins, Scenario};
 
@@ -61,6 +61,12 @@ struct Options {
     /// The folder of the caches' configurations
     #[arg(long, hide = true)]
     edge: PathBuf,
+    /// The program of nginx
+    #[arg(long, hide = true, default_value = "nginx")]
+    nginx: PathBuf,
+    /// The program of Varnish
+    #[arg(long, hide = true, default_value = "varnishd")]
+    varnishd: PathBuf,
     /// Where logs and data go
     #[arg(long, hide = true)]
     folder: PathBuf,
@@ -92,7 +98,11 @@ fn work(options: &Options) -> Result<bool> {
     let scenarios = select(&options.scenario)?;
     let stage = Stage {
         binary: options.binary.clone(),
-        edge: options.edge.clone(),
+        caches: Caches {
+            nginx: options.nginx.clone(),
+            varnishd: options.varnishd.clone(),
+            edge: options.edge.clone(),
+        },
         folder: options.folder.clone(),
         viewers: options.viewers as usize,
         duration: Duration::from_secs(options.secs),

@@ -28,7 +28,7 @@ use crate::proxy::{Kind, Proxy};
 use crate::run::{Outcome, Stage, Timeline, attend, judge};
 use crate::scenario::Scenario;
 use crate::tally::Tally;
-use crate::viewer::{Life, Viewer};
+use crate::viewer::Viewer;
 use crate::writer::Writer;
 
 const USERS: [&str; 2] = ["ann", "bob"];
@@ -95,7 +95,7 @@ pub(crate) async fn run(scenario: &Scenario, visibility: &str, kind: Kind, stage
     let application =
         Rc::new(Application { streams: Streams::new(service), reads: Cell::new(0), bytes: Cell::new(0) });
     let (origin, serving) = application.clone().serve().await?;
-    let proxy = Proxy::start(kind, &stage.edge, &stage.folder, origin).await?;
+    let proxy = Proxy::start(kind, &stage.caches, &stage.folder, origin).await?;
     let path = format!("{BASE_PATH}/mail");
     let tally = Rc::new(RefCell::new(Tally::default()));
     let (_storm, storms) = watch::channel(0);
@@ -108,14 +108,13 @@ pub(crate) async fn run(scenario: &Scenario, visibility: &str, kind: Kind, stage
         // Neighbours in number are of different users, and number / 2 decides how they sort their parameters.
         let (user, writer) =
             if number.is_multiple_of(2) { (USERS[0], &writers[0]) } else { (USERS[1], &writers[1]) };
-        let life: Life = Rc::new(RefCell::new(writer.ledger.clone()));
         Viewer {
             number: number / 2,
             address: proxy.address,
             path: path.clone(),
             headers: vec![("Authorization".to_owned(), credential(user))],
             mode: scenario.mode,
-            life,
+            lives: writer.lives.clone(),
             tally: tally.clone(),
             storms: storms.clone(),
         }
@@ -138,7 +137,7 @@ pub(crate) async fn run(scenario: &Scenario, visibility: &str, kind: Kind, stage
     let join_over = stage.duration.mul_f64(scenario.joins);
     let failures = attend(label, audience, join_over, &tally, play).await?;
     serving.abort();
-    let messages = writers.iter().map(|writer| writer.ledger.borrow().messages()).sum();
+    let messages = writers.iter().map(|writer| writer.ledger().borrow().messages()).sum();
     let mut outcome = Outcome {
         scenario: scenario.name,
         what: scenario.what,

@@ -1,9 +1,8 @@
 //! A real cache with the configuration that users copy (`edge/`): only addresses are written anew.
 
-use std::ffi::OsString;
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -31,16 +30,16 @@ impl Kind {
             Self::Varnish => "varnish",
         }
     }
-
-    fn program(self) -> &'static str {
-        match self {
-            Self::Nginx => "nginx",
-            Self::Varnish => "varnishd",
-        }
-    }
 }
 
 const READY_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Where the programs and their configurations are.
+pub(crate) struct Caches {
+    pub(crate) nginx: PathBuf,
+    pub(crate) varnishd: PathBuf,
+    pub(crate) edge: PathBuf,
+}
 
 /// A running cache; dropping it ends it.
 pub(crate) struct Proxy {
@@ -49,16 +48,25 @@ pub(crate) struct Proxy {
 }
 
 impl Proxy {
-    /// Starts a cache in front of an origin, with its configuration from `edge` and its files in `folder`.
-    pub(crate) async fn start(kind: Kind, edge: &Path, folder: &Path, origin: SocketAddr) -> Result<Self> {
+    /// Starts a cache in front of an origin, with its files in `folder`.
+    pub(crate) async fn start(
+        kind: Kind,
+        caches: &Caches,
+        folder: &Path,
+        origin: SocketAddr,
+    ) -> Result<Self> {
         let home = folder.join(kind.name());
         if home.exists() {
             fs::remove_dir_all(&home).with_context(|| format!("cannot empty {}", home.display()))?;
         }
-        copy(&edge.join(kind.name()), &home)?;
+        copy(&caches.edge.join(kind.name()), &home)?;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?));
         let log = File::create(home.join("log"))?;
-        let mut command = Command::new(program(kind));
+        let program = match kind {
+            Kind::Nginx => &caches.nginx,
+            Kind::Varnish => &caches.varnishd,
+        };
+        let mut command = Command::new(program);
         match kind {
             Kind::Nginx => {
                 replace(&home.join("origin.conf"), "127.0.0.1:4437", &origin.to_string())?;
@@ -72,7 +80,7 @@ impl Proxy {
             }
         }
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).kill_on_drop(true);
-        let child = command.spawn().with_context(|| format!("cannot run {}", kind.program()))?;
+        let child = command.spawn().with_context(|| format!("cannot run {}", program.display()))?;
         let mut proxy = Self { child, address };
         match proxy.wait_until_ready().await {
             Ok(()) => Ok(proxy),
@@ -100,20 +108,13 @@ impl Proxy {
     }
 }
 
-/// Debian keeps daemons where only root looks for programs.
-fn program(kind: Kind) -> OsString {
-    let name = kind.program();
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let folders = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/usr/local/sbin".into()]);
-    let found = folders.map(|folder| folder.join(name)).find(|file| file.is_file());
-    found.map_or_else(|| name.into(), Into::into)
-}
-
 fn copy(from: &Path, to: &Path) -> Result<()> {
     fs::create_dir_all(to).with_context(|| format!("cannot create {}", to.display()))?;
     for entry in fs::read_dir(from).with_context(|| format!("cannot read {}", from.display()))? {
         let entry = entry?;
-        fs::copy(entry.path(), to.join(entry.file_name()))?;
+        if entry.file_type()?.is_file() {
+            fs::copy(entry.path(), to.join(entry.file_name()))?;
+        }
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! One scenario behind one cache: the origin, the cache, the writer, the audience, and what came of it.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
@@ -12,16 +13,16 @@ use tokio::time::{sleep, timeout};
 
 use crate::origin::{BASE_PATH, Counts, Origin};
 use crate::progress::Progress;
-use crate::proxy::{Kind, Proxy};
+use crate::proxy::{Caches, Kind, Proxy};
 use crate::scenario::{Disturbance, Scenario};
 use crate::tally::Tally;
-use crate::viewer::{Life, Viewer};
+use crate::viewer::Viewer;
 use crate::writer::Writer;
 
 /// Where things are, and how much is asked for.
 pub(crate) struct Stage {
     pub(crate) binary: PathBuf,
-    pub(crate) edge: PathBuf,
+    pub(crate) caches: Caches,
     pub(crate) folder: PathBuf,
     pub(crate) viewers: usize,
     pub(crate) duration: Duration,
@@ -68,11 +69,10 @@ const END_TIMEOUT: Duration = Duration::from_secs(40);
 /// Runs a scenario.
 pub(crate) async fn run(scenario: &Scenario, kind: Kind, stage: &Stage) -> Result<Outcome> {
     let mut origin = Origin::start(&stage.binary, &stage.folder, scenario.flags).await?;
-    let proxy = Proxy::start(kind, &stage.edge, &stage.folder, origin.address).await?;
+    let proxy = Proxy::start(kind, &stage.caches, &stage.folder, origin.address).await?;
     let path = format!("{BASE_PATH}/{}", scenario.name);
     let mut writer = Writer::create(origin.address, &path, "first", &[]).await?;
     writer.fill(scenario.history_mib << 20).await?;
-    let life: Life = Rc::new(RefCell::new(writer.ledger.clone()));
     let tally = Rc::new(RefCell::new(Tally::default()));
     let before = origin.counts().await?;
     let (storm, storms) = watch::channel(0);
@@ -85,25 +85,27 @@ pub(crate) async fn run(scenario: &Scenario, kind: Kind, stage: &Stage) -> Resul
     )]
     let viewers = ((stage.viewers as f64 * scenario.audience) as usize).max(1);
     let join_over = stage.duration.mul_f64(scenario.joins);
-    let audience = (0..viewers).map(|number| Viewer {
-        number,
-        address: proxy.address,
-        path: path.clone(),
-        headers: Vec::new(),
-        mode: scenario.mode,
-        life: life.clone(),
-        tally: tally.clone(),
-        storms: storms.clone(),
-    });
+    let audience: Vec<Viewer> = (0..viewers)
+        .map(|number| Viewer {
+            number,
+            address: proxy.address,
+            path: path.clone(),
+            headers: Vec::new(),
+            mode: scenario.mode,
+            lives: writer.lives.clone(),
+            tally: tally.clone(),
+            storms: storms.clone(),
+        })
+        .collect();
     let play = async {
         let timeline = Timeline { scenario, duration: stage.duration };
-        timeline.perform(&mut writer, &mut origin, &life, &storm).await?;
+        timeline.perform(&mut writer, &mut origin, &storm).await?;
         writer.close().await.context("closing the stream")
     };
     let label = format!("{} behind {}", scenario.name, kind.name());
-    let failures = attend(label, audience.collect(), join_over, &tally, play).await?;
+    let failures = attend(label, audience, join_over, &tally, play).await?;
     let counts = origin.counts().await?.since(before);
-    let messages = writer.ledger.borrow().messages();
+    let messages = writer.ledger().borrow().messages();
     let tally = tally.take();
     let mut outcome = Outcome {
         scenario: scenario.name,
@@ -167,14 +169,15 @@ pub(crate) async fn attend(
         });
     }
     play.await?;
-    let mut failures = Vec::new();
+    let mut failures = BTreeMap::<String, usize>::new();
     let all = async {
         while let Some(viewer) = waiting.join_next().await {
-            match viewer {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => failures.push(format!("a viewer gave up: {error:#}")),
-                Err(error) => failures.push(format!("a viewer fell over: {error}")),
-            }
+            let failure = match viewer {
+                Ok(Ok(())) => continue,
+                Ok(Err(error)) => format!("gave up: {error:#}"),
+                Err(error) => format!("fell over: {error}"),
+            };
+            *failures.entry(failure).or_default() += 1;
         }
     };
     // Those who are still there then are counted as stuck.
@@ -182,7 +185,7 @@ pub(crate) async fn attend(
     waiting.shutdown().await;
     showing.abort();
     let _ = showing.await;
-    Ok(failures)
+    Ok(failures.into_iter().map(|(failure, viewers)| format!("{viewers} viewers {failure}")).collect())
 }
 
 /// What the writer and chance do.
@@ -213,7 +216,6 @@ impl Timeline<'_> {
         &self,
         writer: &mut Writer,
         origin: &mut Origin,
-        life: &Life,
         storm: &watch::Sender<u32>,
     ) -> Result<()> {
         let messages = Self::messages(self.scenario, self.duration);
@@ -231,10 +233,7 @@ impl Timeline<'_> {
                         origin.restart().await?;
                         writer.reconnect(origin.address).await?;
                     }
-                    Some(Disturbance::Recreate) => {
-                        writer.recreate("second").await?;
-                        *life.borrow_mut() = writer.ledger.clone();
-                    }
+                    Some(Disturbance::Recreate) => writer.recreate("second").await?,
                     None => {}
                 }
             }

@@ -15,7 +15,7 @@ use headwater_bench::http::{self, Begun, Connection};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
-use crate::ledger::Ledger;
+use crate::ledger::{self, Lives};
 use crate::tally::Tally;
 use events::{Event, Events};
 use place::Place;
@@ -35,9 +35,6 @@ const ATTEMPTS_MAX: u32 = 100;
 /// Longer than anything that a server holds back.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(90);
 
-/// The life that the stream's name has now; a viewer that starts again is held to it.
-pub(crate) type Life = Rc<RefCell<Rc<RefCell<Ledger>>>>;
-
 /// One viewer.
 pub(crate) struct Viewer {
     pub(crate) number: usize,
@@ -45,7 +42,7 @@ pub(crate) struct Viewer {
     pub(crate) path: String,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) mode: Mode,
-    pub(crate) life: Life,
+    pub(crate) lives: Lives,
     pub(crate) tally: Rc<RefCell<Tally>>,
     /// Counts up when all viewers lose their connections.
     pub(crate) storms: watch::Receiver<u32>,
@@ -64,7 +61,7 @@ impl Viewer {
     /// Reads until the stream is closed.
     pub(crate) async fn run(mut self) -> Result<()> {
         let mut connection = Connection::open(self.address).await?;
-        let mut place = self.beginning();
+        let mut place = Place::new();
         let mut failures = 0;
         loop {
             let mut storms = self.storms.clone();
@@ -86,7 +83,7 @@ impl Viewer {
                 Ok(Next::Done) => break,
                 Ok(Next::Go) => failures = 0,
                 Ok(Next::Again) => {
-                    place = self.beginning();
+                    place = Place::new();
                     sleep(RETRY).await;
                 }
                 Err(error) => {
@@ -104,7 +101,7 @@ impl Viewer {
             }
         }
         let read = place.messages;
-        let all = place.ledger.borrow().messages();
+        let all = place.ledger.map_or(0, |ledger| ledger.borrow().messages());
         let mut tally = self.tally.borrow_mut();
         if read != all {
             tally.wrong(|| {
@@ -115,10 +112,6 @@ impl Viewer {
         Ok(())
     }
 
-    fn beginning(&self) -> Place {
-        Place::new(self.life.borrow().clone())
-    }
-
     /// One request and its answer.
     async fn step(&mut self, connection: &mut Connection, place: &mut Place) -> Result<Next> {
         let request = self.request(place);
@@ -127,14 +120,15 @@ impl Viewer {
         }
         let answer = connection.exchange(&request).await?;
         let header = |name| answer.header(name).ok();
-        let is_partial = answer.status != 204;
         self.tally.borrow_mut().answer(answer.status);
         match answer.status {
             200 | 204 => {
                 self.tally.borrow_mut().bytes += answer.body.len() as u64;
-                if is_partial {
-                    place.read(answer.body, self.number, &mut self.tally.borrow_mut());
+                if place.ledger.is_none() {
+                    place.ledger = header("stream-next-offset")
+                        .and_then(|offset| ledger::of_offset(&self.lives, offset));
                 }
+                place.read(answer.body, self.number, &mut self.tally.borrow_mut());
                 let told = Told {
                     next: header("stream-next-offset"),
                     cursor: header("stream-cursor"),
@@ -197,23 +191,24 @@ impl Viewer {
     /// Takes in where an answer says that the viewer stands.
     fn told(&self, place: &mut Place, told: &Told<'_>) -> Next {
         let mut tally = self.tally.borrow_mut();
-        let Some(next) = told.next else {
-            tally.wrong(|| format!("viewer {} got an answer without its next offset", self.number));
+        let (Some(next), Some(ledger)) = (told.next, place.ledger.clone()) else {
+            tally.wrong(|| format!("viewer {} got an answer without an offset of this stream", self.number));
             return Next::Again;
         };
+        let ledger = ledger.borrow();
         if next < &*place.offset && place.offset != "-1" {
             tally.wrong(|| format!("viewer {} was sent back from {} to {next}", self.number, place.offset));
         }
         next.clone_into(&mut place.offset);
         place.cursor = told.cursor.map(str::to_owned);
         if told.closed {
-            if let Some(closed) = place.ledger.borrow().closed() {
+            if let Some(closed) = ledger.closed() {
                 tally.closure_learnt.push(closed.elapsed());
             }
             return Next::Done;
         }
         if told.up_to_date {
-            tally.up_to_date(place.ledger.borrow().stale(next));
+            tally.up_to_date(ledger.stale(next));
             place.live.get_or_insert_with(Instant::now);
         }
         Next::Go
@@ -221,7 +216,7 @@ impl Viewer {
 
     async fn refused(&self, status: u16, place: &mut Place) -> Result<Next> {
         match status {
-            404 | 410 if place.ledger.borrow().is_gone() => Ok(Next::Again),
+            404 | 410 if self.is_over(place) => Ok(Next::Again),
             429 | 500 | 502..=504 => {
                 self.tally.borrow_mut().unavailable += 1;
                 place.forget_partial();
@@ -233,6 +228,12 @@ impl Viewer {
                 bail!("answered {status}")
             }
         }
+    }
+
+    /// Whether the life that the viewer reads is over, or it has begun to read between two lives.
+    fn is_over(&self, place: &Place) -> bool {
+        let first = || self.lives.borrow().first().cloned();
+        place.ledger.clone().or_else(first).is_some_and(|ledger| ledger.borrow().is_gone())
     }
 
     fn request(&self, place: &Place) -> Vec<u8> {

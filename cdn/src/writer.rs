@@ -7,7 +7,7 @@ use std::rc::Rc;
 use anyhow::{Context, Result};
 use headwater_bench::http::{self, Connection};
 
-use crate::ledger::{Ledger, MESSAGE_BYTES};
+use crate::ledger::{Ledger, Lives, MESSAGE_BYTES};
 
 /// The messages of one append that fills a history: 256 KiB.
 const FILL_MESSAGES: usize = 1_024;
@@ -18,7 +18,7 @@ pub(crate) struct Writer {
     connection: Connection,
     path: String,
     headers: Vec<(String, String)>,
-    pub(crate) ledger: Rc<RefCell<Ledger>>,
+    pub(crate) lives: Lives,
 }
 
 impl Writer {
@@ -30,11 +30,15 @@ impl Writer {
         headers: &[(&str, &str)],
     ) -> Result<Self> {
         let owned = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        let ledger = Rc::new(RefCell::new(Ledger::new(tag)));
         let connection = Connection::open(origin).await?;
-        let mut writer = Self { connection, path: path.to_owned(), headers: owned, ledger };
-        writer.send("PUT", &[TEXT], &[], 201).await?;
+        let mut writer = Self { connection, path: path.to_owned(), headers: owned, lives: Lives::default() };
+        writer.begin(tag).await?;
         Ok(writer)
+    }
+
+    /// The life that is written now.
+    pub(crate) fn ledger(&self) -> Rc<RefCell<Ledger>> {
+        self.lives.borrow().last().cloned().unwrap_or_default()
     }
 
     /// Appends one message.
@@ -53,17 +57,15 @@ impl Writer {
     /// Closes the stream.
     pub(crate) async fn close(&mut self) -> Result<()> {
         self.send("POST", &[TEXT, ("Stream-Closed", "true")], &[], 204).await?;
-        self.ledger.borrow_mut().on_closed();
+        self.ledger().borrow_mut().on_closed();
         Ok(())
     }
 
     /// Deletes the stream and creates another one of the same name, whose messages begin with `tag`.
     pub(crate) async fn recreate(&mut self, tag: &str) -> Result<()> {
+        self.ledger().borrow_mut().on_delete();
         self.send("DELETE", &[], &[], 204).await?;
-        self.ledger.borrow_mut().on_deleted();
-        self.ledger = Rc::new(RefCell::new(Ledger::new(tag)));
-        self.send("PUT", &[TEXT], &[], 201).await?;
-        Ok(())
+        self.begin(tag).await
     }
 
     /// Connects anew, to an origin that was restarted.
@@ -72,10 +74,17 @@ impl Writer {
         Ok(())
     }
 
+    async fn begin(&mut self, tag: &str) -> Result<()> {
+        let beginning = self.send("PUT", &[TEXT], &[], 201).await?.context("no Stream-Next-Offset")?;
+        self.lives.borrow_mut().push(Rc::new(RefCell::new(Ledger::new(tag, &beginning))));
+        Ok(())
+    }
+
     async fn append_messages(&mut self, messages: usize) -> Result<()> {
-        let body = self.ledger.borrow_mut().next(messages);
+        let ledger = self.ledger();
+        let body = ledger.borrow_mut().next(messages);
         let next_offset = self.send("POST", &[TEXT], &body, 204).await?.context("no Stream-Next-Offset")?;
-        self.ledger.borrow_mut().on_acknowledged(&next_offset);
+        ledger.borrow_mut().on_acknowledged(&next_offset);
         Ok(())
     }
 

@@ -91,20 +91,23 @@ sub vcl_backend_error {
 }
 
 sub vcl_deliver {
-    # RFC 9211 has the longer word, older pages look at the shorter ones.
+    # RFC 9211 has the longer word, older pages look at the shorter ones. Each cache adds to what those before it said.
+    if (resp.http.Cache-Status) {
+        set resp.http.Cache-Status = resp.http.Cache-Status + ", ";
+    }
     if (obj.uncacheable) {
         set resp.http.X-Cache = "BYPASS";
-        set resp.http.Cache-Status = "varnish; fwd=bypass";
+        set resp.http.Cache-Status = resp.http.Cache-Status + "varnish; fwd=bypass";
     } else if (obj.ttl < 0s) {
         set resp.http.X-Cache = "STALE";
-        set resp.http.Cache-Status = "varnish; hit; detail=origin-down";
+        set resp.http.Cache-Status = resp.http.Cache-Status + "varnish; hit; detail=origin-down";
     } else if (obj.hits > 0) {
         set resp.http.X-Cache = "HIT";
         set resp.http.X-Cache-Hits = obj.hits;
-        set resp.http.Cache-Status = "varnish; hit";
+        set resp.http.Cache-Status = resp.http.Cache-Status + "varnish; hit";
     } else {
         set resp.http.X-Cache = "MISS";
-        set resp.http.Cache-Status = "varnish; fwd=miss";
+        set resp.http.Cache-Status = resp.http.Cache-Status + "varnish; fwd=miss";
     }
     unset resp.http.X-Varnish;
     return (deliver);

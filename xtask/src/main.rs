@@ -10,6 +10,7 @@
 
 mod bench;
 mod browser;
+mod cdn;
 mod conformance;
 mod crash;
 mod edge;
@@ -52,6 +53,10 @@ enum Chore {
     ///
     /// All flags go to the benchmark; `cargo xtask bench --help` lists them.
     Bench(bench::Options),
+    /// A server behind real caches, with an audience in front: how many viewers share a request, is anybody misled
+    ///
+    /// All flags go to the program; `cargo xtask cdn --help` lists them.
+    Cdn(cdn::Options),
     /// A server killed in a loop, its disk filled and damaged: nothing acknowledged may be lost
     Crash(crash::Options),
     /// The official client in a real browser, on another site, behind nginx with the configuration of edge/nginx
@@ -67,6 +72,7 @@ fn main() -> ExitCode {
         Chore::Test(options) => return test::run(&options),
         Chore::Conformance(options) => conformance::run(&options),
         Chore::Bench(options) => bench::run(&options),
+        Chore::Cdn(options) => cdn::run(&options),
         Chore::Crash(options) => crash::run(&options),
         Chore::Browser => browser::run(),
         Chore::Tidy => tidy::run(),

@@ -10,7 +10,7 @@ use clap::Args;
 
 use crate::setup::WASM_TARGET;
 use crate::workspace::cargo;
-use crate::{browser, conformance, crash, edge, examples, process, setup, table, tidy};
+use crate::{browser, cdn, conformance, crash, edge, examples, process, setup, table, tidy};
 
 /// The command line of `cargo xtask test`.
 #[derive(Args)]
@@ -29,7 +29,7 @@ struct Step {
     run: fn() -> Result<()>,
 }
 
-const STEPS: [Step; 12] = [
+const STEPS: [Step; 13] = [
     Step {
         name: "setup",
         what: "what this machine needs: rustfmt, clippy, the wasm target, libclang, Node",
@@ -99,6 +99,12 @@ const STEPS: [Step; 12] = [
         what: "the configurations in edge/, by the programs that read them",
         next: "the command that failed is above; each folder of edge/ has a README.md",
         run: edge::run,
+    },
+    Step {
+        name: "cdn",
+        what: "cargo xtask cdn, the short form: 200 viewers, every scenario behind nginx and Varnish",
+        next: "what is broken is said below the table; run it alone: `cargo xtask cdn --scenario NAME`",
+        run: cdn::run_short,
     },
     Step {
         name: "browser",
