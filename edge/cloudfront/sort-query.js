@@ -1,5 +1,6 @@
 // Viewer-request function: the arguments that count, in one order, so that all clients have one key. HEAD gets a key of
-// its own: it would be answered from a kept GET, and it must tell the tail of now.
+// its own: it would be answered from a kept GET, and it must tell the tail of now. Ranges go: the origin answers in
+// full, and a part of a kept answer would still say the offset after the whole.
 var ARGUMENTS = ["cursor", "live", "offset"]
 
 function handler(event) {
@@ -15,5 +16,6 @@ function handler(event) {
   })
   request.querystring = sorted.join("&")
   request.headers["x-headwater-read"] = { value: request.method === "HEAD" ? "head" : "get" }
+  delete request.headers.range
   return request
 }

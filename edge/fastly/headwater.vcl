@@ -17,6 +17,8 @@ sub vcl_recv {
   if (req.url !~ "[?&]offset=[^&]" || req.url ~ "[?&]offset=now(&|$)" || req.http.Last-Event-ID) {
     return(pass);
   }
+  # The origin answers in full. A part of a kept answer would still say the offset after the whole.
+  unset req.http.Range;
   # One order of the arguments, so that all clients have one key.
   set req.url = querystring.sort(req.url);
   # With credentials nobody waits for somebody else's answer: if it is private it could not be shared.
