@@ -25,6 +25,11 @@ test("ranges are not asked for", () => {
   assert.equal(handled({}, "GET", { range: { value: "bytes=0-1" } }).headers.range, undefined)
 })
 
+test("what lies beside the streams is nobody's business", () => {
+  const request = { method: "GET", uri: "/health", querystring: {}, headers: {} }
+  assert.deepEqual(handler({ request }), { statusCode: 404 })
+})
+
 test("HEAD has a key of its own", () => {
   assert.equal(handled({}).headers["x-headwater-read"].value, "get")
   assert.equal(handled({}, "HEAD").headers["x-headwater-read"].value, "head")
