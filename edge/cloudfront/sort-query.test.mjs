@@ -6,8 +6,8 @@ import { test } from "node:test"
 const source = readFileSync(new URL("sort-query.js", import.meta.url), "utf8")
 const handler = new Function(`${source}; return handler`)()
 
-function handled(querystring, method = "GET") {
-  return handler({ request: { method, uri: "/v1/stream/a", querystring, headers: {} } })
+function handled(querystring, method = "GET", headers = {}) {
+  return handler({ request: { method, uri: "/v1/stream/a", querystring, headers } })
 }
 
 test("arguments come in one order and unknown ones are dropped", () => {
@@ -19,6 +19,15 @@ test("arguments come in one order and unknown ones are dropped", () => {
 test("repeated arguments stay repeated, for the origin to refuse", () => {
   const query = { offset: { value: "1", multiValue: [{ value: "1" }, { value: "2" }] } }
   assert.equal(handled(query).querystring, "offset=1&offset=2")
+})
+
+test("ranges are not asked for", () => {
+  assert.equal(handled({}, "GET", { range: { value: "bytes=0-1" } }).headers.range, undefined)
+})
+
+test("what lies beside the streams is nobody's business", () => {
+  const request = { method: "GET", uri: "/health", querystring: {}, headers: {} }
+  assert.deepEqual(handler({ request }), { statusCode: 404 })
 })
 
 test("HEAD has a key of its own", () => {

@@ -1,4 +1,5 @@
-# Headwater behind Fastly, as the service's custom VCL. The origin is the service's host, here F_headwater.
+# Headwater behind Fastly, as the service's custom VCL. The origin is the service's host, which the macro in vcl_recv
+# chooses, shield included.
 # Varnish doesn't compile this: querystring, return(pass) from vcl_fetch and the macros are Fastly's own.
 
 sub vcl_recv {
@@ -7,7 +8,6 @@ sub vcl_recv {
   if (req.url.path !~ "^/v1/stream/") {
     error 404 "Not Found";
   }
-  set req.backend = F_headwater;
 
   # Writes and preflights. HEAD too: it would be answered from a kept GET, and it must tell the tail of now.
   if (req.method != "GET" && req.method != "FASTLYPURGE") {
@@ -17,6 +17,8 @@ sub vcl_recv {
   if (req.url !~ "[?&]offset=[^&]" || req.url ~ "[?&]offset=now(&|$)" || req.http.Last-Event-ID) {
     return(pass);
   }
+  # The origin answers in full. A part of a kept answer would still say the offset after the whole.
+  unset req.http.Range;
   # One order of the arguments, so that all clients have one key.
   set req.url = querystring.sort(req.url);
   # With credentials nobody waits for somebody else's answer: if it is private it could not be shared.

@@ -32,6 +32,8 @@ sub vcl_recv {
     if (req.url !~ "[?&]offset=[^&]" || req.url ~ "[?&]offset=now(&|$)" || req.http.Last-Event-ID) {
         return (pass);
     }
+    # The origin answers in full. A part of a kept answer would still say the offset after the whole.
+    unset req.http.Range;
     # One order of the arguments, so that all clients have one key.
     set req.url = std.querysort(req.url);
     # With credentials nobody waits for somebody else's answer: if it is private it could not be shared.
@@ -90,24 +92,27 @@ sub vcl_backend_error {
     return (deliver);
 }
 
+# RFC 9211 has the longer word, older pages look at the shorter ones.
 sub vcl_deliver {
-    # RFC 9211 has the longer word, older pages look at the shorter ones. Each cache adds to what those before it said.
-    if (resp.http.Cache-Status) {
-        set resp.http.Cache-Status = resp.http.Cache-Status + ", ";
-    }
     if (obj.uncacheable) {
         set resp.http.X-Cache = "BYPASS";
-        set resp.http.Cache-Status = resp.http.Cache-Status + "varnish; fwd=bypass";
+        set req.http.Edge-Status = "varnish; fwd=bypass";
     } else if (obj.ttl < 0s) {
         set resp.http.X-Cache = "STALE";
-        set resp.http.Cache-Status = resp.http.Cache-Status + "varnish; hit; detail=origin-down";
+        set req.http.Edge-Status = "varnish; hit; detail=origin-down";
     } else if (obj.hits > 0) {
         set resp.http.X-Cache = "HIT";
         set resp.http.X-Cache-Hits = obj.hits;
-        set resp.http.Cache-Status = resp.http.Cache-Status + "varnish; hit";
+        set req.http.Edge-Status = "varnish; hit";
     } else {
         set resp.http.X-Cache = "MISS";
-        set resp.http.Cache-Status = resp.http.Cache-Status + "varnish; fwd=miss";
+        set req.http.Edge-Status = "varnish; fwd=miss";
+    }
+    # Behind what the caches before this one have said, the origin's own included.
+    if (resp.http.Cache-Status) {
+        set resp.http.Cache-Status = resp.http.Cache-Status + ", " + req.http.Edge-Status;
+    } else {
+        set resp.http.Cache-Status = req.http.Edge-Status;
     }
     unset resp.http.X-Varnish;
     return (deliver);
