@@ -3,6 +3,7 @@
 //! `cargo xtask cdn` builds the server and runs this. What a scenario does is in `scenario.rs`, what the figures mean in
 //! the README.md beside this crate.
 
+mod doctor;
 mod ledger;
 mod origin;
 mod private;
@@ -46,6 +47,12 @@ struct Options {
     /// Which scenarios, by name
     #[arg(long, value_name = "NAME", value_delimiter = ',', default_value = "all")]
     scenario: Vec<String>,
+    /// Examine the edge at this URL instead, such as https://cdn.example/v1/stream
+    #[arg(long, value_name = "URL")]
+    url: Option<String>,
+    /// The URL of the origin behind it, if you can reach it: its metrics tell more
+    #[arg(long, value_name = "URL", requires = "url")]
+    origin: Option<String>,
     /// Write all figures to this file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -89,13 +96,18 @@ fn work(options: &Options) -> Result<bool> {
         print!("{}", report::list(&scenario::all()));
         return Ok(true);
     }
+    if let Some(url) = &options.url {
+        let findings = doctor::examine(url, options.origin.as_deref())?;
+        print!("{}", doctor::text(&findings));
+        return Ok(doctor::is_well(&findings));
+    }
     // A viewer is a connection here, and two in a cache.
     if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
         eprintln!("the limit of open files stays as it is: {error}");
     }
     std::fs::create_dir_all(&options.folder)
         .with_context(|| format!("cannot create {}", options.folder.display()))?;
-    let scenarios = select(&options.scenario)?;
+    let (scenarios, with_doctor) = select(&options.scenario)?;
     let stage = Stage {
         binary: options.binary.clone(),
         caches: Caches {
@@ -107,8 +119,15 @@ fn work(options: &Options) -> Result<bool> {
         viewers: options.viewers as usize,
         duration: Duration::from_secs(options.secs),
     };
-    let outcomes = perform(&scenarios, &kinds(&options.proxy), &stage)?;
-    print!("\n{}", report::text(&outcomes));
+    let kinds = kinds(&options.proxy);
+    let outcomes = perform(&scenarios, &kinds, &stage)?;
+    if !outcomes.is_empty() {
+        print!("\n{}", report::text(&outcomes));
+    }
+    let blind = if with_doctor { perform_doctor(&kinds, &stage)? } else { Vec::new() };
+    for blind in &blind {
+        println!("\n{blind}");
+    }
     if let Some(file) = &options.json {
         let document = serde_json::to_string_pretty(&report::document(&outcomes, &stage))?;
         std::fs::write(file, document).with_context(|| format!("cannot write {}", file.display()))?;
@@ -117,12 +136,20 @@ fn work(options: &Options) -> Result<bool> {
         std::fs::write(file, report::picture(&outcomes, &stage))
             .with_context(|| format!("cannot write {}", file.display()))?;
     }
-    Ok(outcomes.iter().all(|outcome| outcome.broken.is_empty()))
+    Ok(outcomes.iter().all(|outcome| outcome.broken.is_empty()) && blind.is_empty())
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime> {
+    // The audience takes one core, the server and the cache have the others.
+    Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?)
+}
+
+fn perform_doctor(kinds: &[Kind], stage: &Stage) -> Result<Vec<String>> {
+    LocalSet::new().block_on(&runtime()?, doctor::examine_ours(kinds, stage))
 }
 
 fn perform(scenarios: &[Scenario], kinds: &[Kind], stage: &Stage) -> Result<Vec<Outcome>> {
-    // The audience takes one core, the server and the cache have the others.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = runtime()?;
     let mut outcomes = Vec::new();
     for scenario in scenarios {
         for &kind in kinds {
@@ -142,18 +169,24 @@ fn perform(scenarios: &[Scenario], kinds: &[Kind], stage: &Stage) -> Result<Vec<
     Ok(outcomes)
 }
 
-fn select(names: &[String]) -> Result<Vec<Scenario>> {
+/// The scenarios of these names, and whether the doctor is one of them.
+fn select(names: &[String]) -> Result<(Vec<Scenario>, bool)> {
     let all = scenario::all();
     if names.iter().any(|name| name == "all") {
-        return Ok(all);
+        return Ok((all, true));
     }
     for name in names {
-        if all.iter().all(|scenario| scenario.name != name) {
+        if name != DOCTOR && all.iter().all(|scenario| scenario.name != name) {
             bail!("there is no scenario named {name}; --list lists them");
         }
     }
-    Ok(all.into_iter().filter(|scenario| names.iter().any(|name| name == scenario.name)).collect())
+    let with_doctor = names.iter().any(|name| name == DOCTOR);
+    let chosen = all.into_iter().filter(|scenario| names.iter().any(|name| name == scenario.name));
+    Ok((chosen.collect(), with_doctor))
 }
+
+/// The name of the scenario in which the doctor examines caches that are known.
+const DOCTOR: &str = "doctor";
 
 fn kinds(proxy: &str) -> Vec<Kind> {
     Kind::ALL.into_iter().filter(|kind| proxy == "both" || proxy == kind.name()).collect()

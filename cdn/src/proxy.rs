@@ -35,6 +35,7 @@ impl Kind {
 const READY_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Where the programs and their configurations are.
+#[derive(Clone, Debug)]
 pub(crate) struct Caches {
     pub(crate) nginx: PathBuf,
     pub(crate) varnishd: PathBuf,

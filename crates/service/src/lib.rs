@@ -201,6 +201,7 @@ impl<S: Store> Service<S> {
         B: Stream<Item = io::Result<Bytes>> + Unpin,
     {
         let Call { route, origin, method, begun_us } = call;
+        let is_probe = matches!(route, Route::Health | Route::Metrics);
         let (mut head, body) = match self.dispatch(route, body, begun_us).await {
             Ok(answer) => answer,
             Err(refusal) => {
@@ -208,7 +209,9 @@ impl<S: Store> Service<S> {
                 (head, Body::Full(Bytes::from(problem)))
             }
         };
-        self.0.metrics.request(method, head.status.as_u16());
+        if !is_probe {
+            self.0.metrics.request(method, head.status.as_u16());
+        }
         self.0.config.origins.decorate(&mut head.headers, origin.as_deref());
         Response { head, body: if method == "HEAD" { Body::Empty } else { body } }
     }

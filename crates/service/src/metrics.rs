@@ -83,7 +83,11 @@ impl Metrics {
 
     fn registered(mut self) -> Self {
         let registry = &mut self.registry;
-        registry.register("requests", "Requests answered, by method and status", self.requests.clone());
+        registry.register(
+            "requests",
+            "Requests answered, by method and status; not those for health and metrics",
+            self.requests.clone(),
+        );
         registry.register(
             "reads",
             "Reads answered: class is what caches may do (cacheable, tail, live, uncacheable); answer is full or \
