@@ -20,6 +20,7 @@ mod json;
 mod lifetime;
 mod lifetime_headers;
 mod long_poll;
+mod metrics;
 mod names;
 mod offsets;
 mod producer_closes;
@@ -61,6 +62,7 @@ pub(crate) fn all() -> impl Iterator<Item = Case> {
         fork_refusals::CASES,
         fork_lifecycle::CASES,
         names::CASES,
+        metrics::CASES,
         cors::CASES,
         refusals::CASES,
         http::CASES,

@@ -132,8 +132,9 @@ impl<S: Store> Drop for Pending<S> {
     fn drop(&mut self) {
         if let Some(ticket) = self.ticket.take() {
             let (service, publications) = (self.service.clone(), mem::take(&mut self.publications));
-            let pending = Self { service, ticket: Some(ticket), publications, ..*self };
-            tokio::spawn(async move { pending.durable().await.map(drop) });
+            // Without its ticket: a runtime that is about to end drops what it is given.
+            let mut pending = Self { service, ticket: None, publications, ..*self };
+            tokio::spawn(async move { pending.finish(ticket.await).map(drop) });
         }
     }
 }

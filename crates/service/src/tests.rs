@@ -52,9 +52,13 @@ struct World {
 
 impl World {
     fn new() -> Self {
+        Self::with(Config::default())
+    }
+
+    fn with(config: Config) -> Self {
         let store = Arc::new(Faulty::new(MemStore::new(1 << 20)));
         let clock = Arc::new(ManualClock::new(NOW_MS));
-        let service = Service::new(store.clone(), clock.clone(), Config::default());
+        let service = Service::new(store.clone(), clock.clone(), config);
         Self { service, store, clock }
     }
 
@@ -509,4 +513,34 @@ async fn a_clock_set_back_repeats_no_incarnation() {
         assert_eq!(world.status("DELETE", "a").await, StatusCode::NO_CONTENT);
     }
     assert!(seen.is_sorted_by(|a: &Option<HeaderValue>, b| a < b), "{seen:?}");
+}
+
+#[tokio::test]
+async fn event_streams_that_caches_share_end_together_whenever_they_began() {
+    let mut config = Config::default();
+    config.policies.cache.event_stream_max_age_s = Some(10);
+    let world = World::with(config);
+    world.create("a", &[]).await;
+    let mut streams = Vec::new();
+    // A minute of the common clock begins at NOW_MS.
+    for _ in 0..3 {
+        let response = world.send("GET", "a?offset=-1&live=sse", &[], "").await;
+        assert_eq!(response.head.headers["cache-control"], "public, max-age=10");
+        assert_eq!(response.head.headers["vary"], "last-event-id");
+        let mut body = response.body;
+        assert!(next_event(&mut body).await.unwrap().contains("upToDate"));
+        streams.push(tokio::spawn(async move {
+            while let Some(event) = next_event(&mut body).await {
+                assert!(event.starts_with(':'), "{event}");
+            }
+        }));
+        world.clock.advance(Duration::from_secs(10));
+    }
+    for second in 30..60 {
+        settle().await;
+        assert!(streams.iter().all(|stream| !stream.is_finished()), "{second}");
+        world.clock.advance(Duration::from_secs(1));
+    }
+    settle().await;
+    assert!(streams.iter().all(tokio::task::JoinHandle::is_finished));
 }
