@@ -11,6 +11,7 @@
 mod bench;
 mod conformance;
 mod crash;
+mod differential;
 mod examples;
 mod npm;
 mod process;
@@ -52,6 +53,8 @@ enum Chore {
     Bench(bench::Options),
     /// A server killed in a loop, its disk filled and damaged: nothing acknowledged may be lost
     Crash(crash::Options),
+    /// Random scripts of requests on all our servers and the Node reference server, whose answers must be the same
+    Differential(differential::Options),
     /// The rules of this repository that no compiler checks
     Tidy,
 }
@@ -64,6 +67,7 @@ fn main() -> ExitCode {
         Chore::Conformance(options) => conformance::run(&options),
         Chore::Bench(options) => bench::run(&options),
         Chore::Crash(options) => crash::run(&options),
+        Chore::Differential(options) => differential::run(&options),
         Chore::Tidy => tidy::run(),
     };
     match outcome {

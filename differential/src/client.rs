@@ -1,0 +1,148 @@
+//! A server under comparison, and one conversation with it.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use conformance::answer::Answer;
+use conformance::attempt;
+use conformance::raw::{Connection, Framing, PATIENCE, Piece};
+
+use crate::script::Step;
+
+/// An event stream that is not up to date and silent for so long has nothing to say.
+const QUIET: Duration = Duration::from_secs(1);
+
+/// A server, by its name and where it listens.
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    pub(crate) name: String,
+    pub(crate) authority: String,
+}
+
+impl Target {
+    /// Reads `NAME=http://HOST:PORT`, with or without a path after it.
+    pub(crate) fn parse(text: &str) -> Result<Self> {
+        let (name, url) = text.split_once('=').context("write it as NAME=URL")?;
+        let rest = url.strip_prefix("http://").context("the URL begins with http://")?;
+        let authority = rest.split('/').next().unwrap_or_default();
+        ensure!(authority.contains(':'), "the URL names no port");
+        Ok(Self { name: name.to_owned(), authority: authority.to_owned() })
+    }
+}
+
+/// What came of a request.
+pub(crate) type Outcome = Result<Answer, String>;
+
+/// A conversation with a server, on one connection as long as that is good.
+pub(crate) struct Line<'t> {
+    target: &'t Target,
+    connection: Option<Connection>,
+}
+
+impl<'t> Line<'t> {
+    pub(crate) const fn new(target: &'t Target) -> Self {
+        Self { target, connection: None }
+    }
+
+    /// Sends a request. What goes wrong is told by [`Self::receive`].
+    pub(crate) fn send(&mut self, request: &[u8]) {
+        let connection = self.connection.take();
+        self.connection = attempt(|| {
+            let mut connection = connection.unwrap_or_else(|| Connection::open(&self.target.authority));
+            // A server may answer and go before it has read all that it doesn't want.
+            let _ = connection.try_send(request);
+            connection
+        })
+        .ok();
+    }
+
+    /// The answer to what was sent last.
+    pub(crate) fn receive(&mut self, step: &Step) -> Outcome {
+        let mut connection = self.connection.take().ok_or("it takes no connection")?;
+        let (answer, is_whole) = attempt(|| receive(&mut connection, step))??;
+        if is_whole && is_reusable(step, &answer) {
+            self.connection = Some(connection);
+        }
+        Ok(answer)
+    }
+}
+
+/// The final answer and whether it has come to its end.
+fn receive(connection: &mut Connection, step: &Step) -> Result<(Answer, bool), String> {
+    let mut answer = loop {
+        let head = connection.try_head().ok_or("it ended the connection without an answer")?;
+        // 100 Continue is no answer yet.
+        if head.status >= 200 {
+            break head;
+        }
+    };
+    // The connection cuts long requests short in what it remembers of them, and forgets them at a 100.
+    step.method.clone_into(&mut answer.request);
+    answer.request.push(' ');
+    let mut framing = Framing::of(&answer);
+    let is_events = is_events(&answer);
+    let mut deadline = Instant::now() + PATIENCE;
+    loop {
+        match framing.piece(connection, deadline) {
+            Piece::Data(bytes) => answer.body.extend_from_slice(&bytes),
+            Piece::End => return Ok((answer, framing != Framing::UntilClose)),
+            Piece::Cut => return Err(format!("it cut the connection inside of\n{answer}")),
+            Piece::Nothing if is_events && last_control(&answer.body).is_some() => return Ok((answer, false)),
+            Piece::Nothing => return Err(format!("nothing more comes after\n{answer}")),
+        }
+        match last_control(&answer.body).filter(|_| is_events) {
+            // The end follows.
+            Some(control) if control.contains("streamClosed") => {}
+            Some(control) if control.contains("\"upToDate\":true") => return Ok((answer, false)),
+            // More is to come, or the rest is half a character.
+            Some(_) => deadline = Instant::now() + QUIET,
+            None => deadline = Instant::now() + PATIENCE,
+        }
+    }
+}
+
+/// Whether the answer is an event stream.
+pub(crate) fn is_events(answer: &Answer) -> bool {
+    answer.headers("Content-Type").first() == Some(&"text/event-stream")
+}
+
+/// The last event, if it is a control event.
+fn last_control(events: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(events);
+    let last = text.strip_suffix("\n\n")?.rsplit("\n\n").next()?;
+    last.starts_with("event: control\n").then(|| last.to_owned())
+}
+
+fn is_reusable(step: &Step, answer: &Answer) -> bool {
+    let closes = answer.list("Connection").iter().any(|option| option == "close");
+    // Whether a server reads on what it refused is its own affair.
+    let may_be_unread = answer.status >= 400 && step.body.is_some();
+    !closes && !may_be_unread && !step.form.is_http_1_0
+}
+
+/// How long one who waits is given to begin with it.
+pub(crate) const HEAD_START: Duration = Duration::from_millis(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_is_a_name_and_a_url() {
+        let target = Target::parse("hyper-mem=http://127.0.0.1:4437/v1/stream").ok();
+        let parts = target.map(|target| (target.name, target.authority));
+        assert_eq!(parts, Some(("hyper-mem".to_owned(), "127.0.0.1:4437".to_owned())));
+        for wrong in ["hyper-mem", "a=https://x:1", "a=http://x"] {
+            assert!(Target::parse(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_last_control_event_is_found() {
+        let control = "event: control\ndata:{\"upToDate\":true}";
+        let last = |events: String| last_control(events.as_bytes());
+        assert_eq!(last(format!("event: data\ndata:x\n\n{control}\n\n")).as_deref(), Some(control));
+        assert_eq!(last(format!("{control}\n\nevent: data\ndata:event: control\n\n")), None);
+        assert_eq!(last(format!("{control}\n")), None);
+    }
+}
