@@ -115,9 +115,8 @@ fn last_control(events: &[u8]) -> Option<String> {
 
 fn is_reusable(step: &Step, answer: &Answer) -> bool {
     let closes = answer.list("Connection").iter().any(|option| option == "close");
-    // Whether a server reads on what it refused is its own affair.
-    let may_be_unread = answer.status >= 400 && step.body.is_some();
-    !closes && !may_be_unread && !step.form.is_http_1_0
+    // A server may end the connection after a refusal, and not every one says so.
+    !closes && answer.status < 400 && !step.form.is_http_1_0
 }
 
 /// How long one who waits is given to begin with it.

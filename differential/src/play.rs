@@ -19,6 +19,9 @@ use crate::wire;
 /// The name of the target that is the Node reference server.
 pub(crate) const NODE: &str = "node";
 
+/// How much of a line a failure shows that is the same everywhere.
+const SAME_SHOWN: usize = 100;
+
 /// All servers, as one worker talks to them.
 pub(crate) struct Stage<'t> {
     targets: &'t [Target],
@@ -226,7 +229,9 @@ fn difference(first: &Target, first_normal: &str, target: &Target, normal: &str)
     let missing = |from: &str, line: &str| !from.lines().any(|other| other == line);
     for line in first_normal.lines() {
         let sign = if missing(normal, line) { '-' } else { ' ' };
-        text.push_str(&format!("  {sign} {line}\n"));
+        // What all say needn't be read to its end.
+        let shown = if sign == ' ' { line.get(..SAME_SHOWN).unwrap_or(line) } else { line };
+        text.push_str(&format!("  {sign} {shown}\n"));
     }
     for line in normal.lines().filter(|line| missing(first_normal, line)) {
         text.push_str(&format!("  + {line}\n"));
@@ -238,10 +243,18 @@ fn difference(first: &Target, first_normal: &str, target: &Target, normal: &str)
 fn kind(first_normal: &str, normal: &str) -> String {
     let only = |one: &str, other: &str| -> Vec<String> {
         let lines = one.lines().filter(|line| !other.lines().any(|theirs| theirs == *line));
-        lines.map(|line| line.split(':').next().unwrap_or_default().chars().take(30).collect()).collect()
+        lines.map(|line| name(line).to_owned()).collect()
     };
     let mut names = [only(first_normal, normal), only(normal, first_normal)].concat();
     names.sort();
     names.dedup();
     names.join(", ")
+}
+
+fn name(line: &str) -> &str {
+    match line.split_once(": ") {
+        Some((name, _)) if name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-') => name,
+        _ if line.len() == 3 && line.bytes().all(|byte| byte.is_ascii_digit()) => "status",
+        _ => "body",
+    }
 }

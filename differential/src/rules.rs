@@ -39,7 +39,65 @@ pub(crate) struct Rule {
 }
 
 /// Differences among our own servers.
-pub(crate) const OURS: &[Rule] = &[];
+pub(crate) const OURS: &[Rule] = &[
+    Rule {
+        name: "a body that nobody read ends the connection",
+        theirs: "actix ends an HTTP/1.1 connection after an answer that didn't need the request's body",
+        ours: "hyper reads what is left of a small body and goes on",
+        because: "RFC 9112, 9.3: a server may close; docs/embedding.md: an adapter can't change it",
+        applies: |exchange, what| {
+            let (first, other) = (header(exchange.first, "Connection"), header(exchange.other, "Connection"));
+            what == "connection" && exchange.step.body.is_some() && first.is_none() && other == Some("close")
+        },
+        goes_on: true,
+    },
+    Rule {
+        name: "a framework refuses what is no request",
+        theirs: "400 and 431 without a problem document for a missing host, or more than its limits",
+        ours: "the same status, with a problem document or without",
+        because: "docs/ARCHITECTURE.md, invariants: what a framework refuses before a request exists is its answer",
+        applies: |exchange, _| {
+            let is_bare = |outcome| header(outcome, "Content-Length") == Some("0");
+            matches!(exchange.statuses(), (400, 400) | (431, 431))
+                && (is_bare(exchange.first) || is_bare(exchange.other))
+        },
+        goes_on: true,
+    },
+    Rule {
+        name: "a target that is no URI",
+        theirs: "actix answers 400 to bytes beyond ASCII in a path or a query",
+        ours: "hyper takes them as they are, so that UTF-8 is what it would be percent-encoded",
+        because: "RFC 3986, 2: a URI is ASCII; RFC 9112, 3: a server may answer 400 to what isn't one",
+        applies: |exchange, _| exchange.statuses().1 == 400 && !exchange.step.has_plain_target(),
+        goes_on: false,
+    },
+    Rule {
+        name: "more than 96 header lines",
+        theirs: "actix-http reads at most 96 header lines; one more is 431",
+        ours: "up to --headers-max, 100",
+        because: "docs/embedding.md and conformance/known_differences.toml: an adapter can't change it",
+        applies: |exchange, _| {
+            let lines = exchange.step.headers.len() + exchange.step.form.hosts.len();
+            exchange.statuses().1 == 431 && (96..=100).contains(&lines)
+        },
+        goes_on: false,
+    },
+    Rule {
+        name: "HTTP/1.0 POST without a length",
+        theirs: "actix answers 400",
+        ours: "hyper takes it for a POST without a body",
+        because: "RFC 1945, 8.3: a valid Content-Length is required on all HTTP/1.0 POST requests",
+        applies: |exchange, _| {
+            let step = exchange.step;
+            exchange.statuses().1 == 400 && step.form.is_http_1_0 && step.method == "POST" && step.body.is_none()
+        },
+        goes_on: false,
+    },
+];
+
+fn header<'a>(outcome: &'a Outcome, name: &str) -> Option<&'a str> {
+    outcome.as_ref().ok()?.headers(name).first().copied()
+}
 
 /// The first rule of the list that excuses what differs.
 pub(crate) fn excuse(rules: &'static [Rule], exchange: &Exchange<'_>, what: &str) -> Option<&'static Rule> {

@@ -124,15 +124,13 @@ impl Step {
         }
     }
 
-    /// The value of a header that is there once, as far as it is known without answers.
-    pub(crate) fn header(&self, name: &str) -> Option<&Text> {
-        let mut values = self.headers.iter().filter(|(key, _)| *key == name).map(|(_, value)| value);
-        values.next().filter(|_| values.next().is_none())
-    }
-
-    /// Whether a header is there.
-    pub(crate) fn has(&self, name: &str) -> bool {
-        self.headers.iter().any(|(key, _)| *key == name)
+    /// Whether the target is ASCII.
+    pub(crate) fn has_plain_target(&self) -> bool {
+        let is_plain = match self.spelling {
+            Spelling::Suffixed(text) | Spelling::Whole(text) => text.is_ascii(),
+            Spelling::Plain | Spelling::Escaped | Spelling::Absolute(_) => true,
+        };
+        is_plain && self.query.iter().all(|(name, value)| name.is_ascii() && value.before.is_ascii())
     }
 
     /// All values of a parameter.
