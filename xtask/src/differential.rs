@@ -9,11 +9,12 @@ use clap::{Args, Parser};
 use crate::server::{SERVERS, STORES, Server, Target};
 use crate::{npm, process, workspace};
 
-/// What the scripts reach easily: a chunk, the largest body, the end of a long-poll.
+/// What the scripts reach easily: a chunk, the largest body, the end of a long-poll. That must be longer than a busy
+/// disk takes for an append.
 const FLAGS: [&str; 6] =
     ["--chunk-size", "1KiB", "--body-max", "4KiB", "--long-poll-timeout", LONG_POLL_TIMEOUT];
-const LONG_POLL_TIMEOUT: &str = "150ms";
-const NODE_LONG_POLL_TIMEOUT_MS: &str = "150";
+const LONG_POLL_TIMEOUT: &str = "500ms";
+const NODE_LONG_POLL_TIMEOUT_MS: &str = "500";
 
 /// The name that the differential test knows the reference server by.
 const NODE: &str = "node";
