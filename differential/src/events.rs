@@ -5,14 +5,12 @@ use base64::engine::general_purpose::STANDARD;
 use conformance::answer::Answer;
 use serde_json::Value;
 
-use crate::reference::{position, values};
+use crate::reference::values;
 
 /// The data of all events together, and the last control event.
 #[derive(Debug, Default)]
 pub(crate) struct Events {
     pub(crate) data: Data,
-    /// What `streamNextOffset` says after the underscore.
-    pub(crate) position: String,
     /// `streamClosed` implies it.
     pub(crate) is_up_to_date: bool,
     pub(crate) is_closed: bool,
@@ -55,7 +53,6 @@ impl Events {
 
     fn control(&mut self, fields: &Value) {
         let field = |name| fields.get(name);
-        self.position = field("streamNextOffset").and_then(Value::as_str).map(position).unwrap_or_default().to_owned();
         self.is_closed = field("streamClosed") == Some(&Value::Bool(true));
         self.is_up_to_date = self.is_closed || field("upToDate") == Some(&Value::Bool(true));
         self.has_cursor = field("streamCursor").is_some();
@@ -84,7 +81,7 @@ mod tests {
         let other =
             events(&format!("event: data\ndata: ab\n\nevent: data\ndata:\ndata:cd\n\n{control}"), false, false);
         assert_eq!(one.data, other.data);
-        assert_eq!((one.position.as_str(), one.is_up_to_date, one.is_closed), ("4", true, false));
+        assert_eq!((one.is_up_to_date, one.is_closed, one.has_cursor), (true, false, false));
         let one = events("event: data\ndata:[1,2]\n\n", false, true);
         let other = events("event: data\ndata:[1]\n\nevent: data\ndata:[2]\n\n", false, true);
         assert_eq!(one.data, other.data);

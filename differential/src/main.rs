@@ -10,6 +10,7 @@ mod generate;
 mod node_rules;
 mod normal;
 mod notes;
+mod places;
 mod play;
 mod reference;
 mod report;

@@ -1,6 +1,333 @@
 //! Where the Node reference server (npm `@durable-streams/server` 0.3.7) differs from us, as it may or should not.
+//!
+//! Each rule names the text that decides. Where streams are others afterwards, Node is set aside for the rest of the
+//! script.
 
-use crate::rules::Rule;
+use crate::rules::{Exchange, Rule};
+use crate::script::{Seen, Slot, Step, Text};
 
-/// All of them. Each names the text that decides.
-pub(crate) const NODE: &[Rule] = &[];
+/// The longest id and sequence that we take.
+const BYTES_MAX: usize = 256;
+
+/// 2^53-1.
+const NUMBER_MAX: u128 = 9_007_199_254_740_991;
+
+/// All of them.
+pub(crate) const NODE: &[Rule] = &[
+    Rule {
+        name: "an offset that a client made",
+        theirs: "answers with the message that it lies in, with nothing, or as if it were another",
+        ours: "read from that byte, or 400, or 410",
+        because: "8: offsets are opaque; what comes of one that no answer gave is undefined",
+        applies: |exchange, _| exchange.step.method == "GET" && makes_an_offset(exchange.step),
+        goes_on: true,
+    },
+    Rule {
+        name: "a fork at an offset that a client made",
+        theirs: "forks at the end of a message, or refuses",
+        ours: "fork at that byte, or refuse",
+        because: "8: servers may validate, and needn't",
+        applies: |exchange, _| exchange.step.method == "PUT" && makes_an_offset(exchange.step),
+        goes_on: false,
+    },
+    Rule {
+        name: "two reasons to refuse",
+        theirs: "looks for one reason first",
+        ours: "look for another first",
+        because: "5.2 orders closed, content type and sequence only; a refused request changes nothing either way",
+        applies: |exchange, what| {
+            let is_refusal = |status| (400..500).contains(&status);
+            let (ours, theirs) = exchange.statuses();
+            what == "status" && is_refusal(ours) && is_refusal(theirs) && (ours == 400 || theirs == 400)
+        },
+        goes_on: true,
+    },
+    Rule {
+        name: "names are not decoded, and dots are",
+        theirs: "takes the path as a browser's URL parser leaves it for the name, and any path at all",
+        ours: "decode it, refuse what could mean two things, and know a base path",
+        because: "RFC 3986, 6.2.2.2: an unreserved character and its escape are equivalent; 12.2 asks for care",
+        applies: |_, what| what == "name",
+        goes_on: false,
+    },
+    Rule {
+        name: "a target that is no URI",
+        theirs: "takes bytes beyond ASCII for Latin-1",
+        ours: "take them as they are",
+        because: "RFC 3986, 2: a URI is ASCII; nothing says what else it would be",
+        applies: |exchange, _| !exchange.step.has_plain_target(),
+        goes_on: false,
+    },
+    Rule {
+        name: "no bounds",
+        theirs: "takes any body, depth, id, sequence and number; a head up to 16 KiB",
+        ours: "413, 431 and 400 beyond a bound",
+        because: "5.2: 413; 12.5: servers bound what clients send",
+        applies: |exchange, what| {
+            let step = exchange.step;
+            let is_long = |name| step.says(name, |value| value.len() > BYTES_MAX);
+            let is_large = step.says("Stream-TTL", |value| value.parse::<u128>().is_ok_and(|ttl| ttl > NUMBER_MAX));
+            let is_deep = exchange.step.body.as_ref().is_some_and(|body| body.starts_with(&[b'['; 128]));
+            let bounded = matches!(exchange.statuses(), (413 | 431, _) | (_, 431)) || is_deep;
+            what == "status" && (bounded || is_large || is_long("Producer-Id") || is_long("Stream-Seq"))
+        },
+        goes_on: false,
+    },
+    Rule {
+        name: "numbers with zeros before them",
+        theirs: "takes 00 and 01 for a producer's numbers",
+        ours: "400: one number, one spelling, as 5.1 has it for Stream-TTL",
+        because: "5.2.1: a non-negative integer, and no more is said",
+        applies: |exchange, what| {
+            let has_zeros = |value: &str| value.len() > 1 && value.starts_with('0');
+            let step = exchange.step;
+            what == "status" && exchange.statuses().0 == 400
+                && (step.says("Producer-Epoch", has_zeros) || step.says("Producer-Seq", has_zeros))
+        },
+        goes_on: false,
+    },
+    Rule {
+        name: "an empty Stream-Seq",
+        theirs: "takes it for none",
+        ours: "400",
+        because: "5.2: it must be greater than the last one, and nothing is less than an empty one",
+        applies: |exchange, what| what == "status" && exchange.step.says("Stream-Seq", str::is_empty),
+        goes_on: false,
+    },
+    Rule {
+        name: "JSON that is not UTF-8",
+        theirs: "replaces what it can't decode, then parses",
+        ours: "400",
+        because: "9.1.4: 400 for what isn't valid JSON; RFC 8259, 8.1: it is UTF-8, without a mark",
+        applies: |exchange, what| what == "status" && exchange.statuses().0 == 400 && problem(exchange, "json")
+            && exchange.step.body.as_ref().is_some_and(|body| std::str::from_utf8(body).is_err() || body.starts_with(b"\xef")),
+        goes_on: false,
+    },
+    Rule {
+        name: "a repetition without its place",
+        theirs: "leaves Stream-Next-Offset out when it has the append already",
+        ours: "name the tail",
+        because: "5.2: on success Stream-Next-Offset is the tail after the append",
+        applies: |exchange, what| {
+            what == "Stream-Next-Offset" && exchange.step.method == "POST" && exchange.statuses() == (204, 204)
+                && lacks(exchange, "Stream-Next-Offset")
+        },
+        goes_on: true,
+    },
+    Rule {
+        name: "lines that begin with a space lose it",
+        theirs: "writes them after `data:` as they are, and a reader takes one space away",
+        ours: "write another space before them",
+        because: "HTML Living Standard, 9.2.6: a parser removes one space after the colon",
+        applies: |exchange, what| {
+            let doubles = |answer: &conformance::answer::Answer| {
+                String::from_utf8_lossy(&answer.body).lines().any(|line| line.starts_with("data:  "))
+            };
+            what == "data events" && exchange.first.as_ref().is_ok_and(doubles)
+        },
+        goes_on: true,
+    },
+    Rule {
+        name: "what is there twice",
+        theirs: "takes the first, or both joined by a comma",
+        ours: "400",
+        because: "RFC 9110, 5.3: a sender must not repeat a field that isn't a list; 5.6: 400 for invalid parameters",
+        applies: |exchange, what| what == "status" && exchange.statuses().0 == 400 && exchange.step.repeats_itself(),
+        goes_on: false,
+    },
+    Rule {
+        name: "only `true` in small letters closes",
+        theirs: "ignores Stream-Closed: TRUE",
+        ours: "close",
+        because: "4.1: exactly `true`, case-insensitive",
+        applies: |exchange, _| {
+            exchange.step.says("Stream-Closed", |value| value != "true" && value.eq_ignore_ascii_case("true"))
+        },
+        goes_on: false,
+    },
+    Rule {
+        name: "a host that is none",
+        theirs: "answers 500 or doesn't look",
+        ours: "400",
+        because: "RFC 9112, 3.2: 400 to a request without one valid Host",
+        applies: |exchange, what| what == "status" && exchange.step.form.hosts != crate::script::Form::USUAL.hosts,
+        goes_on: false,
+    },
+    Rule {
+        name: "an expectation that nobody knows",
+        theirs: "417",
+        ours: "ignore it",
+        because: "RFC 9110, 10.1.1: a server may answer 417",
+        applies: |exchange, what| what == "status" && exchange.statuses().1 == 417,
+        goes_on: false,
+    },
+    Rule {
+        name: "a content type that is none",
+        theirs: "creates application/octet-stream instead, unless it looks like one at its beginning",
+        ours: "400 for what is no type, and any type by its name",
+        because: "5.1: 400 for invalid headers; RFC 9110, 8.3.1: what a type is",
+        applies: |exchange, what| {
+            let is_word = |text: &str| text.starts_with(|letter: char| letter.is_ascii_alphanumeric());
+            let is_type = |value: &str| value.split_once('/').is_some_and(|(one, other)| is_word(one) && is_word(other));
+            matches!(what, "status" | "Content-Type")
+                && exchange.step.method == "PUT"
+                && exchange.step.says("Content-Type", |value| !is_type(value) || !value.is_ascii())
+        },
+        goes_on: false,
+    },
+    Rule {
+        name: "a long-poll at the beginning of nothing",
+        theirs: "answers 200 with nothing at once to offset=-1 on an empty stream",
+        ours: "wait, then 204",
+        because: "5.7: if no data is available at the offset, the server waits; 204 when the timeout expires",
+        applies: |exchange, what| {
+            let is_empty = exchange.other.as_ref().is_ok_and(|answer| matches!(&answer.body[..], b"" | b"[]"));
+            what == "status" && exchange.statuses() == (204, 200) && is_live(exchange.step, "long-poll") && is_empty
+        },
+        goes_on: true,
+    },
+    Rule {
+        name: "a life of no seconds",
+        theirs: "answers 500: it looks for the stream that it made and doesn't find it",
+        ours: "201",
+        because: "5.1: Stream-TTL is a non-negative integer, and 0 is one",
+        applies: |exchange, _| exchange.step.says("Stream-TTL", |value| value == "0"),
+        goes_on: false,
+    },
+    Rule {
+        name: "visibility",
+        theirs: "doesn't know Stream-Visibility",
+        ours: "400 for a value that it doesn't have, 409 for another one",
+        because: "11.1: extensions",
+        applies: |exchange, what| {
+            what == "status" && matches!(exchange.statuses().0, 400 | 409) && exchange.step.values("Stream-Visibility").count() > 0
+        },
+        goes_on: false,
+    },
+    Rule {
+        name: "a mode that is none",
+        theirs: "takes it for a catch-up read",
+        ours: "400",
+        because: "5.6: 400 for invalid parameters",
+        applies: |exchange, what| {
+            what == "status" && exchange.statuses() == (400, 200) && exchange.step.parameters("live").count() > 0
+        },
+        goes_on: true,
+    },
+    Rule {
+        name: "conditions are lists",
+        theirs: "compares If-None-Match as one text",
+        ours: "read the list, weak tags and `*`: 304",
+        because: "RFC 9110, 13.1.2: weak comparison, with each of the list",
+        applies: |exchange, what| what == "status" && exchange.statuses() == (304, 200),
+        goes_on: true,
+    },
+    Rule {
+        name: "an offset that was never given out",
+        theirs: "reads from there, or answers nothing",
+        ours: "400, or 410 for one of an earlier stream of that name",
+        because: "8: offsets are opaque, clients must not make them; 5.6: 400 malformed, 410 not retained",
+        applies: |exchange, what| {
+            what == "status" && matches!(exchange.statuses(), (400 | 410, 200 | 204 | 304)) && has_offset(exchange.step)
+        },
+        goes_on: true,
+    },
+    Rule {
+        name: "a fork's place without a source",
+        theirs: "ignores Stream-Fork-Offset without Stream-Forked-From",
+        ours: "400",
+        because: "5.1: Stream-Fork-Offset requires Stream-Forked-From",
+        applies: |exchange, what| {
+            let step = exchange.step;
+            what == "status" && exchange.statuses().0 == 400 && step.values("Stream-Forked-From").count() == 0
+                && step.values("Stream-Fork-Offset").count() > 0
+        },
+        goes_on: false,
+    },
+    Rule {
+        name: "text that is decoded message by message",
+        theirs: "drops a byte order mark at the beginning of each message, and replaces characters that two share",
+        ours: "keep the mark, and hold half a character back until the rest has come",
+        because: "5.8: data events carry UTF-8 text directly",
+        applies: |exchange, what| {
+            let holds = |text: &str| {
+                [exchange.first, exchange.other].into_iter().flatten().any(|answer| {
+                    String::from_utf8_lossy(&answer.body).contains(text)
+                })
+            };
+            matches!(what, "data events" | "upToDate" | "Stream-Next-Offset") && (holds("\u{feff}") || holds("\u{fffd}"))
+        },
+        goes_on: true,
+    },
+    Rule {
+        name: "JSON that JavaScript can't hold",
+        theirs: "parses JSON and writes it anew: 1e400 becomes null",
+        ours: "keep what was sent",
+        because: "9.1.1: messages are preserved; RFC 8259, 6: numbers have any range",
+        applies: |exchange, what| {
+            let holds = |text: &str| {
+                exchange.first.as_ref().is_ok_and(|answer| String::from_utf8_lossy(&answer.body).contains(text))
+            };
+            matches!(what, "body" | "data events") && exchange.is_json && (holds("1e400") || holds("\\ud800"))
+        },
+        goes_on: true,
+    },
+    Rule {
+        name: "lifetimes that are none",
+        theirs: "takes an empty one for none, any time that JavaScript can read, and one in the past",
+        ours: "400",
+        because: "5.1: Stream-TTL is strict decimal, Stream-Expires-At an RFC 3339 timestamp",
+        applies: |exchange, what| {
+            what == "status" && exchange.statuses().0 == 400 && problem(exchange, "lifetime")
+        },
+        goes_on: false,
+    },
+    Rule {
+        name: "the spelling of a time",
+        theirs: "repeats Stream-Expires-At as it was sent",
+        ours: "write it in UTC",
+        because: "5.5: the absolute expiry time; RFC 3339 has more than one spelling for one time",
+        applies: |_, what| what == "Stream-Expires-At",
+        goes_on: true,
+    },
+];
+
+/// Whether our answer is a problem of this type.
+fn problem(exchange: &Exchange<'_>, code: &str) -> bool {
+    let kind = format!("urn:headwater:problem:{code}\"");
+    exchange.first.as_ref().is_ok_and(|answer| String::from_utf8_lossy(&answer.body).contains(&kind))
+}
+
+/// Whether Node's answer has no such header.
+fn lacks(exchange: &Exchange<'_>, name: &str) -> bool {
+    exchange.other.as_ref().is_ok_and(|answer| answer.headers(name).is_empty())
+}
+
+/// Whether the request reads from or forks at an offset that no answer about that stream gave.
+fn makes_an_offset(step: &Step) -> bool {
+    let is_made = |value: &Text, of: Slot| match value.seen {
+        Some(Seen::Offset { slot, by, .. }) => {
+            by != 0 || slot != of || !value.before.is_empty() || !value.after.is_empty()
+        }
+        _ => false,
+    };
+    let source = step.values("Stream-Forked-From").find_map(|value| match value.seen {
+        Some(Seen::Path(slot)) => Some(slot),
+        _ => None,
+    });
+    step.parameters("offset").any(|value| is_made(value, step.slot))
+        || step.values("Stream-Fork-Offset").any(|value| is_made(value, source.unwrap_or(step.slot)))
+}
+
+fn is_live(step: &Step, mode: &str) -> bool {
+    step.parameters("live").any(|value| value.before == mode.as_bytes())
+}
+
+/// Whether the request reads from an offset that isn't a word.
+fn has_offset(step: &Step) -> bool {
+    let is_word = |value: &[u8]| matches!(value, b"-1" | b"now");
+    step.method == "GET"
+        && step.parameters("offset").any(|value| {
+            matches!(value.seen, Some(Seen::Offset { .. })) || !is_word(&value.before)
+        })
+}

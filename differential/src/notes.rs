@@ -35,7 +35,7 @@ impl Notes {
         let mut note = Note { slot: slot.index(), ..Note::default() };
         if let Some(answer) = answer {
             let header = |name| answer.headers(name).first().map(|&value| value.to_owned());
-            note.offset = header("Stream-Next-Offset").or_else(|| member(answer, "\"streamNextOffset\":\""));
+            note.offset = next_offset(answer);
             note.tag = header("ETag");
             note.cursor = header("Stream-Cursor").or_else(|| member(answer, "\"streamCursor\":\""));
         }
@@ -86,6 +86,12 @@ impl Notes {
         let at = said.iter().rev().nth(usize::from(back) % said.len())?;
         self.0.get(*at).and_then(part).cloned()
     }
+}
+
+/// Where an answer says to read on, in its head or in its last control event.
+pub(crate) fn next_offset(answer: &Answer) -> Option<String> {
+    let in_head = answer.headers("Stream-Next-Offset").first().map(|&value| value.to_owned());
+    in_head.or_else(|| member(answer, "\"streamNextOffset\":\""))
 }
 
 /// The path of a slot's stream.

@@ -10,6 +10,7 @@ use conformance::answer::Answer;
 use crate::client::{HEAD_START, Line, Outcome, Target};
 use crate::normal::Lives;
 use crate::notes::Notes;
+use crate::places::Places;
 use crate::reference;
 use crate::rules;
 use crate::script::{Script, Slot, Step};
@@ -46,6 +47,8 @@ pub(crate) struct Finding {
 struct Part {
     notes: Notes,
     lives: Lives,
+    /// For the reference server.
+    places: Places,
     /// It answered otherwise than the first, as it may, and what follows means something else to it.
     is_set_aside: bool,
 }
@@ -152,7 +155,7 @@ impl<'t> Stage<'t> {
             }
             if target.name == NODE {
                 let exchange = rules::Exchange { step, first: first_outcome, other: outcome, is_json };
-                match reference::compare(&exchange) {
+                match reference::compare(&exchange, &mut part.places) {
                     Ok(excuses) => {
                         for rule in &excuses {
                             tally.accepted(&target.name, rule.name);

@@ -133,6 +133,28 @@ impl Step {
         is_plain && self.query.iter().all(|(name, value)| name.is_ascii() && value.before.is_ascii())
     }
 
+    /// Whether the target doesn't spell the slot's name as everybody does.
+    pub(crate) fn has_another_name(&self) -> bool {
+        !matches!(self.spelling, Spelling::Plain | Spelling::Absolute(_))
+    }
+
+    /// The values of a header, as far as they are known without answers.
+    pub(crate) fn values(&self, name: &str) -> impl Iterator<Item = &Text> {
+        self.headers.iter().filter(move |(key, _)| *key == name).map(|(_, value)| value)
+    }
+
+    /// Whether a header has a value of which this is true.
+    pub(crate) fn says(&self, name: &str, is: impl Fn(&str) -> bool) -> bool {
+        self.values(name).any(|value| is(&String::from_utf8_lossy(&value.before)))
+    }
+
+    /// Whether a header or a parameter is there more than once.
+    pub(crate) fn repeats_itself(&self) -> bool {
+        let repeats = |names: Vec<&str>| (1..names.len()).any(|at| names[..at].contains(&names[at]));
+        repeats(self.headers.iter().map(|(name, _)| *name).collect())
+            || repeats(self.query.iter().map(|(name, _)| *name).collect())
+    }
+
     /// All values of a parameter.
     pub(crate) fn parameters(&self, name: &str) -> impl Iterator<Item = &Text> {
         self.query.iter().filter(move |(key, _)| *key == name).map(|(_, value)| value)
