@@ -87,7 +87,9 @@ fn receive(connection: &mut Connection, step: &Step) -> Result<(Answer, bool), S
             Piece::Data(bytes) => answer.body.extend_from_slice(&bytes),
             Piece::End => return Ok((answer, framing != Framing::UntilClose)),
             Piece::Cut => return Err(format!("it cut the connection inside of\n{answer}")),
-            Piece::Nothing if is_events && last_control(&answer.body).is_some() => return Ok((answer, false)),
+            Piece::Nothing if is_events && last_control(&answer.body).is_some() => {
+                return Ok((answer, false));
+            }
             Piece::Nothing => return Err(format!("nothing more comes after\n{answer}")),
         }
         match last_control(&answer.body).filter(|_| is_events) {
@@ -116,7 +118,8 @@ fn last_control(events: &[u8]) -> Option<String> {
 fn is_reusable(step: &Step, answer: &Answer) -> bool {
     let closes = answer.list("Connection").iter().any(|option| option == "close");
     // A server may end the connection after a refusal, and not every one says so.
-    !closes && answer.status < 400 && !step.form.is_http_1_0
+    let was_told = step.says("Connection", |value| value.contains("close"));
+    !closes && !was_told && answer.status < 400 && !step.form.is_http_1_0
 }
 
 /// How long one who waits is given to begin with it.

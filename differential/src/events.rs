@@ -40,7 +40,9 @@ impl Events {
         for block in text.split("\n\n") {
             let data = data(block);
             match block.lines().find_map(|line| line.strip_prefix("event:")).map(str::trim) {
-                Some("data") if is_base64 => bytes.extend(STANDARD.decode(data.replace('\n', "")).unwrap_or_default()),
+                Some("data") if is_base64 => {
+                    bytes.extend(STANDARD.decode(data.replace('\n', "")).unwrap_or_default())
+                }
                 Some("data") if is_json => members.extend(values(data.as_bytes()).unwrap_or_default()),
                 Some("data") => bytes.extend_from_slice(data.as_bytes()),
                 Some("control") => events.control(&serde_json::from_str(&data).unwrap_or_default()),
@@ -78,8 +80,11 @@ mod tests {
     fn how_data_is_cut_does_not_count() {
         let control = "event: control\ndata: {\"streamNextOffset\":\"1_04\",\"upToDate\":true}\n\n";
         let one = events(&format!("event: data\ndata:ab\ndata:cd\n\n{control}"), false, false);
-        let other =
-            events(&format!("event: data\ndata: ab\n\nevent: data\ndata:\ndata:cd\n\n{control}"), false, false);
+        let other = events(
+            &format!("event: data\ndata: ab\n\nevent: data\ndata:\ndata:cd\n\n{control}"),
+            false,
+            false,
+        );
         assert_eq!(one.data, other.data);
         assert_eq!((one.is_up_to_date, one.is_closed, one.has_cursor), (true, false, false));
         let one = events("event: data\ndata:[1,2]\n\n", false, true);

@@ -45,9 +45,8 @@ pub(crate) fn script() -> BoxedStrategy<Script> {
 }
 
 fn script_of(manner: Manner) -> impl Strategy<Value = Script> {
-    let begin = (0..3u8).prop_flat_map(|count| {
-        (0..=count).map(|slot| create::plain(Slot(slot)).boxed()).collect::<Vec<_>>()
-    });
+    let begin = (0..3u8)
+        .prop_flat_map(|count| (0..=count).map(|slot| create::plain(Slot(slot)).boxed()).collect::<Vec<_>>());
     (begin, vec(step(manner), 1..STEPS_MAX)).prop_map(|(mut steps, rest)| {
         steps.extend(rest);
         Script { steps }

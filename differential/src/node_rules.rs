@@ -3,8 +3,10 @@
 //! Each rule names the text that decides. Where streams are others afterwards, Node is set aside for the rest of the
 //! script.
 
+use conformance::answer::Answer;
+
 use crate::rules::{Exchange, Rule};
-use crate::script::{Seen, Slot, Step, Text};
+use crate::script::{Form, Seen, Slot, Step, Text};
 
 /// The longest id and sequence that we take.
 const BYTES_MAX: usize = 256;
@@ -66,7 +68,8 @@ pub(crate) const NODE: &[Rule] = &[
         applies: |exchange, what| {
             let step = exchange.step;
             let is_long = |name| step.says(name, |value| value.len() > BYTES_MAX);
-            let is_large = step.says("Stream-TTL", |value| value.parse::<u128>().is_ok_and(|ttl| ttl > NUMBER_MAX));
+            let is_large =
+                step.says("Stream-TTL", |value| value.parse::<u128>().is_ok_and(|ttl| ttl > NUMBER_MAX));
             let is_deep = exchange.step.body.as_ref().is_some_and(|body| body.starts_with(&[b'['; 128]));
             let bounded = matches!(exchange.statuses(), (413 | 431, _) | (_, 431)) || is_deep;
             what == "status" && (bounded || is_large || is_long("Producer-Id") || is_long("Stream-Seq"))
@@ -81,7 +84,8 @@ pub(crate) const NODE: &[Rule] = &[
         applies: |exchange, what| {
             let has_zeros = |value: &str| value.len() > 1 && value.starts_with('0');
             let step = exchange.step;
-            what == "status" && exchange.statuses().0 == 400
+            what == "status"
+                && exchange.statuses().0 == 400
                 && (step.says("Producer-Epoch", has_zeros) || step.says("Producer-Seq", has_zeros))
         },
         goes_on: false,
@@ -99,8 +103,16 @@ pub(crate) const NODE: &[Rule] = &[
         theirs: "replaces what it can't decode, then parses",
         ours: "400",
         because: "9.1.4: 400 for what isn't valid JSON; RFC 8259, 8.1: it is UTF-8, without a mark",
-        applies: |exchange, what| what == "status" && exchange.statuses().0 == 400 && problem(exchange, "json")
-            && exchange.step.body.as_ref().is_some_and(|body| std::str::from_utf8(body).is_err() || body.starts_with(b"\xef")),
+        applies: |exchange, what| {
+            what == "status"
+                && exchange.statuses().0 == 400
+                && problem(exchange, "json")
+                && exchange
+                    .step
+                    .body
+                    .as_ref()
+                    .is_some_and(|body| std::str::from_utf8(body).is_err() || body.starts_with(b"\xef"))
+        },
         goes_on: false,
     },
     Rule {
@@ -109,7 +121,9 @@ pub(crate) const NODE: &[Rule] = &[
         ours: "name the tail",
         because: "5.2: on success Stream-Next-Offset is the tail after the append",
         applies: |exchange, what| {
-            what == "Stream-Next-Offset" && exchange.step.method == "POST" && exchange.statuses() == (204, 204)
+            what == "Stream-Next-Offset"
+                && exchange.step.method == "POST"
+                && exchange.statuses() == (204, 204)
                 && lacks(exchange, "Stream-Next-Offset")
         },
         goes_on: true,
@@ -120,10 +134,10 @@ pub(crate) const NODE: &[Rule] = &[
         ours: "write another space before them",
         because: "HTML Living Standard, 9.2.6: a parser removes one space after the colon",
         applies: |exchange, what| {
-            let doubles = |answer: &conformance::answer::Answer| {
-                String::from_utf8_lossy(&answer.body).lines().any(|line| line.starts_with("data:  "))
+            let begins_so = |answer: &Answer| {
+                String::from_utf8_lossy(&answer.body).lines().any(|line| line.starts_with("data: "))
             };
-            what == "data events" && exchange.first.as_ref().is_ok_and(doubles)
+            what == "data events" && exchange.other.as_ref().is_ok_and(begins_so)
         },
         goes_on: true,
     },
@@ -132,7 +146,9 @@ pub(crate) const NODE: &[Rule] = &[
         theirs: "takes the first, or both joined by a comma",
         ours: "400",
         because: "RFC 9110, 5.3: a sender must not repeat a field that isn't a list; 5.6: 400 for invalid parameters",
-        applies: |exchange, what| what == "status" && exchange.statuses().0 == 400 && exchange.step.repeats_itself(),
+        applies: |exchange, what| {
+            what == "status" && exchange.statuses().0 == 400 && exchange.step.repeats_itself()
+        },
         goes_on: false,
     },
     Rule {
@@ -150,7 +166,7 @@ pub(crate) const NODE: &[Rule] = &[
         theirs: "answers 500 or doesn't look",
         ours: "400",
         because: "RFC 9112, 3.2: 400 to a request without one valid Host",
-        applies: |exchange, what| what == "status" && exchange.step.form.hosts != crate::script::Form::USUAL.hosts,
+        applies: |exchange, _| exchange.step.form.hosts != Form::USUAL.hosts,
         goes_on: false,
     },
     Rule {
@@ -168,7 +184,11 @@ pub(crate) const NODE: &[Rule] = &[
         because: "5.1: 400 for invalid headers; RFC 9110, 8.3.1: what a type is",
         applies: |exchange, what| {
             let is_word = |text: &str| text.starts_with(|letter: char| letter.is_ascii_alphanumeric());
-            let is_type = |value: &str| value.split_once('/').is_some_and(|(one, other)| is_word(one) && is_word(other));
+            let is_type = |value: &str| {
+                let parts = value.split_once('/');
+                parts
+                    .is_some_and(|(one, other)| is_word(one) && is_word(other) && !other.contains(['/', ',']))
+            };
             matches!(what, "status" | "Content-Type")
                 && exchange.step.method == "PUT"
                 && exchange.step.says("Content-Type", |value| !is_type(value) || !value.is_ascii())
@@ -181,8 +201,12 @@ pub(crate) const NODE: &[Rule] = &[
         ours: "wait, then 204",
         because: "5.7: if no data is available at the offset, the server waits; 204 when the timeout expires",
         applies: |exchange, what| {
-            let is_empty = exchange.other.as_ref().is_ok_and(|answer| matches!(&answer.body[..], b"" | b"[]"));
-            what == "status" && exchange.statuses() == (204, 200) && is_live(exchange.step, "long-poll") && is_empty
+            let is_empty =
+                exchange.other.as_ref().is_ok_and(|answer| matches!(&answer.body[..], b"" | b"[]"));
+            what == "status"
+                && matches!(exchange.statuses(), (204, 200 | 304))
+                && is_live(exchange.step, "long-poll")
+                && is_empty
         },
         goes_on: true,
     },
@@ -197,10 +221,11 @@ pub(crate) const NODE: &[Rule] = &[
     Rule {
         name: "visibility",
         theirs: "doesn't know Stream-Visibility",
-        ours: "400 for a value that it doesn't have, 409 for another one",
+        ours: "400 for a value that it doesn't have, 409 for another one than the stream's",
         because: "11.1: extensions",
         applies: |exchange, what| {
-            what == "status" && matches!(exchange.statuses().0, 400 | 409) && exchange.step.values("Stream-Visibility").count() > 0
+            let is_refused = what == "status" && matches!(exchange.statuses().0, 400 | 409);
+            what == "Stream-Visibility" || (is_refused && exchange.step.has("Stream-Visibility"))
         },
         goes_on: false,
     },
@@ -210,7 +235,9 @@ pub(crate) const NODE: &[Rule] = &[
         ours: "400",
         because: "5.6: 400 for invalid parameters",
         applies: |exchange, what| {
-            what == "status" && exchange.statuses() == (400, 200) && exchange.step.parameters("live").count() > 0
+            what == "status"
+                && exchange.statuses() == (400, 200)
+                && exchange.step.parameters("live").count() > 0
         },
         goes_on: true,
     },
@@ -228,7 +255,9 @@ pub(crate) const NODE: &[Rule] = &[
         ours: "400, or 410 for one of an earlier stream of that name",
         because: "8: offsets are opaque, clients must not make them; 5.6: 400 malformed, 410 not retained",
         applies: |exchange, what| {
-            what == "status" && matches!(exchange.statuses(), (400 | 410, 200 | 204 | 304)) && has_offset(exchange.step)
+            what == "status"
+                && matches!(exchange.statuses(), (400 | 410, 200 | 204 | 304))
+                && has_offset(exchange.step)
         },
         goes_on: true,
     },
@@ -239,8 +268,10 @@ pub(crate) const NODE: &[Rule] = &[
         because: "5.1: Stream-Fork-Offset requires Stream-Forked-From",
         applies: |exchange, what| {
             let step = exchange.step;
-            what == "status" && exchange.statuses().0 == 400 && step.values("Stream-Forked-From").count() == 0
-                && step.values("Stream-Fork-Offset").count() > 0
+            what == "status"
+                && exchange.statuses().0 == 400
+                && !step.has("Stream-Forked-From")
+                && step.has("Stream-Fork-Offset")
         },
         goes_on: false,
     },
@@ -251,11 +282,13 @@ pub(crate) const NODE: &[Rule] = &[
         because: "5.8: data events carry UTF-8 text directly",
         applies: |exchange, what| {
             let holds = |text: &str| {
-                [exchange.first, exchange.other].into_iter().flatten().any(|answer| {
-                    String::from_utf8_lossy(&answer.body).contains(text)
-                })
+                [exchange.first, exchange.other]
+                    .into_iter()
+                    .flatten()
+                    .any(|answer| String::from_utf8_lossy(&answer.body).contains(text))
             };
-            matches!(what, "data events" | "upToDate" | "Stream-Next-Offset") && (holds("\u{feff}") || holds("\u{fffd}"))
+            matches!(what, "data events" | "upToDate" | "Stream-Next-Offset")
+                && (holds("\u{feff}") || holds("\u{fffd}"))
         },
         goes_on: true,
     },
@@ -266,7 +299,10 @@ pub(crate) const NODE: &[Rule] = &[
         because: "9.1.1: messages are preserved; RFC 8259, 6: numbers have any range",
         applies: |exchange, what| {
             let holds = |text: &str| {
-                exchange.first.as_ref().is_ok_and(|answer| String::from_utf8_lossy(&answer.body).contains(text))
+                exchange
+                    .first
+                    .as_ref()
+                    .is_ok_and(|answer| String::from_utf8_lossy(&answer.body).contains(text))
             };
             matches!(what, "body" | "data events") && exchange.is_json && (holds("1e400") || holds("\\ud800"))
         },
@@ -280,6 +316,90 @@ pub(crate) const NODE: &[Rule] = &[
         applies: |exchange, what| {
             what == "status" && exchange.statuses().0 == 400 && problem(exchange, "lifetime")
         },
+        goes_on: false,
+    },
+    Rule {
+        name: "a repetition closes nothing",
+        theirs: "says Stream-Closed: true to a producer's repetition that asks to close, and leaves the stream open",
+        ours: "leave it open and say nothing",
+        because: "5.2.1: seq <= lastSeq is a duplicate; 5.2: the header is present when the stream is now closed",
+        applies: |exchange, what| {
+            let step = exchange.step;
+            what == "Stream-Closed"
+                && exchange.statuses() == (204, 204)
+                && step.has("Producer-Id")
+                && step.has("Stream-Closed")
+        },
+        goes_on: true,
+    },
+    Rule {
+        name: "a repetition that isn't JSON any more",
+        theirs: "answers 204: it has that number",
+        ours: "400",
+        because: "9.1.4: 400 for what isn't valid JSON; a producer repeats what it sent",
+        applies: |exchange, what| {
+            what == "status"
+                && exchange.statuses() == (400, 204)
+                && problem(exchange, "json")
+                && exchange.step.has("Producer-Id")
+        },
+        goes_on: true,
+    },
+    Rule {
+        name: "a leap second",
+        theirs: "400",
+        ours: "take it",
+        because: "RFC 3339, 5.7: the second is 60 at the end of months with a leap second",
+        applies: |exchange, what| {
+            what == "status"
+                && exchange.statuses().1 == 400
+                && exchange.step.says("Stream-Expires-At", |time| time.contains(":60"))
+        },
+        goes_on: false,
+    },
+    Rule {
+        name: "tags that name no life",
+        theirs: "has the same ETag for a stream and the next one of that name: 304",
+        ours: "have another: 200",
+        because: "RFC 9110, 8.8.1: a strong validator changes with the representation",
+        applies: |exchange, what| what == "status" && exchange.statuses() == (200, 304),
+        goes_on: true,
+    },
+    Rule {
+        name: "Last-Event-ID",
+        theirs: "doesn't know it",
+        ours: "begin there, whatever the offset is",
+        because: "11.1: extensions; HTML Living Standard, 9.2.4: a browser sends it",
+        applies: |exchange, _| exchange.step.has("Last-Event-ID"),
+        goes_on: true,
+    },
+    Rule {
+        name: "closing alone has a sequence too",
+        theirs: "closes without a look at Stream-Seq when there is no body",
+        ours: "409",
+        because: "5.2: Stream-Seq, if provided and not greater than the last, MUST be 409",
+        applies: |exchange, what| {
+            what == "status"
+                && exchange.statuses() == (409, 204)
+                && problem(exchange, "stream-seq-regression")
+                && exchange.step.body.as_ref().is_none_or(Vec::is_empty)
+        },
+        goes_on: false,
+    },
+    Rule {
+        name: "the type of a fork",
+        theirs: "takes the request's spelling, parameters and all",
+        ours: "keep the source's",
+        because: "4.2: it must match the source's, and the fork inherits it",
+        applies: |exchange, what| what == "Content-Type" && exchange.step.has("Stream-Forked-From"),
+        goes_on: false,
+    },
+    Rule {
+        name: "JSON by another spelling",
+        theirs: "knows application/json in small letters only, and in any text that contains it",
+        ours: "know it in any letters, and nothing else",
+        because: "RFC 9110, 8.3.1: types are case-insensitive; 9.1: application/json has special semantics",
+        applies: |_, what| what == "JSON",
         goes_on: false,
     },
     Rule {
@@ -327,7 +447,7 @@ fn is_live(step: &Step, mode: &str) -> bool {
 fn has_offset(step: &Step) -> bool {
     let is_word = |value: &[u8]| matches!(value, b"-1" | b"now");
     step.method == "GET"
-        && step.parameters("offset").any(|value| {
-            matches!(value.seen, Some(Seen::Offset { .. })) || !is_word(&value.before)
-        })
+        && step
+            .parameters("offset")
+            .any(|value| matches!(value.seen, Some(Seen::Offset { .. })) || !is_word(&value.before))
 }

@@ -182,8 +182,10 @@ mod tests {
 
     #[test]
     fn what_the_clock_decides_is_a_word() {
-        let one = answer(&[("Date", "Sun, 06 Nov 1994 08:49:37 GMT"), ("Cache-Control", "public, max-age=19")], "");
-        let other = answer(&[("Date", "Sun, 06 Nov 1994 08:49:38 GMT"), ("Cache-Control", "public, max-age=20")], "");
+        let one =
+            answer(&[("Date", "Sun, 06 Nov 1994 08:49:37 GMT"), ("Cache-Control", "public, max-age=19")], "");
+        let other =
+            answer(&[("Date", "Sun, 06 Nov 1994 08:49:38 GMT"), ("Cache-Control", "public, max-age=20")], "");
         assert_eq!(Lives::default().normal(&one), Lives::default().normal(&other));
         let third = answer(&[("Date", "today"), ("Cache-Control", "public, max-age=20")], "");
         assert_ne!(Lives::default().normal(&one), Lives::default().normal(&third));

@@ -62,7 +62,9 @@ impl Notes {
                 let found = self.nth_back(first, slot, back, |note| note.offset.as_ref(), "-1")?;
                 Some(moved(found, by))
             }
-            Seen::Tag { slot, back } => self.nth_back(first, slot, back, |note| note.tag.as_ref(), "\"none\""),
+            Seen::Tag { slot, back } => {
+                self.nth_back(first, slot, back, |note| note.tag.as_ref(), "\"none\"")
+            }
             Seen::Cursor { slot, back } => self.nth_back(first, slot, back, |note| note.cursor.as_ref(), "1"),
         }
     }

@@ -139,7 +139,8 @@ impl<'t> Stage<'t> {
     ) -> Option<Finding> {
         let (first, first_outcome) = self.targets.first().zip(outcomes.first()?.as_ref())?;
         let first_normal = parts.first_mut()?.lives.normal(first_outcome);
-        for (((target, outcome), request), part) in self.targets.iter().zip(outcomes).zip(requests).zip(parts) {
+        for (((target, outcome), request), part) in self.targets.iter().zip(outcomes).zip(requests).zip(parts)
+        {
             let Some(outcome) = outcome else { continue };
             tally.request(&target.name);
             let mut answer = outcome.as_ref().ok();
@@ -209,9 +210,9 @@ fn receive(lines: &mut [Line<'_>], step: &Step, requests: &[Option<Vec<u8>>]) ->
 fn says_json(step: &Step, answer: &Answer) -> Option<bool> {
     let tells = matches!(step.method, "PUT" | "HEAD" | "GET") && answer.status < 300;
     let content_type = answer.headers("Content-Type").first().map(|value| value.to_ascii_lowercase());
-    content_type.filter(|value| tells && value != "text/event-stream").map(|value| {
-        value.split(';').next().is_some_and(|essence| essence.trim() == "application/json")
-    })
+    content_type
+        .filter(|value| tells && value != "text/event-stream")
+        .map(|value| value.split(';').next().is_some_and(|essence| essence.trim() == "application/json"))
 }
 
 fn shown(outcome: &Outcome) -> String {

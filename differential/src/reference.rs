@@ -56,7 +56,8 @@ fn differing(exchange: &Exchange<'_>, places: &mut Places) -> Vec<&'static str> 
         _ => refusals(ours, theirs),
     };
     if !is_partial(exchange.first) {
-        let same = places.agree(exchange.step.slot, next_offset(ours).as_deref(), next_offset(theirs).as_deref());
+        let same =
+            places.agree(exchange.step.slot, next_offset(ours).as_deref(), next_offset(theirs).as_deref());
         differs.push(("Stream-Next-Offset", !same));
     }
     differs.into_iter().filter_map(|(what, differs)| differs.then_some(what)).collect()
@@ -69,6 +70,8 @@ fn successes(exchange: &Exchange<'_>, ours: &Answer, theirs: &Answer) -> Vec<(&'
     let mut differs = refusals(ours, theirs);
     differs.extend([
         ("Content-Type", type_of(ours) != type_of(theirs)),
+        ("JSON", method == "PUT" && is_json_to_one(ours)),
+        ("Stream-Visibility", method == "PUT" && exchange.step.has("Stream-Visibility")),
         ("Stream-TTL", !same("Stream-TTL")),
         ("Stream-Expires-At", !same("Stream-Expires-At")),
         ("Location", path_of(ours) != path_of(theirs)),
@@ -130,7 +133,9 @@ pub(crate) fn values(json: &[u8]) -> Option<Vec<Value>> {
 fn round(value: &mut Value) {
     match value {
         // Minus zero is zero.
-        Value::Number(number) => *value = number.as_f64().map_or(Value::Null, |number| Value::from(number + 0.0)),
+        Value::Number(number) => {
+            *value = number.as_f64().map_or(Value::Null, |number| Value::from(number + 0.0))
+        }
         Value::Array(values) => values.iter_mut().for_each(round),
         Value::Object(members) => members.values_mut().for_each(round),
         Value::Null | Value::Bool(_) | Value::String(_) => {}
@@ -158,6 +163,16 @@ fn flags(ours: &Answer, theirs: &Answer, name: &str) -> bool {
 /// Case and space don't count.
 fn type_of(answer: &Answer) -> Option<String> {
     header(answer, "Content-Type").map(|value| value.to_ascii_lowercase().replace(' ', ""))
+}
+
+/// Whether a type is application/json in any letters, or contains it, but not both.
+fn is_json_to_one(answer: &Answer) -> bool {
+    const JSON: &str = "application/json";
+    let is_one_or_none = |value: &str| {
+        let essence = value.split(';').next().unwrap_or_default().trim();
+        essence.eq_ignore_ascii_case(JSON) == value.contains(JSON)
+    };
+    header(answer, "Content-Type").is_some_and(|value| !is_one_or_none(value))
 }
 
 fn path_of(answer: &Answer) -> Option<&str> {

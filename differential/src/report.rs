@@ -49,7 +49,8 @@ pub(crate) fn tell(plan: Plan, progress: &Progress, tally: &Tally, is_done: &Ato
 /// A failure, and the command that repeats it.
 pub(crate) fn failure(failure: &Failure, seed: u64) -> String {
     let Failure { number, script, finding, is_repeatable } = failure;
-    let once = if *is_repeatable { "" } else { "\n  It was so once; the same script played again showed nothing." };
+    let once =
+        if *is_repeatable { "" } else { "\n  It was so once; the same script played again showed nothing." };
     format!(
         "FAILED: script {number} of seed {seed}: {} differs, {}\n{script}  {}{once}\n  again: cargo xtask differential --seed {seed} --first {number} --scripts 1\n",
         finding.target, finding.kind, finding.text
@@ -58,7 +59,8 @@ pub(crate) fn failure(failure: &Failure, seed: u64) -> String {
 
 /// Everything that was counted.
 pub(crate) fn table(targets: &[Target], scripts: u64, counts: &Counts, failures: &[Failure]) -> String {
-    let mut text = format!("{:<16}{:>10}{:>12}{:>12}{:>12}\n", "target", "scripts", "answers", "accepted", "different");
+    let mut text =
+        format!("{:<16}{:>10}{:>12}{:>12}{:>12}\n", "target", "scripts", "answers", "accepted", "different");
     for Target { name, .. } in targets {
         let answers = counts.requests.get(name).copied().unwrap_or_default();
         let accepted: u64 =

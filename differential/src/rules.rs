@@ -100,7 +100,10 @@ pub(crate) const OURS: &[Rule] = &[
         because: "RFC 1945, 8.3: a valid Content-Length is required on all HTTP/1.0 POST requests",
         applies: |exchange, _| {
             let step = exchange.step;
-            exchange.statuses().1 == 400 && step.form.is_http_1_0 && step.method == "POST" && step.body.is_none()
+            exchange.statuses().1 == 400
+                && step.form.is_http_1_0
+                && step.method == "POST"
+                && step.body.is_none()
         },
         goes_on: false,
     },

@@ -143,6 +143,11 @@ impl Step {
         self.headers.iter().filter(move |(key, _)| *key == name).map(|(_, value)| value)
     }
 
+    /// Whether a header is there.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.values(name).next().is_some()
+    }
+
     /// Whether a header has a value of which this is true.
     pub(crate) fn says(&self, name: &str, is: impl Fn(&str) -> bool) -> bool {
         self.values(name).any(|value| is(&String::from_utf8_lossy(&value.before)))

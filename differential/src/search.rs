@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
@@ -13,8 +14,8 @@ use crate::play::{Finding, Stage};
 use crate::script::Script;
 use crate::tally::Tally;
 
-/// How often a script that fails is played again, each time smaller.
-const SHRINKS_MAX: u32 = 600;
+/// How long a script that fails is played again, each time smaller.
+const SHRINKING: Duration = Duration::from_secs(20);
 
 /// Which scripts to play.
 #[derive(Clone, Copy, Debug)]
@@ -95,11 +96,9 @@ fn one(seed: u64, number: u64, stage: &mut Stage<'_>, names: &Names, tally: &Tal
         return Some(smallest);
     }
     smallest.is_repeatable = true;
+    let deadline = Instant::now() + SHRINKING;
     let mut can_go_on = tree.simplify();
-    for _ in 0..SHRINKS_MAX {
-        if !can_go_on {
-            break;
-        }
+    while can_go_on && Instant::now() < deadline {
         let script = tree.current();
         can_go_on = match again(&script, &smallest.finding) {
             Some(finding) => {
@@ -137,7 +136,7 @@ struct Names {
 
 impl Names {
     fn new(seed: u64) -> Self {
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Self { run: format!("{seed:x}-{:x}", now.as_millis()), next: AtomicU64::new(0) }
     }
 

@@ -89,7 +89,8 @@ mod tests {
             headers: vec![("Accept", Text::is("*/*"))],
             ..Step::new("GET", Slot(2))
         };
-        let expected = "GET /v1/stream/r1-c?offset=-1&live=sse HTTP/1.1\r\nHost: streams.example\r\nAccept: */*\r\n\r\n";
+        let expected =
+            "GET /v1/stream/r1-c?offset=-1&live=sse HTTP/1.1\r\nHost: streams.example\r\nAccept: */*\r\n\r\n";
         assert_eq!(encoded(&step), expected);
     }
 
@@ -98,7 +99,9 @@ mod tests {
         let step = Step { body: Some(b"eightbyt".to_vec()), ..Step::new("POST", Slot(0)) };
         assert!(encoded(&step).ends_with("Content-Length: 8\r\n\r\neightbyt"));
         let step = Step { form: Form { is_chunked: true, ..Form::USUAL }, ..step };
-        assert!(encoded(&step).ends_with("Transfer-Encoding: chunked\r\n\r\n7\r\neightby\r\n1\r\nt\r\n0\r\n\r\n"));
+        assert!(
+            encoded(&step).ends_with("Transfer-Encoding: chunked\r\n\r\n7\r\neightby\r\n1\r\nt\r\n0\r\n\r\n")
+        );
     }
 
     #[test]

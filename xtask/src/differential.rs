@@ -75,7 +75,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     for (name, server) in &servers {
         command.args(["--target", &format!("{name}={}", server.url())]);
     }
-    let numbers = [("--scripts", options.scripts), ("--first", options.first), ("--workers", options.workers as u64)];
+    let numbers =
+        [("--scripts", options.scripts), ("--first", options.first), ("--workers", options.workers as u64)];
     for (flag, number) in numbers.into_iter().chain(options.seed.map(|seed| ("--seed", seed))) {
         command.args([flag, &number.to_string()]);
     }
@@ -101,7 +102,8 @@ pub(crate) fn run_short() -> Result<()> {
 
 /// The reference server with its streams in memory, where the benchmark has it installed too.
 fn start_node() -> Result<Server> {
-    let dir = npm::install_copy(&workspace::root().join("bench/node"), &workspace::peers_dir()?.join("node"))?;
+    let dir =
+        npm::install_copy(&workspace::root().join("bench/node"), &workspace::peers_dir()?.join("node"))?;
     let mut command = Command::new("node");
     command.arg(dir.join("serve.mjs")).args(["0", "", NODE_LONG_POLL_TIMEOUT_MS]);
     println!("Starting {}", process::shown(&command));

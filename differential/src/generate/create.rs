@@ -72,7 +72,15 @@ fn fork(manner: Manner) -> BoxedStrategy<Headers> {
                 Just(Text::seen(Seen::Offset { slot, back, by: 0 })),
                 prop_oneof![
                     Just(Text::seen(Seen::Offset { slot, back, by })),
-                    texts(&["-1", "now", super::read::ZERO, "", "x", "0_0", "9999999999999999_0000000000000000"]),
+                    texts(&[
+                        "-1",
+                        "now",
+                        super::read::ZERO,
+                        "",
+                        "x",
+                        "0_0",
+                        "9999999999999999_0000000000000000"
+                    ]),
                 ],
             );
             let sub_offset = mostly(
@@ -162,8 +170,16 @@ const STRANGE_TIMES: &[&str] = &[
     "4070908800",
 ];
 
-const STRANGE_SOURCES: &[&str] =
-    &["", "/", "/v1/stream", "/v1/stream/", "/v1/stream/nobody-made-this", "nobody", "/v1/stream/__ds/x", "é"];
+const STRANGE_SOURCES: &[&str] = &[
+    "",
+    "/",
+    "/v1/stream",
+    "/v1/stream/",
+    "/v1/stream/nobody-made-this",
+    "nobody",
+    "/v1/stream/__ds/x",
+    "é",
+];
 
 /// A few bodies for an append that comes while somebody waits.
 pub(super) fn small_body(slot: Slot) -> BoxedStrategy<Vec<u8>> {

@@ -67,8 +67,12 @@ fn spelling() -> BoxedStrategy<Spelling> {
     .boxed()
 }
 
-const ORIGINS: &[&str] =
-    &["http://streams.example", "HTTP://STREAMS.example", "https://other.example:99", "http://user@other.example"];
+const ORIGINS: &[&str] = &[
+    "http://streams.example",
+    "HTTP://STREAMS.example",
+    "https://other.example:99",
+    "http://user@other.example",
+];
 
 const SUFFIXES: &[&str] = &[
     "/",
@@ -186,7 +190,11 @@ fn headers() -> BoxedStrategy<Headers> {
         one("Stream-Next-Offset", &["x"]),
         one("X-HTTP-Method-Override", &["DELETE"]),
         one("TE", &["trailers"]),
-        Just(vec![("X-Empty", Text::is("")), ("X-Empty", Text::is("é")), ("X-Latin", Text::is(&b"\xe9"[..]))]),
+        Just(vec![
+            ("X-Empty", Text::is("")),
+            ("X-Empty", Text::is("é")),
+            ("X-Latin", Text::is(&b"\xe9"[..]))
+        ]),
         (90..110usize).prop_map(|count| vec![("X-Many", Text::is("1")); count]),
         // Not at the limit of 32 KiB itself: each framework counts otherwise.
         select(vec![7_000, 16_000, 31_000, 40_000, 70_000])

@@ -14,7 +14,8 @@ type Query = Vec<(&'static str, Text)>;
 /// Any read.
 pub(super) fn read(slot: Slot, manner: Manner) -> BoxedStrategy<Step> {
     let offset = offset(slot, manner).prop_map(|value| vec![("offset", value)]);
-    let live = mostly(manner, live(), texts(&["", "LONG-POLL", "longpoll", "true", "sse,long-poll", "%73se"]));
+    let live =
+        mostly(manner, live(), texts(&["", "LONG-POLL", "longpoll", "true", "sse,long-poll", "%73se"]));
     let cursor = mostly(
         manner,
         prop_oneof![
@@ -96,7 +97,8 @@ fn last_event_id(slot: Slot, manner: Manner) -> BoxedStrategy<Headers> {
         (0..4u8).prop_map(move |back| Text::seen(Seen::Offset { slot, back, by: 0 })),
         texts(&["", "x", "-1", "now"]),
     ];
-    prop_oneof![30 => Just(Headers::new()), manner.weight() => header(manner, 5, "Last-Event-ID", value)].boxed()
+    prop_oneof![30 => Just(Headers::new()), manner.weight() => header(manner, 5, "Last-Event-ID", value)]
+        .boxed()
 }
 
 fn twice(one: impl Strategy<Value = Query> + Clone) -> impl Strategy<Value = Query> {
