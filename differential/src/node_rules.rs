@@ -236,7 +236,7 @@ pub(crate) const NODE: &[Rule] = &[
         because: "5.6: 400 for invalid parameters",
         applies: |exchange, what| {
             what == "status"
-                && exchange.statuses() == (400, 200)
+                && matches!(exchange.statuses(), (400, 200 | 204 | 304))
                 && exchange.step.parameters("live").count() > 0
         },
         goes_on: true,
@@ -342,6 +342,17 @@ pub(crate) const NODE: &[Rule] = &[
                 && exchange.statuses() == (400, 204)
                 && problem(exchange, "json")
                 && exchange.step.has("Producer-Id")
+        },
+        goes_on: true,
+    },
+    Rule {
+        name: "a fork that is made again",
+        theirs: "409, unless the request repeats the content type that the fork inherited",
+        ours: "200",
+        because: "4.2: if a stream exists with matching configuration, the server MUST return 200",
+        applies: |exchange, what| {
+            let is_fork = exchange.step.has("Stream-Forked-From");
+            what == "status" && exchange.statuses() == (200, 409) && is_fork
         },
         goes_on: true,
     },

@@ -42,8 +42,12 @@ impl<'h> RequestHead for Head<'h> {
         self.0.uri.authority().map(uri::Authority::as_str).or_else(host)
     }
 
-    fn is_http_1_0(&self) -> bool {
-        self.0.version <= Version::HTTP_10
+    fn version(&self) -> http::Version {
+        match self.0.version {
+            Version::HTTP_2 => http::Version::HTTP_2,
+            Version::HTTP_11 => http::Version::HTTP_11,
+            _ => http::Version::HTTP_10,
+        }
     }
 
     fn header<'a>(&'a self, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> + use<'a, 'h> {

@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 use headwater_protocol::RequestHead;
 use headwater_service::{Body, Response};
-use http::{HeaderName, HeaderValue, header::HOST, request::Parts};
+use http::{HeaderName, HeaderValue, Version, header::HOST, request::Parts};
 use http_body::{Frame, SizeHint};
 
 /// A request's head, borrowed.
@@ -35,8 +35,8 @@ impl<'h> RequestHead for Head<'h> {
         self.0.uri.authority().map(http::uri::Authority::as_str).or_else(host)
     }
 
-    fn is_http_1_0(&self) -> bool {
-        self.0.version <= http::Version::HTTP_10
+    fn version(&self) -> Version {
+        self.0.version
     }
 
     fn header<'a>(&'a self, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> + use<'a, 'h> {

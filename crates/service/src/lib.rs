@@ -34,6 +34,7 @@ use headwater_protocol::{
     cross_origin::{self, ORIGIN},
     offset::Incarnation,
     path::StreamName,
+    request::check_probe,
     response::{self, ResponseHead},
     stream::StreamHead,
 };
@@ -154,10 +155,7 @@ impl<S: Store> Service<S> {
         let begun_us = self.0.clock.now_us();
         let route = match (head.path(), *self.0.draining.borrow()) {
             (_, true) => Route::Refused(Refusal::ShuttingDown),
-            (HEALTH_PATH, _) => match head.method() {
-                "GET" | "HEAD" => Route::Health,
-                _ => Route::Refused(Refusal::MethodUnknown),
-            },
+            (HEALTH_PATH, _) => check_probe(head).map_or_else(Route::Refused, |()| Route::Health),
             _ => {
                 let Config { base_path, body_bytes_max, .. } = &self.0.config;
                 let context =
