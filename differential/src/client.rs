@@ -12,6 +12,9 @@ use crate::script::Step;
 /// An event stream that is not up to date and silent for so long has nothing to say.
 const QUIET: Duration = Duration::from_secs(1);
 
+/// A connection that was idle for longer is not used again: a server may be about to end it.
+const IDLE_MAX: Duration = Duration::from_secs(1);
+
 /// A server, by its name and where it listens.
 #[derive(Clone, Debug)]
 pub(crate) struct Target {
@@ -36,7 +39,8 @@ pub(crate) type Outcome = Result<Answer, String>;
 /// A conversation with a server, on one connection as long as that is good.
 pub(crate) struct Line<'t> {
     target: &'t Target,
-    connection: Option<Connection>,
+    /// With the time of its last answer.
+    connection: Option<(Connection, Instant)>,
 }
 
 impl<'t> Line<'t> {
@@ -46,22 +50,25 @@ impl<'t> Line<'t> {
 
     /// Sends a request. What goes wrong is told by [`Self::receive`].
     pub(crate) fn send(&mut self, request: &[u8]) {
-        let connection = self.connection.take();
-        self.connection = attempt(|| {
-            let mut connection = connection.unwrap_or_else(|| Connection::open(&self.target.authority));
+        let idle = self.connection.take().filter(|(_, since)| since.elapsed() < IDLE_MAX);
+        let connection = attempt(|| {
+            let mut connection = match idle {
+                Some((connection, _)) => connection,
+                None => Connection::open(&self.target.authority),
+            };
             // A server may answer and go before it has read all that it doesn't want.
             let _ = connection.try_send(request);
             connection
-        })
-        .ok();
+        });
+        self.connection = connection.ok().map(|connection| (connection, Instant::now()));
     }
 
     /// The answer to what was sent last.
     pub(crate) fn receive(&mut self, step: &Step) -> Outcome {
-        let mut connection = self.connection.take().ok_or("it takes no connection")?;
+        let (mut connection, _) = self.connection.take().ok_or("it takes no connection")?;
         let (answer, is_whole) = attempt(|| receive(&mut connection, step))??;
         if is_whole && is_reusable(step, &answer) {
-            self.connection = Some(connection);
+            self.connection = Some((connection, Instant::now()));
         }
         Ok(answer)
     }

@@ -41,7 +41,7 @@ impl Events {
             let data = data(block);
             match block.lines().find_map(|line| line.strip_prefix("event:")).map(str::trim) {
                 Some("data") if is_base64 => {
-                    bytes.extend(STANDARD.decode(data.replace('\n', "")).unwrap_or_default())
+                    bytes.extend(STANDARD.decode(data.replace('\n', "")).unwrap_or_default());
                 }
                 Some("data") if is_json => members.extend(values(data.as_bytes()).unwrap_or_default()),
                 Some("data") => bytes.extend_from_slice(data.as_bytes()),

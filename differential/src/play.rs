@@ -23,6 +23,12 @@ pub(crate) const NODE: &str = "node";
 /// How much of a line a failure shows that is the same everywhere.
 const SAME_SHOWN: usize = 100;
 
+/// The bytes for each server; `None` for one that is set aside.
+type Requests = Vec<Option<Vec<u8>>>;
+
+/// What came of them.
+type Outcomes = Vec<Option<Outcome>>;
+
 /// All servers, as one worker talks to them.
 pub(crate) struct Stage<'t> {
     targets: &'t [Target],
@@ -85,14 +91,8 @@ impl<'t> Stage<'t> {
         None
     }
 
-    /// The bytes for each server; `None` for one that is set aside.
-    #[expect(clippy::type_complexity, reason = "the requests of a step, and those of the step inside of it")]
-    fn requests(
-        &self,
-        step: &Step,
-        parts: &mut [Part],
-        prefix: &str,
-    ) -> (Vec<Option<Vec<u8>>>, Vec<Option<Vec<u8>>>) {
+    /// The requests of a step, and those of the step inside of it.
+    fn requests(&self, step: &Step, parts: &mut [Part], prefix: &str) -> (Requests, Requests) {
         let encoded = |part: &Part, step: &Step| match parts.first() {
             Some(first) if !part.is_set_aside => wire::encode(step, &part.notes, &first.notes, prefix),
             _ => None,
@@ -111,13 +111,12 @@ impl<'t> Stage<'t> {
     }
 
     /// Sends to all servers, then receives from all.
-    #[expect(clippy::type_complexity, reason = "the answers to a step, and those to the step inside of it")]
     fn exchange(
         &mut self,
         step: &Step,
         requests: &[Option<Vec<u8>>],
         more_requests: &[Option<Vec<u8>>],
-    ) -> (Vec<Option<Outcome>>, Vec<Option<Outcome>>) {
+    ) -> (Outcomes, Outcomes) {
         send(&mut self.lines, requests);
         let more = step.meanwhile.as_deref().map(|second| {
             thread::sleep(HEAD_START);
@@ -201,7 +200,7 @@ fn send(lines: &mut [Line<'_>], requests: &[Option<Vec<u8>>]) {
     }
 }
 
-fn receive(lines: &mut [Line<'_>], step: &Step, requests: &[Option<Vec<u8>>]) -> Vec<Option<Outcome>> {
+fn receive(lines: &mut [Line<'_>], step: &Step, requests: &[Option<Vec<u8>>]) -> Outcomes {
     let pairs = lines.iter_mut().zip(requests);
     pairs.map(|(line, request)| request.as_ref().map(|_| line.receive(step))).collect()
 }

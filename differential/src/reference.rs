@@ -134,7 +134,7 @@ fn round(value: &mut Value) {
     match value {
         // Minus zero is zero.
         Value::Number(number) => {
-            *value = number.as_f64().map_or(Value::Null, |number| Value::from(number + 0.0))
+            *value = number.as_f64().map_or(Value::Null, |number| Value::from(number + 0.0));
         }
         Value::Array(values) => values.iter_mut().for_each(round),
         Value::Object(members) => members.values_mut().for_each(round),

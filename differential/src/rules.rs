@@ -120,10 +120,7 @@ pub(crate) fn excuse(rules: &'static [Rule], exchange: &Exchange<'_>, what: &str
 
 /// What is wrong with an answer, whatever the others say.
 pub(crate) fn always(step: &Step, request: &[u8], outcome: &Outcome) -> Option<&'static str> {
-    let answer = match outcome {
-        Ok(answer) => answer,
-        Err(_) => return Some("no answer"),
-    };
+    let Ok(answer) = outcome else { return Some("no answer") };
     let header = |name| answer.headers(name).first().copied();
     if header("Date").is_none() {
         return Some("an answer without Date (RFC 9110, 6.6.1)");

@@ -35,7 +35,7 @@ pub(crate) struct Step {
     pub(crate) body: Option<Vec<u8>>,
     pub(crate) form: Form,
     /// Sent while this one, a live read, may be waiting.
-    pub(crate) meanwhile: Option<Box<Step>>,
+    pub(crate) meanwhile: Option<Box<Self>>,
 }
 
 /// How the target of a request is written.
@@ -155,7 +155,12 @@ impl Step {
 
     /// Whether a header or a parameter is there more than once.
     pub(crate) fn repeats_itself(&self) -> bool {
-        let repeats = |names: Vec<&str>| (1..names.len()).any(|at| names[..at].contains(&names[at]));
+        let repeats = |mut names: Vec<&str>| {
+            let count = names.len();
+            names.sort_unstable();
+            names.dedup();
+            names.len() < count
+        };
         repeats(self.headers.iter().map(|(name, _)| *name).collect())
             || repeats(self.query.iter().map(|(name, _)| *name).collect())
     }
