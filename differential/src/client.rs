@@ -12,6 +12,9 @@ use crate::script::Step;
 /// An event stream that is not up to date and silent for so long has nothing to say.
 const QUIET: Duration = Duration::from_secs(1);
 
+/// How long an answer may take to begin. A machine that does other things too may hold all servers up for seconds.
+const BEGIN_TIMEOUT: Duration = Duration::from_secs(60);
+
 /// A connection that was idle for longer is not used again: a server may be about to end it.
 const IDLE_MAX: Duration = Duration::from_secs(1);
 
@@ -76,6 +79,8 @@ impl<'t> Line<'t> {
 
 /// The final answer and whether it has come to its end.
 fn receive(connection: &mut Connection, step: &Step) -> Result<(Answer, bool), String> {
+    // What comes of this is seen by what reads the head.
+    let _ = connection.wait(Instant::now() + BEGIN_TIMEOUT);
     let mut answer = loop {
         let head = connection.try_head().ok_or("it ended the connection without an answer")?;
         // 100 Continue is no answer yet.
@@ -130,7 +135,7 @@ fn is_reusable(step: &Step, answer: &Answer) -> bool {
 }
 
 /// How long one who waits is given to begin with it.
-pub(crate) const HEAD_START: Duration = Duration::from_millis(10);
+pub(crate) const HEAD_START: Duration = Duration::from_millis(20);
 
 #[cfg(test)]
 mod tests {

@@ -333,14 +333,14 @@ pub(crate) const NODE: &[Rule] = &[
         goes_on: true,
     },
     Rule {
-        name: "a repetition that isn't JSON any more",
+        name: "a repetition that is malformed",
         theirs: "answers 204: it has that number",
         ours: "400",
-        because: "9.1.4: 400 for what isn't valid JSON; a producer repeats what it sent",
+        because: "9.1.4 and 5.2: 400 for what isn't JSON or a type; a producer repeats what it sent",
         applies: |exchange, what| {
             what == "status"
                 && exchange.statuses() == (400, 204)
-                && problem(exchange, "json")
+                && (problem(exchange, "json") || problem(exchange, "content-type"))
                 && exchange.step.has("Producer-Id")
         },
         goes_on: true,
@@ -353,6 +353,29 @@ pub(crate) const NODE: &[Rule] = &[
         applies: |exchange, what| {
             let is_fork = exchange.step.has("Stream-Forked-From");
             what == "status" && exchange.statuses() == (200, 409) && is_fork
+        },
+        goes_on: true,
+    },
+    Rule {
+        name: "a source that is none",
+        theirs: "has streams at any path to fork from",
+        ours: "400 or 404",
+        because: "4.2: 404 when the source doesn't exist; a path outside of the base path is no stream",
+        applies: |exchange, what| {
+            let is_slot = |value: &Text| {
+                matches!(value.seen, Some(Seen::Path(_))) && value.before.is_empty() && value.after.is_empty()
+            };
+            what == "status" && exchange.step.values("Stream-Forked-From").any(|value| !is_slot(value))
+        },
+        goes_on: false,
+    },
+    Rule {
+        name: "a deleted source is closed",
+        theirs: "closes a stream that was deleted and is kept for its forks",
+        ours: "410",
+        because: "4.2: 410 Gone for all operations (GET, HEAD, POST, DELETE)",
+        applies: |exchange, what| {
+            what == "status" && exchange.statuses() == (410, 204) && exchange.step.has("Stream-Closed")
         },
         goes_on: true,
     },

@@ -54,11 +54,11 @@ pub(crate) const OURS: &[Rule] = &[
     Rule {
         name: "a framework refuses what is no request",
         theirs: "400 and 431 without a problem document for a missing host, or more than its limits",
-        ours: "the same status, with a problem document or without",
+        ours: "the same, with a problem document or without, or the other of the two where both apply",
         because: "docs/ARCHITECTURE.md, invariants: what a framework refuses before a request exists is its answer",
         applies: |exchange, _| {
             let is_bare = |outcome| header(outcome, "Content-Length") == Some("0");
-            matches!(exchange.statuses(), (400, 400) | (431, 431))
+            matches!(exchange.statuses(), (400 | 431, 400 | 431))
                 && (is_bare(exchange.first) || is_bare(exchange.other))
         },
         goes_on: true,

@@ -99,12 +99,11 @@ pub(crate) fn response(
     turn: Option<Turn>,
 ) -> HttpResponse<ResponseBody> {
     let Response { head, body } = response;
-    let size = match &body {
+    let size = match body.bytes_left() {
         // Without a length an HTTP/1.1 client would wait for a body; HTTP/2 says in the head that there is none.
-        Body::Empty if request.method == Method::HEAD || request.version == Version::HTTP_2 => BodySize::None,
-        Body::Empty => BodySize::ZERO,
-        Body::Full(bytes) => BodySize::Sized(bytes.len() as u64),
-        Body::Events(_) => BodySize::Stream,
+        Some(0) if request.method == Method::HEAD || request.version == Version::HTTP_2 => BodySize::None,
+        Some(bytes) => BodySize::Sized(bytes),
+        None => BodySize::Stream,
     };
     let status = head.status.as_u16().try_into().expect("a status");
     let mut converted = HttpResponse::with_body(status, ResponseBody { body, size, _turn: turn });
@@ -147,14 +146,6 @@ impl MessageBody for ResponseBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Bytes, Infallible>>> {
-        let next = match &mut self.body {
-            Body::Empty => None,
-            Body::Events(events) => match events.as_mut().poll_next(context) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(event) => event,
-            },
-            Body::Full(bytes) => Some(std::mem::take(bytes)).filter(|bytes| !bytes.is_empty()),
-        };
-        Poll::Ready(next.map(Ok))
+        self.body.poll_next(context).map(|next| next.map(Ok))
     }
 }

@@ -1,12 +1,13 @@
 //! Bodies: request bodies are received within bounds, response bodies are bytes or an event stream.
 
 use std::{
-    fmt, io,
+    fmt, io, mem,
     pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    task::{Context, Poll},
 };
 
 use bytes::{Bytes, BytesMut};
@@ -23,6 +24,27 @@ pub enum Body {
     Full(Bytes),
     /// Events, until the stream ends.
     Events(Pin<Box<dyn Stream<Item = Bytes> + Send>>),
+}
+
+impl Body {
+    /// How many bytes are left to send, if that is known.
+    #[must_use]
+    pub fn bytes_left(&self) -> Option<u64> {
+        match self {
+            Self::Empty => Some(0),
+            Self::Full(bytes) => Some(bytes.len() as u64),
+            Self::Events(_) => None,
+        }
+    }
+
+    /// The next bytes to send; `None` at the end.
+    pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        match self {
+            Self::Empty => Poll::Ready(None),
+            Self::Full(bytes) => Poll::Ready(Some(mem::take(bytes)).filter(|bytes| !bytes.is_empty())),
+            Self::Events(events) => events.as_mut().poll_next(context),
+        }
+    }
 }
 
 impl fmt::Debug for Body {
