@@ -15,6 +15,9 @@ const QUIET: Duration = Duration::from_secs(1);
 /// How long an answer may take to begin. A machine that does other things too may hold all servers up for seconds.
 const BEGIN_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// What is said of a server that ends a connection instead of answering.
+const NO_ANSWER: &str = "it ended the connection without an answer";
+
 /// A connection that was idle for longer is not used again: a server may be about to end it.
 const IDLE_MAX: Duration = Duration::from_secs(1);
 
@@ -44,16 +47,19 @@ pub(crate) struct Line<'t> {
     target: &'t Target,
     /// With the time of its last answer.
     connection: Option<(Connection, Instant)>,
+    /// What was sent on a connection that was used before: it may have ended meanwhile.
+    to_repeat: Option<Vec<u8>>,
 }
 
 impl<'t> Line<'t> {
     pub(crate) const fn new(target: &'t Target) -> Self {
-        Self { target, connection: None }
+        Self { target, connection: None, to_repeat: None }
     }
 
     /// Sends a request. What goes wrong is told by [`Self::receive`].
     pub(crate) fn send(&mut self, request: &[u8]) {
         let idle = self.connection.take().filter(|(_, since)| since.elapsed() < IDLE_MAX);
+        self.to_repeat = idle.is_some().then(|| request.to_vec());
         let connection = attempt(|| {
             let mut connection = match idle {
                 Some((connection, _)) => connection,
@@ -69,7 +75,14 @@ impl<'t> Line<'t> {
     /// The answer to what was sent last.
     pub(crate) fn receive(&mut self, step: &Step) -> Outcome {
         let (mut connection, _) = self.connection.take().ok_or("it takes no connection")?;
-        let (answer, is_whole) = attempt(|| receive(&mut connection, step))??;
+        let received = attempt(|| receive(&mut connection, step))?;
+        if let (Err(error), Some(request)) = (&received, self.to_repeat.take())
+            && error == NO_ANSWER
+        {
+            self.send(&request);
+            return self.receive(step);
+        }
+        let (answer, is_whole) = received?;
         if is_whole && is_reusable(step, &answer) {
             self.connection = Some((connection, Instant::now()));
         }
@@ -82,7 +95,7 @@ fn receive(connection: &mut Connection, step: &Step) -> Result<(Answer, bool), S
     // What comes of this is seen by what reads the head.
     let _ = connection.wait(Instant::now() + BEGIN_TIMEOUT);
     let mut answer = loop {
-        let head = connection.try_head().ok_or("it ended the connection without an answer")?;
+        let head = connection.try_head().ok_or(NO_ANSWER)?;
         // 100 Continue is no answer yet.
         if head.status >= 200 {
             break head;

@@ -27,8 +27,8 @@ pub(crate) const NODE: &[Rule] = &[
     Rule {
         name: "a fork at an offset that a client made",
         theirs: "forks at the end of a message, or refuses",
-        ours: "fork at that byte, or refuse",
-        because: "8: servers may validate, and needn't",
+        ours: "fork at that byte, or refuse; -1 is the beginning",
+        because: "8: a fork offset is one that was returned; servers may validate others, and needn't",
         applies: |exchange, _| exchange.step.method == "PUT" && makes_an_offset(exchange.step),
         goes_on: false,
     },
@@ -470,7 +470,9 @@ fn makes_an_offset(step: &Step) -> bool {
         _ => None,
     });
     step.parameters("offset").any(|value| is_made(value, step.slot))
-        || step.values("Stream-Fork-Offset").any(|value| is_made(value, source.unwrap_or(step.slot)))
+        || step
+            .values("Stream-Fork-Offset")
+            .any(|value| value.seen.is_none() || is_made(value, source.unwrap_or(step.slot)))
 }
 
 fn is_live(step: &Step, mode: &str) -> bool {
