@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use headwater_bench::http::{self, Connection};
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
 use tokio::time::sleep;
 
@@ -48,6 +49,15 @@ pub(crate) struct Proxy {
     pub(crate) address: SocketAddr,
 }
 
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        // Not killed: nginx's and Varnish's own children would stay. It fails if it has ended already.
+        if let Some(pid) = self.child.id().and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?)) {
+            let _ = kill_process(pid, Signal::TERM);
+        }
+    }
+}
+
 impl Proxy {
     /// Starts a cache in front of an origin, with its files in `folder`.
     pub(crate) async fn start(
@@ -80,7 +90,7 @@ impl Proxy {
                 command.arg("-f").arg(home.join("headwater.vcl")).args(["-s", "malloc,512m"]);
             }
         }
-        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).kill_on_drop(true);
+        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let child = command.spawn().with_context(|| format!("cannot run {}", program.display()))?;
         let mut proxy = Self { child, address };
         match proxy.wait_until_ready().await {

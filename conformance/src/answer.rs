@@ -9,21 +9,21 @@ const SHOWN_BYTES: usize = 600;
 
 /// One answer, with the request it belongs to.
 #[derive(Clone, Debug)]
-pub(crate) struct Answer {
+pub struct Answer {
     /// The request as a person would write it down.
-    pub(crate) request: String,
+    pub request: String,
     /// The status code.
-    pub(crate) status: u16,
+    pub status: u16,
     /// Header lines in the order of arrival.
-    pub(crate) headers: Vec<(String, String)>,
+    pub headers: Vec<(String, String)>,
     /// The body, without any transfer coding.
-    pub(crate) body: Vec<u8>,
+    pub body: Vec<u8>,
 }
 
 impl Answer {
     /// The value of a header; it must not be there twice.
     #[track_caller]
-    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+    pub fn header(&self, name: &str) -> Option<&str> {
         let values = self.headers(name);
         if values.len() > 1 {
             self.fail(format_args!("{name} is there {} times", values.len()));
@@ -32,13 +32,13 @@ impl Answer {
     }
 
     /// The values of a header that may be there more than once.
-    pub(crate) fn headers(&self, name: &str) -> Vec<&str> {
+    pub fn headers(&self, name: &str) -> Vec<&str> {
         let lines = self.headers.iter().filter(|(key, _)| key.eq_ignore_ascii_case(name));
         lines.map(|(_, value)| value.as_str()).collect()
     }
 
     /// The members of a header that is a comma-separated list, in lower case.
-    pub(crate) fn list(&self, name: &str) -> Vec<String> {
+    pub fn list(&self, name: &str) -> Vec<String> {
         let members = self.headers(name).into_iter().flat_map(|value| value.split(','));
         members.map(|member| member.trim().to_ascii_lowercase()).filter(|member| !member.is_empty()).collect()
     }
@@ -203,7 +203,7 @@ impl Answer {
 
     /// Fails the case and shows the exchange.
     #[track_caller]
-    pub(crate) fn fail(&self, reason: impl fmt::Display) -> ! {
+    pub fn fail(&self, reason: impl fmt::Display) -> ! {
         panic!("{reason}\n{self}")
     }
 }
@@ -227,7 +227,7 @@ pub(crate) fn parse_decimal(text: &str) -> Option<u64> {
 }
 
 /// The beginning of some bytes, as text.
-pub(crate) fn shown(bytes: &[u8]) -> String {
+pub fn shown(bytes: &[u8]) -> String {
     let end = bytes.len().min(SHOWN_BYTES);
     let rest = if end < bytes.len() { "..." } else { "" };
     format!("{:?}{rest}", String::from_utf8_lossy(&bytes[..end]))

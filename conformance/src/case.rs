@@ -63,7 +63,10 @@ macro_rules! cases {
 pub(crate) use cases;
 
 /// Runs `work`; a panic becomes its message and the place where it happened.
-pub(crate) fn attempt<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+///
+/// # Errors
+/// The message.
+pub fn attempt<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     panic::catch_unwind(AssertUnwindSafe(work)).map_err(|payload| {
         let place = PANICKED_AT.take();
         if place.is_empty() { message(&*payload) } else { format!("{}\nat {place}", message(&*payload)) }
@@ -91,7 +94,7 @@ pub(crate) fn meanwhile<A: Send, B>(first: impl FnOnce() -> A + Send, second: im
 }
 
 /// Keeps panics off the terminal: the harness reports them, with their place, when all cases are done.
-pub(crate) fn remember_where_panics_happen() {
+pub fn remember_where_panics_happen() {
     panic::set_hook(Box::new(|info| {
         let place = info.location().map(ToString::to_string).unwrap_or_default();
         PANICKED_AT.set(place);

@@ -10,13 +10,13 @@ use std::time::{Duration, Instant};
 use crate::answer::{Answer, shown};
 
 /// How long a case waits for anything that should come at once.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+pub const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How much later than its timeout a busy server may act.
-pub(crate) const SLACK: Duration = Duration::from_secs(3);
+pub const SLACK: Duration = Duration::from_secs(3);
 
 /// A raw connection to the server under test.
-pub(crate) struct Connection {
+pub struct Connection {
     socket: TcpStream,
     /// Bytes that arrived and belong to nothing yet.
     buffer: Vec<u8>,
@@ -26,7 +26,7 @@ pub(crate) struct Connection {
 
 /// What came of waiting for bytes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Arrival {
+pub enum Arrival {
     /// At least one byte.
     Bytes,
     /// The peer ended the connection, in order or with a reset.
@@ -38,7 +38,7 @@ pub(crate) enum Arrival {
 impl Connection {
     /// Connects to `authority`, which is a host and a port.
     #[track_caller]
-    pub(crate) fn open(authority: &str) -> Self {
+    pub fn open(authority: &str) -> Self {
         let socket = TcpStream::connect(authority)
             .unwrap_or_else(|error| panic!("cannot connect to {authority}: {error}"));
         socket.set_nodelay(true).expect("a connected socket takes options");
@@ -48,7 +48,7 @@ impl Connection {
 
     /// Sends all of `bytes`.
     #[track_caller]
-    pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
+    pub fn send(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
         let bytes = bytes.as_ref();
         if let Err(error) = self.try_send(bytes) {
             panic!("the server did not take {}: {error}", shown(bytes));
@@ -57,14 +57,14 @@ impl Connection {
     }
 
     /// Sends all of `bytes`, unless the peer no longer wants them.
-    pub(crate) fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> std::io::Result<()> {
+    pub fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> std::io::Result<()> {
         let bytes = bytes.as_ref();
         self.sent.extend_from_slice(&bytes[..bytes.len().min(2048)]);
         self.socket.write_all(bytes)
     }
 
     /// Says that nothing more will be sent.
-    pub(crate) fn finish_sending(&mut self) -> &mut Self {
+    pub fn finish_sending(&mut self) -> &mut Self {
         // The peer may be gone already; then there is nobody to tell.
         let _gone = self.socket.shutdown(Shutdown::Write);
         self
@@ -72,14 +72,14 @@ impl Connection {
 
     /// The next answer on this connection. There must be one.
     #[track_caller]
-    pub(crate) fn answer(&mut self) -> Answer {
+    pub fn answer(&mut self) -> Answer {
         let sent = String::from_utf8_lossy(&self.sent).into_owned();
         self.try_answer().unwrap_or_else(|| panic!("no answer to\n{sent}"))
     }
 
     /// The next answer, or `None` if the peer ended the connection without one.
     #[track_caller]
-    pub(crate) fn try_answer(&mut self) -> Option<Answer> {
+    pub fn try_answer(&mut self) -> Option<Answer> {
         let mut answer = self.try_head()?;
         let mut framing = Framing::of(&answer);
         let deadline = Instant::now() + PATIENCE;
@@ -95,7 +95,7 @@ impl Connection {
 
     /// The head of the next answer; its body stays in the connection.
     #[track_caller]
-    pub(crate) fn try_head(&mut self) -> Option<Answer> {
+    pub fn try_head(&mut self) -> Option<Answer> {
         let deadline = Instant::now() + PATIENCE;
         let end = loop {
             if let Some(end) = find(&self.buffer, b"\r\n\r\n") {
@@ -116,7 +116,7 @@ impl Connection {
     }
 
     /// Waits until bytes arrive, the peer ends the connection, or `deadline`.
-    pub(crate) fn wait(&mut self, deadline: Instant) -> Arrival {
+    pub fn wait(&mut self, deadline: Instant) -> Arrival {
         let remaining = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
         self.socket.set_read_timeout(Some(remaining)).expect("the timeout is not zero");
         let mut piece = [0; 64 << 10];
@@ -137,7 +137,7 @@ impl Connection {
     }
 
     /// Whether the peer ends the connection within `patience`; whatever it sends before is dropped.
-    pub(crate) fn ends_within(&mut self, patience: Duration) -> bool {
+    pub fn ends_within(&mut self, patience: Duration) -> bool {
         let deadline = Instant::now() + patience;
         loop {
             match self.wait(deadline) {
@@ -150,7 +150,7 @@ impl Connection {
 
     /// Exactly `count` bytes, whatever they are.
     #[track_caller]
-    pub(crate) fn take(&mut self, count: usize) -> Vec<u8> {
+    pub fn take(&mut self, count: usize) -> Vec<u8> {
         let deadline = Instant::now() + PATIENCE;
         while self.buffer.len() < count {
             let arrival = self.wait(deadline);
@@ -162,7 +162,7 @@ impl Connection {
 
 /// A piece of a body.
 #[derive(Debug)]
-pub(crate) enum Piece {
+pub enum Piece {
     /// Some bytes of it, without transfer coding.
     Data(Vec<u8>),
     /// The body is complete.
@@ -175,7 +175,7 @@ pub(crate) enum Piece {
 
 /// Where the body of an answer ends.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Framing {
+pub enum Framing {
     /// After this many more bytes.
     Length(usize),
     /// After the chunk of size zero; the number is what is left of the current chunk.
@@ -186,7 +186,7 @@ pub(crate) enum Framing {
 
 impl Framing {
     /// The framing of the body that follows this head.
-    pub(crate) fn of(head: &Answer) -> Self {
+    pub fn of(head: &Answer) -> Self {
         let has_no_body = head.request.starts_with("HEAD ") || matches!(head.status, 100..=199 | 204 | 304);
         if has_no_body {
             return Self::Length(0);
@@ -202,7 +202,7 @@ impl Framing {
 
     /// The next piece of the body.
     #[track_caller]
-    pub(crate) fn piece(&mut self, connection: &mut Connection, deadline: Instant) -> Piece {
+    pub fn piece(&mut self, connection: &mut Connection, deadline: Instant) -> Piece {
         loop {
             match self.decode(&mut connection.buffer) {
                 Some(piece) => return piece,

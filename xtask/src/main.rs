@@ -13,6 +13,7 @@ mod browser;
 mod cdn;
 mod conformance;
 mod crash;
+mod differential;
 mod edge;
 mod examples;
 mod npm;
@@ -61,6 +62,8 @@ enum Chore {
     Crash(crash::Options),
     /// The official client in a real browser, on another site, behind nginx with the configuration of edge/nginx
     Browser,
+    /// Random scripts of requests on all our servers and the Node reference server, whose answers must be the same
+    Differential(differential::Options),
     /// The rules of this repository that no compiler checks
     Tidy,
 }
@@ -75,6 +78,7 @@ fn main() -> ExitCode {
         Chore::Cdn(options) => cdn::run(&options),
         Chore::Crash(options) => crash::run(&options),
         Chore::Browser => browser::run(),
+        Chore::Differential(options) => differential::run(&options),
         Chore::Tidy => tidy::run(),
     };
     match outcome {

@@ -1,7 +1,7 @@
 //! Node packages, installed from their lock file once.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
@@ -28,4 +28,25 @@ pub(crate) fn install(dir: &Path) -> Result<()> {
     process::run(&mut npm)
         .context("npm needs its registry once; check the network and the proxy settings")?;
     fs::write(dir.join(INSTALLED), lock).context("cannot note what was installed")
+}
+
+/// Copies a package to `to` and installs it there, unless what is there is what its lock file says.
+///
+/// The benchmark keeps its copy of the reference server in the same place.
+pub(crate) fn install_copy(from: &Path, to: &Path) -> Result<PathBuf> {
+    setup::node()?;
+    fs::create_dir_all(to).with_context(|| format!("cannot create {}", to.display()))?;
+    for name in ["package.json", "package-lock.json", "serve.mjs"] {
+        fs::copy(from.join(name), to.join(name)).with_context(|| format!("cannot copy {name}"))?;
+    }
+    let lock = fs::read(to.join("package-lock.json"))?;
+    let installed = to.join("installed-package-lock.json");
+    if !fs::read(&installed).is_ok_and(|installed| installed == lock) {
+        println!("Installing the Node reference server with npm, once");
+        // Not `npm ci`: it insists on packages for other systems, which not every registry has.
+        process::run(Command::new("npm").args(["install", "--no-audit", "--no-fund"]).current_dir(to))
+            .context("npm needs its registry once; check the network and the proxy settings")?;
+        fs::write(installed, lock).context("cannot note what was installed")?;
+    }
+    Ok(to.to_path_buf())
 }

@@ -21,10 +21,15 @@ pub(crate) const SERVERS: [&str; 2] = ["hyper", "actix"];
 /// The stores a server can be started with (`--store`).
 pub(crate) const STORES: [&str; 2] = ["rocksdb", "mem"];
 
-/// What the suites expect of a server, beside `--store` and `--long-poll-timeout`: a free port, and limits small
-/// enough to be reached in a test.
-const SUITE_FLAGS: [&str; 6] =
-    ["--listen", "127.0.0.1:0", "--chunk-size", CHUNK_SIZE, "--header-timeout", HEADER_TIMEOUT];
+/// What the suites expect of a server: limits small enough to be reached in a test.
+const SUITE_FLAGS: [&str; 6] = [
+    "--chunk-size",
+    CHUNK_SIZE,
+    "--header-timeout",
+    HEADER_TIMEOUT,
+    "--long-poll-timeout",
+    LONG_POLL_TIMEOUT,
+];
 
 /// Settings that our suite has to know as well.
 pub(crate) const CHUNK_SIZE: &str = "64KiB";
@@ -64,16 +69,22 @@ pub(crate) struct Server {
 impl Server {
     /// Builds the target's server and starts it with the settings of the suites.
     pub(crate) fn start(target: &Target) -> Result<Self> {
+        Self::start_with(target, &SUITE_FLAGS)
+    }
+
+    /// Builds the target's server and starts it on an empty folder and a free port, with these settings.
+    pub(crate) fn start_with(target: &Target, flags: &[&str]) -> Result<Self> {
         let binary = workspace::build_binary(&target.binary())?;
         let log = workspace::scratch_dir()?.join(format!("{}.log", target.name()));
         let mut command = Command::new(binary);
         command.arg("--data-dir").arg(fresh_data_dir(target)?);
-        command.args(SUITE_FLAGS).args(["--store", &target.store, "--long-poll-timeout", LONG_POLL_TIMEOUT]);
+        command.args(["--listen", "127.0.0.1:0", "--store", &target.store]).args(flags);
         println!("Starting {}", process::shown(&command));
         Self::spawn(&mut command, log)
     }
 
-    fn spawn(command: &mut Command, log: PathBuf) -> Result<Self> {
+    /// Runs a command that prints where it listens, and has what it prints written to `log`.
+    pub(crate) fn spawn(command: &mut Command, log: PathBuf) -> Result<Self> {
         let mut file = File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
         let mut child = command
             .stdin(Stdio::null())

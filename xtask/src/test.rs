@@ -10,7 +10,7 @@ use clap::Args;
 
 use crate::setup::WASM_TARGET;
 use crate::workspace::cargo;
-use crate::{browser, cdn, conformance, crash, edge, examples, process, setup, table, tidy};
+use crate::{browser, cdn, conformance, crash, differential, edge, examples, process, setup, table, tidy};
 
 /// The command line of `cargo xtask test`.
 #[derive(Args)]
@@ -29,7 +29,7 @@ struct Step {
     run: fn() -> Result<()>,
 }
 
-const STEPS: [Step; 13] = [
+const STEPS: [Step; 14] = [
     Step {
         name: "setup",
         what: "what this machine needs: rustfmt, clippy, the wasm target, libclang, Node",
@@ -87,6 +87,12 @@ const STEPS: [Step; 13] = [
         what: "cargo xtask crash, the short form: 20 kills, each file damaged once in each way",
         next: "the command that repeats it is above; crash/README.md tells how to read what it says",
         run: crash::run_short,
+    },
+    Step {
+        name: "differential",
+        what: "cargo xtask differential, the short form: 300 scripts on our four servers",
+        next: "the command that repeats it is above; differential/README.md tells how to read what it says",
+        run: differential::run_short,
     },
     Step {
         name: "examples",

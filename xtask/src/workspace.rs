@@ -22,9 +22,18 @@ pub(crate) fn root() -> PathBuf {
 
 /// A directory for logs and reports that nobody commits.
 pub(crate) fn scratch_dir() -> Result<PathBuf> {
+    below_target("xtask")
+}
+
+/// Where other people's servers are installed.
+pub(crate) fn peers_dir() -> Result<PathBuf> {
+    below_target("peers")
+}
+
+fn below_target(name: &str) -> Result<PathBuf> {
     let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);
     // An absolute CARGO_TARGET_DIR replaces the root here, as it does for cargo.
-    let dir = root().join(target).join("xtask");
+    let dir = root().join(target).join(name);
     std::fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
     Ok(dir)
 }

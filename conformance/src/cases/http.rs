@@ -11,6 +11,8 @@ cases! {
     binary_rubbish_is_the_end: "RFC 9112, 2.2: bad HTTP",
     a_tls_greeting_is_the_end: "RFC 9112, 2.2: bad HTTP",
     a_request_without_host_is_400: "RFC 9112, 3.2",
+    an_absolute_target_needs_a_host_header_too: "RFC 9112, 3.2",
+    a_host_that_is_none_is_400: "RFC 9112, 3.2",
     an_absolute_target_is_understood: "RFC 9112, 3.2.2",
     header_names_are_case_insensitive: "RFC 9110, 5.1",
     pipelined_requests_are_answered_in_order: "RFC 9112, 9.3.2",
@@ -127,6 +129,23 @@ fn a_request_without_host_is_400(t: &Target) {
     ];
     for request in requests {
         t.connect().send(request).answer().status(400);
+    }
+}
+
+fn an_absolute_target_needs_a_host_header_too(t: &Target) {
+    let stream = t.text(&["hello"]);
+    t.connect().send(format!("GET {}?offset=-1 HTTP/1.1\r\n\r\n", stream.url())).answer().status(400);
+}
+
+fn a_host_that_is_none_is_400(t: &Target) {
+    let stream = t.text(&["hello"]);
+    for host in ["bad host", "user@a.example", "a.example/b", "a\\b", "a?b", "\"a\"", "é.example"] {
+        let request = format!("GET {}?offset=-1 HTTP/1.1\r\nHost: {host}\r\n\r\n", stream.path);
+        t.connect().send(request).answer().status(400);
+    }
+    for host in ["", "a.example", "A.example:80", "[::1]:80", "a_b.example", "127.0.0.1"] {
+        let request = format!("GET {}?offset=-1 HTTP/1.1\r\nHost: {host}\r\n\r\n", stream.path);
+        t.connect().send(request).answer().status(200);
     }
 }
 

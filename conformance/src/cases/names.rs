@@ -24,6 +24,7 @@ cases! {
     the_root_of_the_streams_is_no_stream: "docs/configuration.md: --base-path",
     health_is_ok: "docs/ARCHITECTURE.md, extensions: /health",
     health_is_no_stream: "docs/ARCHITECTURE.md, extensions: /health",
+    health_says_which_methods_it_knows: "RFC 9110, 15.5.6",
     test_endpoints_are_absent: "section 12.1",
     other_methods_are_405_with_allow: "RFC 9110, 15.5.6",
 }
@@ -320,6 +321,13 @@ fn health_is_ok(t: &Target) {
     if answer.expect_header("Cache-Control").contains("max-age") {
         answer.fail("an edge would answer for a dead server");
     }
+}
+
+fn health_says_which_methods_it_knows(t: &Target) {
+    let answer = t.at("/health").request("PATCH").send();
+    assert_eq!(answer.status(405).list("Allow"), ["get", "head"]);
+    let answer = t.missing("text/plain").request("PATCH").send();
+    assert_eq!(answer.status(405).list("Allow"), ["get", "head", "put", "post", "delete", "options"]);
 }
 
 fn health_is_no_stream(t: &Target) {

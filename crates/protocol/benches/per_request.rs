@@ -21,7 +21,7 @@ use headwater_protocol::{
     sse,
     stream::StreamHead,
 };
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, Version};
 
 struct Head {
     method: &'static str,
@@ -42,8 +42,8 @@ impl RequestHead for Head {
     fn authority(&self) -> Option<&str> {
         None
     }
-    fn is_http_1_0(&self) -> bool {
-        true
+    fn version(&self) -> Version {
+        Version::HTTP_10
     }
     fn header<'a>(&'a self, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> + use<'a> {
         self.headers.get_all(name).iter().map(HeaderValue::as_bytes)

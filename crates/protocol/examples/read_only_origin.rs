@@ -41,6 +41,8 @@ use hyper_util::rt::TokioIo;
 use tokio::{net::TcpListener, task};
 
 const STREAM: &str = "log";
+/// What may be asked.
+const METHODS: &str = "GET, HEAD";
 const CHUNK_BYTES: u64 = 1 << 20;
 
 #[tokio::main]
@@ -89,7 +91,7 @@ impl Origin {
                 Ok(response(head.respond(&stream), Bytes::new()))
             }
             Request::Read(_) | Request::Head(_) => Err(Refusal::NotFound),
-            _ => Err(Refusal::MethodUnknown),
+            _ => Err(Refusal::MethodUnknown { allowed: METHODS }),
         }
     }
 
@@ -149,8 +151,8 @@ fn read_range(file: &mut File, start: u64, end: u64) -> io::Result<Vec<u8>> {
 
 fn refuse(refusal: &Refusal) -> Response<Bytes> {
     let (mut head, problem) = refusal.respond();
-    if *refusal == Refusal::MethodUnknown {
-        head.headers.insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+    if matches!(refusal, Refusal::MethodUnknown { .. }) {
+        head.headers.insert(header::ALLOW, HeaderValue::from_static(METHODS));
     }
     response(head, problem.into())
 }
@@ -192,8 +194,8 @@ impl<'h> RequestHead for Head<'h> {
         self.0.headers.get(header::HOST).and_then(|host| host.to_str().ok())
     }
 
-    fn is_http_1_0(&self) -> bool {
-        self.0.version <= http::Version::HTTP_10
+    fn version(&self) -> http::Version {
+        self.0.version
     }
 
     fn header<'a>(&'a self, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> + use<'a, 'h> {

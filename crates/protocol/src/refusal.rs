@@ -41,7 +41,7 @@ pub enum Refusal {
         header: HeaderName,
     },
     /// Not one host (RFC 9112, 3.2).
-    #[error("a request names its host once")]
+    #[error("a request names one host, once")]
     HostMissing,
     /// The path names no stream.
     #[error("the path names no stream: {rule}")]
@@ -167,8 +167,11 @@ pub enum Refusal {
     #[error("the offset belongs to an earlier stream of this name; begin again with offset=-1")]
     OffsetGone,
     /// Not a verb of this resource.
-    #[error("streams know GET, HEAD, PUT, POST, DELETE and OPTIONS")]
-    MethodUnknown,
+    #[error("this resource knows {allowed}")]
+    MethodUnknown {
+        /// Those that it has, as `Allow` lists them.
+        allowed: &'static str,
+    },
     /// More lines or bytes than the connection takes.
     #[error("the request's head is larger than {limit_bytes} bytes or {limit_lines} lines")]
     HeadTooLarge {
@@ -249,7 +252,7 @@ impl Refusal {
             Self::NotFound => (StatusCode::NOT_FOUND, "not-found", "Not found"),
             Self::Gone => (StatusCode::GONE, "gone", "Stream is deleted"),
             Self::OffsetGone => (StatusCode::GONE, "gone", "Offset is gone"),
-            Self::MethodUnknown => (StatusCode::METHOD_NOT_ALLOWED, "method", "Method not allowed"),
+            Self::MethodUnknown { .. } => (StatusCode::METHOD_NOT_ALLOWED, "method", "Method not allowed"),
             Self::HeadTooLarge { .. } => {
                 (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "head-too-large", "Request head too large")
             }
@@ -298,8 +301,8 @@ impl Refusal {
                 headers.insert(names::PRODUCER_EXPECTED_SEQ, HeaderValue::from(*expected));
                 headers.insert(names::PRODUCER_RECEIVED_SEQ, HeaderValue::from(*received));
             }
-            Self::MethodUnknown => {
-                headers.insert(header::ALLOW, HeaderValue::from_static(crate::cross_origin::METHODS));
+            Self::MethodUnknown { allowed } => {
+                headers.insert(header::ALLOW, HeaderValue::from_static(allowed));
             }
             Self::ShuttingDown | Self::Overloaded { .. } => {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));

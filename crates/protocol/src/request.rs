@@ -1,9 +1,9 @@
 //! Request heads: what is read of them, and how the five verbs are told apart.
 
-use http::{HeaderName, header};
+use http::{HeaderName, Version, header};
 
 use crate::{
-    Refusal, names,
+    Refusal, cross_origin, names,
     op::{append::Append, create::Create, delete::Delete, head::Head, read::Read},
     path::BasePath,
 };
@@ -19,8 +19,8 @@ pub trait RequestHead {
     fn query(&self) -> Option<&str>;
     /// The host that the client asked, if it said so.
     fn authority(&self) -> Option<&str>;
-    /// Whether the client speaks HTTP/1.0, which needs no host.
-    fn is_http_1_0(&self) -> bool;
+    /// The version of HTTP that the client speaks: it decides how a host is named.
+    fn version(&self) -> Version;
     /// The values of a header, one for each line.
     fn header<'a>(&'a self, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> + use<'a, Self>;
 }
@@ -59,10 +59,7 @@ impl Request {
     /// # Errors
     /// A [`Refusal`] for everything that is wrong with the head alone.
     pub fn parse(head: &impl RequestHead, context: &ParseContext<'_>) -> Result<Self, Refusal> {
-        let hosts = head.header(&header::HOST).count();
-        if hosts > 1 || (head.authority().is_none() && !head.is_http_1_0()) {
-            return Err(Refusal::HostMissing);
-        }
+        check_host(head)?;
         let name = context.base_path.stream(head.path());
         match head.method() {
             "GET" => Read::parse(head, name?).map(Self::Read),
@@ -71,9 +68,34 @@ impl Request {
             "HEAD" => Ok(Self::Head(Head { name: name? })),
             "DELETE" => Ok(Self::Delete(Delete { name: name? })),
             "OPTIONS" => Ok(Self::Options),
-            _ => Err(Refusal::MethodUnknown),
+            _ => Err(Refusal::MethodUnknown { allowed: cross_origin::METHODS }),
         }
     }
+}
+
+/// Refuses what a liveness probe doesn't ask.
+///
+/// # Errors
+/// A [`Refusal`] for a request without a host, or with another verb than GET and HEAD.
+pub fn check_probe(head: &impl RequestHead) -> Result<(), Refusal> {
+    check_host(head)?;
+    match head.method() {
+        "GET" | "HEAD" => Ok(()),
+        _ => Err(Refusal::MethodUnknown { allowed: "GET, HEAD" }),
+    }
+}
+
+/// Refuses a request that doesn't name one host (RFC 9112, 3.2). HTTP/1.0 needn't, HTTP/2 may do it otherwise.
+fn check_host(head: &impl RequestHead) -> Result<(), Refusal> {
+    let is_host = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:[]".contains(byte);
+    let mut hosts = head.header(&header::HOST);
+    let is_named = match (hosts.next(), hosts.next()) {
+        (Some(host), None) => host.iter().all(is_host),
+        (None, _) if head.version() <= Version::HTTP_10 => true,
+        (None, _) => head.version() != Version::HTTP_11 && head.authority().is_some(),
+        (Some(_), Some(_)) => false,
+    };
+    if is_named { Ok(()) } else { Err(Refusal::HostMissing) }
 }
 
 /// The only value of a header, as text; `None` if it isn't there.
@@ -135,8 +157,8 @@ pub(crate) mod tests {
         fn authority(&self) -> Option<&str> {
             Some("streams.example")
         }
-        fn is_http_1_0(&self) -> bool {
-            false
+        fn version(&self) -> Version {
+            Version::HTTP_2
         }
         fn header<'a>(&'a self, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> + use<'a> {
             let name = name.clone();
@@ -169,7 +191,39 @@ pub(crate) mod tests {
         assert!(matches!(parsed("DELETE"), Ok(Request::Delete(_))));
         assert!(matches!(parsed("OPTIONS"), Ok(Request::Options)));
         for method in ["PATCH", "get", "TRACE", "CONNECT", ""] {
-            assert_eq!(parsed(method).err(), Some(Refusal::MethodUnknown), "{method}");
+            assert!(matches!(parsed(method), Err(Refusal::MethodUnknown { .. })), "{method}");
+        }
+    }
+
+    #[test]
+    fn a_host_is_named_once_and_in_the_way_of_its_version() {
+        let cases: [(Version, Option<&str>, &[&str], bool); 13] = [
+            (Version::HTTP_11, None, &["a.example"], true),
+            (Version::HTTP_11, None, &["[::1]:4437"], true),
+            (Version::HTTP_11, None, &[""], true),
+            (Version::HTTP_11, None, &[], false),
+            (Version::HTTP_11, Some("a.example"), &[], false),
+            (Version::HTTP_11, None, &["a.example", "a.example"], false),
+            (Version::HTTP_11, None, &["bad host"], false),
+            (Version::HTTP_11, None, &["user@a.example"], false),
+            (Version::HTTP_11, None, &["a.example/b"], false),
+            (Version::HTTP_10, None, &[], true),
+            (Version::HTTP_10, None, &["a", "b"], false),
+            (Version::HTTP_2, Some("a.example"), &[], true),
+            (Version::HTTP_2, None, &[], false),
+        ];
+        for (version, authority, hosts, is_fine) in cases {
+            let head = AnyHead {
+                method: "GET".to_owned(),
+                path: "/v1/stream/a".to_owned(),
+                authority: authority.map(str::to_owned),
+                headers: hosts.iter().map(|host| (header::HOST, host.as_bytes().to_vec())).collect(),
+                version: Some(version),
+                ..AnyHead::default()
+            };
+            let refusal = parse(&head).err();
+            let expected = (!is_fine).then_some(Refusal::HostMissing);
+            assert_eq!(refusal, expected, "{version:?} {authority:?} {hosts:?}");
         }
     }
 
@@ -202,6 +256,7 @@ pub(crate) mod tests {
         pub(crate) query: Option<String>,
         pub(crate) authority: Option<String>,
         pub(crate) headers: Vec<(HeaderName, Vec<u8>)>,
+        pub(crate) version: Option<Version>,
     }
 
     impl RequestHead for AnyHead {
@@ -217,8 +272,8 @@ pub(crate) mod tests {
         fn authority(&self) -> Option<&str> {
             self.authority.as_deref()
         }
-        fn is_http_1_0(&self) -> bool {
-            true
+        fn version(&self) -> Version {
+            self.version.unwrap_or(Version::HTTP_10)
         }
         fn header<'a>(&'a self, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> + use<'a> {
             let name = name.clone();
@@ -267,7 +322,14 @@ pub(crate) mod tests {
         ];
         let headers = prop::collection::vec((prop::sample::select(READ.to_vec()), value), 0..6);
         (method, path, prop::option::of(query), any::<Option<String>>(), headers).prop_map(
-            |(method, path, query, authority, headers)| AnyHead { method, path, query, authority, headers },
+            |(method, path, query, authority, headers)| AnyHead {
+                method,
+                path,
+                query,
+                authority,
+                headers,
+                version: None,
+            },
         )
     }
 

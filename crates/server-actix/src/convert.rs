@@ -42,8 +42,12 @@ impl<'h> RequestHead for Head<'h> {
         self.0.uri.authority().map(uri::Authority::as_str).or_else(host)
     }
 
-    fn is_http_1_0(&self) -> bool {
-        self.0.version <= Version::HTTP_10
+    fn version(&self) -> http::Version {
+        match self.0.version {
+            Version::HTTP_2 => http::Version::HTTP_2,
+            Version::HTTP_11 => http::Version::HTTP_11,
+            _ => http::Version::HTTP_10,
+        }
     }
 
     fn header<'a>(&'a self, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> + use<'a, 'h> {
@@ -95,12 +99,11 @@ pub(crate) fn response(
     turn: Option<Turn>,
 ) -> HttpResponse<ResponseBody> {
     let Response { head, body } = response;
-    let size = match &body {
+    let size = match body.bytes_left() {
         // Without a length an HTTP/1.1 client would wait for a body; HTTP/2 says in the head that there is none.
-        Body::Empty if request.method == Method::HEAD || request.version == Version::HTTP_2 => BodySize::None,
-        Body::Empty => BodySize::ZERO,
-        Body::Full(bytes) => BodySize::Sized(bytes.len() as u64),
-        Body::Events(_) => BodySize::Stream,
+        Some(0) if request.method == Method::HEAD || request.version == Version::HTTP_2 => BodySize::None,
+        Some(bytes) => BodySize::Sized(bytes),
+        None => BodySize::Stream,
     };
     let status = head.status.as_u16().try_into().expect("a status");
     let mut converted = HttpResponse::with_body(status, ResponseBody { body, size, _turn: turn });
@@ -143,14 +146,6 @@ impl MessageBody for ResponseBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Bytes, Infallible>>> {
-        let next = match &mut self.body {
-            Body::Empty => None,
-            Body::Events(events) => match events.as_mut().poll_next(context) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(event) => event,
-            },
-            Body::Full(bytes) => Some(std::mem::take(bytes)).filter(|bytes| !bytes.is_empty()),
-        };
-        Poll::Ready(next.map(Ok))
+        self.body.poll_next(context).map(|next| next.map(Ok))
     }
 }

@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 use headwater_protocol::RequestHead;
 use headwater_service::{Body, Response};
-use http::{HeaderName, HeaderValue, header::HOST, request::Parts};
+use http::{HeaderName, HeaderValue, Version, header::HOST, request::Parts};
 use http_body::{Frame, SizeHint};
 
 /// A request's head, borrowed.
@@ -35,8 +35,8 @@ impl<'h> RequestHead for Head<'h> {
         self.0.uri.authority().map(http::uri::Authority::as_str).or_else(host)
     }
 
-    fn is_http_1_0(&self) -> bool {
-        self.0.version <= http::Version::HTTP_10
+    fn version(&self) -> Version {
+        self.0.version
     }
 
     fn header<'a>(&'a self, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> + use<'a, 'h> {
@@ -69,30 +69,14 @@ impl http_body::Body for ResponseBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let next = match &mut self.0 {
-            Body::Empty => None,
-            Body::Events(events) => match events.as_mut().poll_next(context) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(event) => event,
-            },
-            Body::Full(bytes) => Some(std::mem::take(bytes)).filter(|bytes| !bytes.is_empty()),
-        };
-        Poll::Ready(next.map(|bytes| Ok(Frame::data(bytes))))
+        self.0.poll_next(context).map(|next| next.map(|bytes| Ok(Frame::data(bytes))))
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.0 {
-            Body::Empty => true,
-            Body::Full(bytes) => bytes.is_empty(),
-            Body::Events(_) => false,
-        }
+        self.0.bytes_left() == Some(0)
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.0 {
-            Body::Empty => SizeHint::with_exact(0),
-            Body::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Body::Events(_) => SizeHint::default(),
-        }
+        self.0.bytes_left().map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 }

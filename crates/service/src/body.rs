@@ -1,12 +1,13 @@
 //! Bodies: request bodies are received within bounds, response bodies are bytes or an event stream.
 
 use std::{
-    fmt, io,
+    fmt, io, mem,
     pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    task::{Context, Poll},
 };
 
 use bytes::{Bytes, BytesMut};
@@ -26,11 +27,22 @@ pub enum Body {
 }
 
 impl Body {
-    /// How many bytes are there already; those of events come later.
-    pub(crate) fn len(&self) -> usize {
+    /// How many bytes are left to send, if that is known.
+    #[must_use]
+    pub fn bytes_left(&self) -> Option<u64> {
         match self {
-            Self::Full(bytes) => bytes.len(),
-            Self::Empty | Self::Events(_) => 0,
+            Self::Empty => Some(0),
+            Self::Full(bytes) => Some(bytes.len() as u64),
+            Self::Events(_) => None,
+        }
+    }
+
+    /// The next bytes to send; `None` at the end.
+    pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        match self {
+            Self::Empty => Poll::Ready(None),
+            Self::Full(bytes) => Poll::Ready(Some(mem::take(bytes)).filter(|bytes| !bytes.is_empty())),
+            Self::Events(events) => events.as_mut().poll_next(context),
         }
     }
 }

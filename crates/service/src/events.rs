@@ -100,7 +100,7 @@ impl<S: Store> Inner<S> {
         };
         let events = stream::unfold(reader, |mut reader| async move {
             let event = reader.next().await?;
-            reader.service.metrics.read_bytes(Class::EventStream, event.len());
+            reader.service.metrics.read_bytes(Class::EventStream, event.len() as u64);
             Some((event, reader))
         });
         Ok(Found { head: response, body: Body::Events(Box::pin(events)), source })

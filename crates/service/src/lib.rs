@@ -36,6 +36,7 @@ use headwater_protocol::{
     live,
     offset::Incarnation,
     path::StreamName,
+    request::check_probe,
     response::{self, ResponseHead, Source},
     stream::StreamHead,
 };
@@ -175,11 +176,8 @@ impl<S: Store> Service<S> {
         let begun_us = self.0.clock.now_us();
         let route = match (head.path(), *self.0.draining.borrow()) {
             (_, true) => Route::Refused(Refusal::ShuttingDown),
-            (HEALTH_PATH | METRICS_PATH, _) if !matches!(head.method(), "GET" | "HEAD") => {
-                Route::Refused(Refusal::MethodUnknown)
-            }
-            (HEALTH_PATH, _) => Route::Health,
-            (METRICS_PATH, _) => Route::Metrics,
+            (HEALTH_PATH, _) => check_probe(head).map_or_else(Route::Refused, |()| Route::Health),
+            (METRICS_PATH, _) => check_probe(head).map_or_else(Route::Refused, |()| Route::Metrics),
             _ => {
                 let Config { base_path, body_bytes_max, .. } = &self.0.config;
                 let context =
@@ -237,7 +235,7 @@ impl<S: Store> Service<S> {
             Request::Append(append) => self.0.append(&append, body).await.map(bodiless),
             Request::Read(read) => {
                 let Found { mut head, body, source } = self.0.read(read).await?;
-                self.0.metrics.read(&head, source, body.len());
+                self.0.metrics.read(&head, source, body.bytes_left().unwrap_or_default());
                 response::cache_status(&mut head, source);
                 response::server_timing(&mut head, self.0.clock.now_us().saturating_sub(begun_us));
                 Ok((head, body))

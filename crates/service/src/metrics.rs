@@ -131,7 +131,7 @@ impl Metrics {
     }
 
     /// Counts an answer to a read, and its bytes.
-    pub(crate) fn read(&self, head: &ResponseHead, source: Source, bytes: usize) {
+    pub(crate) fn read(&self, head: &ResponseHead, source: Source, bytes: u64) {
         let class = head.class.group();
         let answer = if head.is_not_modified() { "revalidated" } else { "full" };
         let source = match source {
@@ -144,9 +144,9 @@ impl Metrics {
     }
 
     /// Counts bytes sent to a reader.
-    pub(crate) fn read_bytes(&self, class: Class, bytes: usize) {
+    pub(crate) fn read_bytes(&self, class: Class, bytes: u64) {
         if bytes > 0 {
-            self.read_bytes.get_or_create(&ClassLabels { class: class.group() }).inc_by(bytes as u64);
+            self.read_bytes.get_or_create(&ClassLabels { class: class.group() }).inc_by(bytes);
         }
     }
 

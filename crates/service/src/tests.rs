@@ -8,7 +8,7 @@ use futures_util::{StreamExt, stream};
 use headwater_protocol::{RequestHead, names, offset::Incarnation};
 use headwater_store::{StoreError, faulty::Faulty};
 use headwater_store_mem::MemStore;
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::{HeaderName, HeaderValue, StatusCode, Version};
 
 use crate::{Body, Response, Service, clock::ManualClock, config::Config};
 
@@ -35,8 +35,8 @@ impl RequestHead for Head {
     fn authority(&self) -> Option<&str> {
         None
     }
-    fn is_http_1_0(&self) -> bool {
-        true
+    fn version(&self) -> Version {
+        Version::HTTP_10
     }
     fn header<'a>(&'a self, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> + use<'a> {
         let name = name.clone();

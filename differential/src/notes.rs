@@ -1,0 +1,164 @@
+//! What the answers of one server said that later requests may ask for.
+
+use conformance::answer::Answer;
+
+use crate::script::{Seen, Slot, Text};
+
+/// Moves no request further than any stream is long.
+const POSITION_DIGITS: usize = 16;
+
+/// What one answer gave out.
+#[derive(Clone, Debug, Default)]
+struct Note {
+    slot: usize,
+    offset: Option<String>,
+    tag: Option<String>,
+    cursor: Option<String>,
+}
+
+/// What one server's answers gave out, one note for each step.
+#[derive(Debug, Default)]
+pub(crate) struct Notes(Vec<Note>);
+
+/// What a value is on one server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Known {
+    /// The bytes to send.
+    Bytes(Vec<u8>),
+    /// This server's answer lacked what the first server's had.
+    Missing,
+}
+
+impl Notes {
+    /// Notes the answer to a step about a slot.
+    pub(crate) fn push(&mut self, slot: Slot, answer: Option<&Answer>) {
+        let mut note = Note { slot: slot.index(), ..Note::default() };
+        if let Some(answer) = answer {
+            let header = |name| answer.headers(name).first().map(|&value| value.to_owned());
+            note.offset = next_offset(answer);
+            note.tag = header("ETag");
+            note.cursor = header("Stream-Cursor").or_else(|| member(answer, "\"streamCursor\":\""));
+        }
+        self.0.push(note);
+    }
+
+    /// The value, where `first` are the notes of the first server: they say which answer is meant.
+    pub(crate) fn value(&self, text: &Text, first: &Self, prefix: &str) -> Known {
+        let seen = match text.seen.map(|seen| self.find(seen, first, prefix)) {
+            None => String::new(),
+            Some(Some(found)) => found,
+            Some(None) => return Known::Missing,
+        };
+        let mut bytes = text.before.clone();
+        bytes.extend_from_slice(seen.as_bytes());
+        bytes.extend_from_slice(text.after.as_bytes());
+        Known::Bytes(bytes)
+    }
+
+    fn find(&self, seen: Seen, first: &Self, prefix: &str) -> Option<String> {
+        match seen {
+            Seen::Path(slot) => Some(path(prefix, slot)),
+            Seen::Offset { slot, back, by } => {
+                let found = self.nth_back(first, slot, back, |note| note.offset.as_ref(), "-1")?;
+                Some(moved(found, by))
+            }
+            Seen::Tag { slot, back } => {
+                self.nth_back(first, slot, back, |note| note.tag.as_ref(), "\"none\"")
+            }
+            Seen::Cursor { slot, back } => self.nth_back(first, slot, back, |note| note.cursor.as_ref(), "1"),
+        }
+    }
+
+    /// What the answer said that is so many back among the first server's that said it.
+    fn nth_back(
+        &self,
+        first: &Self,
+        slot: Slot,
+        back: u8,
+        part: fn(&Note) -> Option<&String>,
+        otherwise: &str,
+    ) -> Option<String> {
+        let said: Vec<usize> = (first.0.iter().enumerate())
+            .filter(|(_, note)| note.slot == slot.index() && part(note).is_some())
+            .map(|(at, _)| at)
+            .collect();
+        if said.is_empty() {
+            return Some(otherwise.to_owned());
+        }
+        let at = said.iter().rev().nth(usize::from(back) % said.len())?;
+        self.0.get(*at).and_then(part).cloned()
+    }
+}
+
+/// Where an answer says to read on, in its head or in its last control event.
+pub(crate) fn next_offset(answer: &Answer) -> Option<String> {
+    let in_head = answer.headers("Stream-Next-Offset").first().map(|&value| value.to_owned());
+    in_head.or_else(|| member(answer, "\"streamNextOffset\":\""))
+}
+
+/// The path of a slot's stream.
+pub(crate) fn path(prefix: &str, slot: Slot) -> String {
+    format!("/v1/stream/{prefix}-{slot}")
+}
+
+/// The last value of a member in the control events of an answer.
+fn member(answer: &Answer, begin: &str) -> Option<String> {
+    let body = String::from_utf8_lossy(&answer.body);
+    let (_, rest) = body.rsplit_once(begin)?;
+    rest.split_once('"').map(|(value, _)| value.to_owned())
+}
+
+/// An offset whose position is another one; anything else stays as it is.
+fn moved(offset: String, by: i8) -> String {
+    let Some((begin, position)) = offset.split_once('_') else { return offset };
+    match position.parse::<u64>() {
+        Ok(position) if by != 0 => {
+            format!("{begin}_{:0POSITION_DIGITS$}", position.saturating_add_signed(by.into()))
+        }
+        _ => offset,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(offset: &str) -> Answer {
+        let headers = vec![("stream-next-offset".to_owned(), offset.to_owned())];
+        Answer { request: String::new(), status: 200, headers, body: Vec::new() }
+    }
+
+    #[test]
+    fn each_server_is_asked_for_what_it_said_itself() {
+        let slot = Slot(0);
+        let (mut first, mut second) = (Notes::default(), Notes::default());
+        for (one, other) in [("1_1", "2_1"), ("1_5", "2_5")] {
+            first.push(slot, Some(&answer(one)));
+            second.push(slot, Some(&answer(other)));
+        }
+        let text = |back, by| Text::seen(Seen::Offset { slot, back, by });
+        let value = |text| second.value(&text, &first, "x");
+        assert_eq!(value(text(0, 0)), Known::Bytes(b"2_5".to_vec()));
+        assert_eq!(value(text(1, 0)), Known::Bytes(b"2_1".to_vec()));
+        assert_eq!(value(text(2, 0)), Known::Bytes(b"2_5".to_vec()), "round and round");
+        assert_eq!(value(text(0, 1)), Known::Bytes(b"2_0000000000000006".to_vec()));
+    }
+
+    #[test]
+    fn what_nobody_said_has_a_value_and_what_only_the_first_said_has_none() {
+        let slot = Slot(0);
+        let (mut first, mut second) = (Notes::default(), Notes::default());
+        let text = Text::seen(Seen::Offset { slot, back: 0, by: 0 });
+        assert_eq!(second.value(&text, &first, "x"), Known::Bytes(b"-1".to_vec()));
+        first.push(slot, Some(&answer("1_1")));
+        second.push(slot, None);
+        assert_eq!(second.value(&text, &first, "x"), Known::Missing);
+    }
+
+    #[test]
+    fn the_last_control_event_of_an_event_stream_counts() {
+        let body = "data: {\"streamNextOffset\":\"1_2\"}\n\ndata: {\"streamNextOffset\":\"1_3\",\"upToDate\":true}\n\n";
+        let answer = Answer { body: body.into(), headers: Vec::new(), ..answer("") };
+        assert_eq!(member(&answer, "\"streamNextOffset\":\""), Some("1_3".to_owned()));
+    }
+}
