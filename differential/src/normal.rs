@@ -45,6 +45,8 @@ impl Lives {
     fn header(&mut self, name: &str, value: &str) -> String {
         match name {
             "date" if is_date(value) => "<date>".to_owned(),
+            // Another reader of the same range may have come first.
+            "cache-status" if value.starts_with("headwater; ") => "<source>".to_owned(),
             "server-timing" if value.starts_with("origin;dur=") => "<time>".to_owned(),
             "stream-cursor" if is_number(value) => "<cursor>".to_owned(),
             "stream-next-offset" => self.offsets(value),
