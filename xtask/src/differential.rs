@@ -97,7 +97,7 @@ pub(crate) fn run_short() -> Result<()> {
         options: Options,
     }
     let seed = SHORT_SEED.to_string();
-    run(&Defaults::parse_from(["differential", "--no-node", "--scripts", "300", "--seed", &seed]).options)
+    run(&Defaults::parse_from(["differential", "--no-node", "--scripts", "1500", "--seed", &seed]).options)
 }
 
 /// The reference server with its streams in memory, where the benchmark has it installed too.

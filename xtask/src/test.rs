@@ -90,7 +90,7 @@ const STEPS: [Step; 14] = [
     },
     Step {
         name: "differential",
-        what: "cargo xtask differential, the short form: 300 scripts on our four servers",
+        what: "cargo xtask differential, the short form: 1,500 scripts on our four servers",
         next: "the command that repeats it is above; differential/README.md tells how to read what it says",
         run: differential::run_short,
     },
