@@ -9,15 +9,12 @@ use actix_service::{
 };
 use actix_web::{App, dev::AppConfig};
 use futures_util::stream;
-use headwater_service::{Service, config::Connections};
+use headwater_service::{Service, config::Connections, preface::begins_http2};
 use headwater_store::Store;
 use tokio::{net::TcpStream, sync::watch, time};
 
 use crate::{Streams, convert, limits::Connection};
 
-/// The first bytes of HTTP/2 with prior knowledge (RFC 9113, 3.4); no method of HTTP/1.1 begins so.
-const HTTP2_BEGINS: &[u8] = b"PRI ";
-const RETRY: Duration = Duration::from_millis(50);
 /// How long a client may go on sending what nobody reads, so that it sees the answer instead of a reset.
 const LINGER: Duration = Duration::from_secs(1);
 /// How long an HTTP/2 connection stays after its last answer when the server shuts down: actix says no GOAWAY.
@@ -141,20 +138,4 @@ async fn greet(
     };
     let is_http2 = begun.map_err(DispatchError::Io)?;
     Ok((socket, if is_http2 { Protocol::Http2 } else { Protocol::Http1 }))
-}
-
-async fn begins_http2(socket: &TcpStream) -> io::Result<bool> {
-    let mut first = [0; HTTP2_BEGINS.len()];
-    loop {
-        let seen = socket.peek(&mut first).await?;
-        let seen = first.get(..seen).unwrap_or_default();
-        if seen.is_empty() || !HTTP2_BEGINS.starts_with(seen) {
-            return Ok(false);
-        }
-        if seen.len() == HTTP2_BEGINS.len() {
-            return Ok(true);
-        }
-        // Some of the four bytes are still on their way, which is rare.
-        time::sleep(RETRY).await;
-    }
 }

@@ -2,7 +2,7 @@
 
 use std::{future::Future, io, net, pin::pin, sync::Arc, time::Duration};
 
-use headwater_service::{Service, config::Connections};
+use headwater_service::{Service, config::Connections, preface::begins_http2};
 use headwater_store::Store;
 use hyper_util::{
     rt::TokioIo,
@@ -16,8 +16,6 @@ use tokio::{
 
 use crate::{Streams, limits};
 
-/// The first bytes of HTTP/2 with prior knowledge (RFC 9113, 3.4); no method of HTTP/1.1 begins so.
-const HTTP2_BEGINS: &[u8] = b"PRI ";
 const RETRY: Duration = Duration::from_millis(50);
 
 /// Serves until `shutdown` resolves; then answers what was begun, for as long as `connections.drain_ms` allows.
@@ -91,21 +89,4 @@ async fn converse<S: Store>(
     } else {
         watcher.watch(limits::http1(&connections).serve_connection(io, streams)).await
     };
-}
-
-/// Looks at the first bytes without taking them.
-async fn begins_http2(socket: &TcpStream) -> io::Result<bool> {
-    let mut first = [0; HTTP2_BEGINS.len()];
-    loop {
-        let seen = socket.peek(&mut first).await?;
-        let seen = first.get(..seen).unwrap_or_default();
-        if seen.is_empty() || !HTTP2_BEGINS.starts_with(seen) {
-            return Ok(false);
-        }
-        if seen.len() == HTTP2_BEGINS.len() {
-            return Ok(true);
-        }
-        // Some of the four bytes are still on their way, which is rare.
-        time::sleep(RETRY).await;
-    }
 }

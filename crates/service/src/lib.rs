@@ -14,6 +14,7 @@ mod create;
 mod delete;
 mod events;
 mod metrics;
+pub mod preface;
 mod read;
 mod streams;
 mod sweep;
