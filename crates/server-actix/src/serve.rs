@@ -11,7 +11,7 @@ use actix_web::{App, dev::AppConfig};
 use futures_util::stream;
 use headwater_service::{Service, config::Connections, preface::begins_http2};
 use headwater_store::Store;
-use tokio::{net::TcpStream, sync::watch, time};
+use tokio::{net::TcpStream, time};
 
 use crate::{Streams, convert, limits::Connection};
 
@@ -32,22 +32,20 @@ pub async fn serve<S: Store>(
 ) -> io::Result<()> {
     let workers =
         thread::available_parallelism().map_or(1, NonZero::get).min(connections.connections_max).max(1);
-    let drain = watch::Sender::new(false);
-    let (drained, draining) = (service.clone(), drain.subscribe());
+    let draining = service.clone();
     let mut server = Server::build()
         .workers(workers)
         .max_concurrent_connections(connections.connections_max / workers)
         .shutdown_timeout(connections.drain_ms.div_ceil(1_000))
         .disable_signals()
-        .listen("streams", listener, move || conversation(service.clone(), connections, draining.clone()))?
+        .listen("streams", listener, move || conversation(service.clone(), connections))?
         .run();
     let handle = server.handle();
     tokio::select! {
         ended = &mut server => return ended,
         () = shutdown => {}
     }
-    drained.drain();
-    drain.send_replace(true);
+    draining.drain();
     drop(handle.stop(true));
     let ended = time::timeout(Duration::from_millis(connections.drain_ms), server).await;
     ended.unwrap_or_else(|_| {
@@ -60,7 +58,6 @@ pub async fn serve<S: Store>(
 fn conversation<S: Store>(
     service: Service<S>,
     connections: Connections,
-    draining: watch::Receiver<bool>,
 ) -> impl ServiceFactory<TcpStream, Config = (), Response = (), Error = DispatchError, InitError = ()> {
     let silence = Duration::from_millis(connections.header_timeout_ms);
     let streams = Streams::new(service.clone());
@@ -68,7 +65,7 @@ fn conversation<S: Store>(
     // actix gives a connection to the callback, and its future to the caller: here they meet.
     let newest = Rc::new(Cell::new(None::<Rc<Connection>>));
     let connected = newest.clone();
-    let told = move || is_true(draining.clone());
+    let (draining, asked) = (service.clone(), service.clone());
     let http = HttpService::build()
         .keep_alive(KeepAlive::Timeout(silence))
         // The time for heads is ours, see `limits`.
@@ -76,22 +73,22 @@ fn conversation<S: Store>(
         .client_disconnect_timeout(LINGER)
         // Who goes away while waiting for events has closed its half first.
         .h1_allow_half_closed(false)
-        .graceful_shutdown_signal(told.clone())
-        .expect(fn_service(move |request| welcome(service.clone(), request)))
+        .graceful_shutdown_signal(move || service.drained())
+        .expect(fn_service(move |request| welcome(asked.clone(), request)))
         .on_connect_ext(move |_, data| {
             if let Some(connection) = connected.take() {
                 data.insert(connection);
             }
         })
         .finish(map_config(app, |()| AppConfig::default()));
-    let drained = told.clone();
-    fn_service(move |socket| greet(socket, silence, told())).and_then(apply_fn_factory(
+    let greeting = draining.clone();
+    fn_service(move |socket| greet(socket, silence, greeting.drained())).and_then(apply_fn_factory(
         http,
         move |(socket, protocol), http: &_| {
             let connection = Connection::new(connections);
             newest.set(Some(connection.clone()));
             let conversation = http.call((socket, protocol, None));
-            let drained = drained();
+            let drained = draining.drained();
             let is_http2 = protocol == Protocol::Http2;
             async move {
                 let finished = async {
@@ -106,11 +103,6 @@ fn conversation<S: Store>(
             }
         },
     ))
-}
-
-async fn is_true(mut told: watch::Receiver<bool>) {
-    // Nobody is left to tell only when the server is gone already.
-    let _ = told.wait_for(|is| *is).await;
 }
 
 /// What a client gets who asks before it sends a body (`Expect: 100-continue`): a refusal, or leave to go on.

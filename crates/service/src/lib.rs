@@ -172,6 +172,13 @@ impl<S: Store> Service<S> {
         self.0.draining.send_replace(true);
     }
 
+    /// Resolves when the service drains.
+    pub fn drained(&self) -> impl Future<Output = ()> + use<S> {
+        let mut draining = self.0.draining.subscribe();
+        // Nobody is left to tell only when the service is gone already.
+        async move { drop(draining.wait_for(|is| *is).await) }
+    }
+
     /// Reads a request's head.
     pub fn parse(&self, head: &impl RequestHead) -> Call {
         let begun_us = self.0.clock.now_us();
