@@ -14,6 +14,8 @@ mod membership;
 mod patterns;
 pub(crate) mod registry;
 mod settle;
+#[cfg(test)]
+mod tests;
 mod transit;
 mod watch;
 
