@@ -103,8 +103,9 @@ impl Wakes {
     pub fn at(&self, now_ms: u64, roll: u32) -> Self {
         match self.phase {
             Phase::Waking { until_ms: Some(until_ms) } if now_ms >= until_ms => {
-                // Nobody has answered, so that the next one waits as after a failure.
-                Self { phase: Phase::Idle, ..self.failed(now_ms, roll) }
+                // Nobody has answered: that is a failure, unless it was one before and the next try is later.
+                let waits = self.retry.is_some_and(|retry| retry.next_attempt_ms > until_ms);
+                if waits { self.idle() } else { self.failed(until_ms, roll).idle() }
             }
             Phase::Leased { until_ms, .. } if now_ms >= until_ms => self.idle(),
             _ => self.clone(),
@@ -308,6 +309,9 @@ mod tests {
         assert_eq!(once, wakes(1, waking(Some(TTL)), Some((1, 1_100))));
         assert_eq!(once.failed(1_100, half).retry, Some(Retry { failures: 2, next_attempt_ms: 3_100 }));
         assert_eq!(once.at(TTL, half), wakes(1, Phase::Idle, Some((2, 32_000))));
+        assert_eq!(once.at(TTL + 500, half), once.at(TTL, half), "whoever looks later sees the same");
+        let late = wakes(1, waking(Some(TTL)), Some((3, 33_000)));
+        assert_eq!(late.at(TTL, half), wakes(1, Phase::Idle, Some((3, 33_000))));
         let again = once.at(TTL, half).woken(Kind::Webhook, TTL, 32_000);
         assert_eq!(again, wakes(2, waking(Some(62_000)), Some((2, 32_000))));
         assert_eq!(again.delivered(), wakes(2, leased(None, 62_000), None));
