@@ -115,7 +115,7 @@ impl<S: Store> Inner<S> {
         match self.write(vec![create::write_keys(&rotated)]).await {
             Ok(()) => subscriptions.registry().keys = rotated,
             Err(refusal) => {
-                tracing::warn!(%refusal, "the signing keys could not be rotated; it is tried again")
+                tracing::warn!(%refusal, "the signing keys could not be rotated; it is tried again");
             }
         }
     }

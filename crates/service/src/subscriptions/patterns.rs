@@ -13,10 +13,10 @@ pub(crate) struct PatternIndex(Node);
 
 #[derive(Debug, Default)]
 struct Node {
-    literals: HashMap<Box<str>, Node>,
-    one: Option<Box<Node>>,
+    literals: HashMap<Box<str>, Self>,
+    one: Option<Box<Self>>,
     /// What follows a `**`. A name may stay there for any number of segments.
-    any: Option<Box<Node>>,
+    any: Option<Box<Self>>,
     /// Whose patterns end here.
     ends: Vec<Serial>,
 }
