@@ -54,12 +54,23 @@ impl<S: Store> Inner<S> {
             .map(|entry| entry.subscription.config.delivery.clone());
         let Some(Delivery::Webhook(url)) = delivery else { return Ok(()) };
         let limits = &self.config.subscriptions;
-        let Some(_permits) = subscriptions.permits(&url, limits.deliveries_per_target_max).await else {
+        let Some(permits) = subscriptions.permits(&url, limits.deliveries_per_target_max).await else {
             return Ok(());
         };
         let Some(wake) = self.issue(serial).await? else { return Ok(()) };
-        let answer = self.send(&url, &wake).await;
+        let (wake, service) = (Arc::new(wake), self.clone());
         let generation = wake.subscription.wakes.generation;
+        let sent = wake.clone();
+        let sending = tokio::spawn(async move {
+            let answer = service.send(&url, &sent).await;
+            drop(permits);
+            answer
+        });
+        // A worker may be done long before it answers. Then nobody waits for the answer, and nobody cuts it off.
+        let answer = tokio::select! {
+            answer = sending => answer.unwrap_or_else(|error| Err(error.to_string())),
+            () = self.is_over(serial, generation) => return Ok(()),
+        };
         let received = answer.unwrap_or_else(|error| {
             let id = wake.subscription.id.as_str();
             tracing::warn!(id, generation, %error, "a webhook failed");
@@ -86,6 +97,26 @@ impl<S: Store> Inner<S> {
             // It was deleted meanwhile, so that the answer is nobody's.
             Err(Refusal::Subscription(SubscriptionRefusal::NotFound)) => Ok(()),
             settled => settled,
+        }
+    }
+
+    /// Resolves when a wake has ended, whoever ended it.
+    async fn is_over(&self, serial: Serial, generation: u64) {
+        let Some(subscriptions) = self.subscriptions.get() else { return };
+        let changed = subscriptions.registry().entries.get(&serial).map(|entry| entry.changed.clone());
+        let Some(changed) = changed else { return };
+        loop {
+            let mut change = std::pin::pin!(changed.notified());
+            // Before the look: what changes after it wakes this.
+            change.as_mut().enable();
+            let is_current = subscriptions.registry().entries.get(&serial).is_some_and(|entry| {
+                let wakes = &entry.subscription.wakes;
+                wakes.generation == generation && wakes.phase != Phase::Idle
+            });
+            if !is_current {
+                return;
+            }
+            change.await;
         }
     }
 

@@ -96,7 +96,8 @@ impl<S: Store> Inner<S> {
     /// Makes a new signing key when it is time, and forgets old ones.
     async fn rotate_keys(&self) {
         let Some(subscriptions) = self.subscriptions.get() else { return };
-        let _creating = subscriptions.creating.lock().await;
+        // Whoever creates may take long; the next look finds the keys as they are then.
+        let Ok(_creating) = subscriptions.creating.try_lock() else { return };
         let now_ms = self.clock.now_ms();
         let keys = subscriptions.registry().keys.clone();
         if keys.keys().is_empty() {

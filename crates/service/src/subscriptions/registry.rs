@@ -22,7 +22,7 @@ use headwater_protocol::{
     },
 };
 use headwater_store::Edit;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Notify};
 
 use super::{chance, patterns::PatternIndex};
 
@@ -53,6 +53,8 @@ pub(crate) struct Entry {
     pub(crate) pending: BTreeSet<StreamName>,
     /// Held by whoever changes it, until the change is durable.
     pub(crate) gate: Arc<Mutex<()>>,
+    /// Tells that its state has changed, or that it is gone.
+    pub(crate) changed: Arc<Notify>,
     /// Its creation isn't durable yet: it has links and nothing else.
     pub(crate) is_forming: bool,
     /// All its streams were looked at since the server began.
@@ -89,6 +91,7 @@ impl Entry {
             links: BTreeMap::new(),
             pending: BTreeSet::new(),
             gate: Arc::default(),
+            changed: Arc::default(),
             is_forming: false,
             is_surveyed: false,
             is_driven: false,
@@ -173,6 +176,7 @@ impl Registry {
     /// Takes a subscription with its links away.
     pub(crate) fn remove(&mut self, serial: Serial) {
         let Some(entry) = self.entries.remove(&serial) else { return };
+        entry.changed.notify_waiters();
         self.by_id.retain(|_, known| *known != serial);
         if let Some(pattern) = &entry.subscription.config.pattern {
             self.patterns.remove(pattern, serial);

@@ -45,6 +45,7 @@ impl Step {
         }
         if let Some(entry) = registry.entries.get_mut(&serial) {
             entry.subscription.wakes = self.wakes;
+            entry.changed.notify_waiters();
         }
     }
 }
