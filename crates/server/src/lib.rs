@@ -88,8 +88,7 @@ async fn serve<A: Adapter, S: Store>(
     let listener = listen(settings)?;
     let address = listener.local_addr()?;
     let service = Service::new(store, Arc::new(SystemClock), settings.service()?);
-    let webhooks = HttpWebhooks::new().context("TLS can't be set up")?;
-    let service = service.with_subscriptions(Some(Arc::new(webhooks))).await?;
+    let service = service.with_subscriptions(Some(Arc::new(HttpWebhooks::default()))).await?;
     let sweeper = tokio::spawn({
         let service = service.clone();
         async move { service.sweep().await }

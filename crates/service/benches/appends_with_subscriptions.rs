@@ -1,6 +1,6 @@
 //! What subscriptions cost an append that they have nothing to do with: 10,000 of them, by name and by pattern.
 
-#![expect(missing_docs, clippy::expect_used, reason = "a bench")]
+#![expect(clippy::expect_used, reason = "a bench")]
 
 use std::{io, sync::Arc};
 
@@ -14,6 +14,9 @@ use http::HeaderName;
 use tokio::runtime::Runtime;
 
 const SUBSCRIPTIONS: usize = 10_000;
+
+/// What each subscription is created with; `None`: there are none.
+type Subscribed = Option<fn(usize) -> String>;
 
 struct Head {
     method: &'static str,
@@ -48,7 +51,7 @@ async fn send(service: &Service<MemStore>, method: &'static str, path: &str, bod
 }
 
 /// A service with as many subscriptions as `body` makes, and a stream.
-async fn service(body: Option<fn(usize) -> String>) -> Service<MemStore> {
+async fn service(body: Subscribed) -> Service<MemStore> {
     let mut config = Config::default();
     config.subscriptions.subscriptions_max = SUBSCRIPTIONS;
     let service = Service::new(MemStore::new(8 << 30), Arc::new(SystemClock), config);
@@ -64,7 +67,7 @@ async fn service(body: Option<fn(usize) -> String>) -> Service<MemStore> {
 fn appends(criterion: &mut Criterion) {
     let runtime = Runtime::new().expect("a runtime");
     let mut group = criterion.benchmark_group("append");
-    let cases: [(&str, Option<fn(usize) -> String>); 4] = [
+    let cases: [(&str, Subscribed); 4] = [
         ("none", None),
         (
             "10,000 by name",

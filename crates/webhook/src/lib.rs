@@ -7,7 +7,7 @@
 
 mod resolve;
 
-use std::{future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use headwater_protocol::subscription::target::WebhookUrl;
@@ -19,6 +19,7 @@ use hyper_util::rt::TokioIo;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
+    sync::OnceCell,
     time,
 };
 use tokio_rustls::{
@@ -35,7 +36,8 @@ const ADDRESSES_MAX: usize = 4;
 
 /// Sends webhooks.
 pub struct HttpWebhooks {
-    tls: TlsConnector,
+    /// Made for the first webhook that needs it: reading certificates takes a while.
+    tls: OnceCell<TlsConnector>,
     resolve: Box<dyn Resolve>,
 }
 
@@ -45,29 +47,20 @@ impl std::fmt::Debug for HttpWebhooks {
     }
 }
 
-impl HttpWebhooks {
-    /// With the certificates that this machine trusts.
-    ///
-    /// # Errors
-    /// When TLS can't be set up. A machine that trusts nobody is no error: every webhook will fail and say why.
-    pub fn new() -> io::Result<Self> {
-        Self::resolving_with(Box::new(resolve::System))
+impl Default for HttpWebhooks {
+    fn default() -> Self {
+        Self { tls: OnceCell::new(), resolve: Box::new(resolve::System) }
     }
+}
 
-    fn resolving_with(resolve: Box<dyn Resolve>) -> io::Result<Self> {
-        let found = rustls_native_certs::load_native_certs();
-        for error in &found.errors {
-            tracing::warn!(%error, "certificates of this machine could not be read");
-        }
-        let mut roots = RootCertStore::empty();
-        roots.add_parsable_certificates(found.certs);
-        let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .map_err(io::Error::other)?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(Self { tls: TlsConnector::from(Arc::new(config)), resolve })
+impl HttpWebhooks {
+    /// TLS with the certificates that this machine trusts.
+    async fn tls(&self) -> Result<&TlsConnector, String> {
+        let made = self.tls.get_or_try_init(|| async {
+            let made = tokio::task::spawn_blocking(make_tls).await;
+            made.unwrap_or_else(|error| Err(error.to_string()))
+        });
+        made.await.map_err(|error| format!("TLS can't be set up: {error}"))
     }
 
     async fn send(&self, request: WebhookRequest) -> Result<WebhookAnswer, String> {
@@ -87,7 +80,8 @@ impl HttpWebhooks {
             return converse(socket, post).await;
         }
         let name = ServerName::try_from(url.host()).map_err(|_| "its host is no name".to_owned())?;
-        let encrypted = self.tls.connect(name, socket).await.map_err(|error| format!("TLS: {error}"))?;
+        let encrypted =
+            self.tls().await?.connect(name, socket).await.map_err(|error| format!("TLS: {error}"))?;
         converse(encrypted, post).await
     }
 
@@ -116,6 +110,23 @@ impl Webhooks for HttpWebhooks {
             sent.unwrap_or_else(|_| Err(format!("it took longer than {timeout_ms} ms")))
         })
     }
+}
+
+/// A machine that trusts nobody is no error here: every webhook fails and says why.
+fn make_tls() -> Result<TlsConnector, String> {
+    let found = rustls_native_certs::load_native_certs();
+    for error in &found.errors {
+        tracing::warn!(%error, "certificates of this machine could not be read");
+    }
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(found.certs);
+    let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| error.to_string())?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(TlsConnector::from(Arc::new(config)))
 }
 
 /// One request and its answer over a connection.

@@ -22,6 +22,10 @@ impl Resolve for Pointed {
     }
 }
 
+fn pointed_to(address: SocketAddr) -> HttpWebhooks {
+    HttpWebhooks { resolve: Box::new(Pointed(vec![address])), ..HttpWebhooks::default() }
+}
+
 struct Listener {
     address: SocketAddr,
     connections: Arc<AtomicUsize>,
@@ -58,7 +62,7 @@ fn request(url: &str, timeout_ms: u64) -> WebhookRequest {
 }
 
 async fn post(listener: &Listener, url: &str, timeout_ms: u64) -> Result<WebhookAnswer, String> {
-    let webhooks = HttpWebhooks::resolving_with(Box::new(Pointed(vec![listener.address]))).unwrap();
+    let webhooks = pointed_to(listener.address);
     webhooks.post(request(url, timeout_ms)).await
 }
 
@@ -81,8 +85,7 @@ async fn a_public_name_that_leads_here_is_not_connected_to() {
 #[tokio::test]
 async fn a_name_of_this_machine_that_leads_elsewhere_is_not_connected_to() {
     for address in ["10.0.0.1:80", "169.254.169.254:80", "8.8.8.8:80", "[::ffff:10.0.0.1]:80"] {
-        let webhooks =
-            HttpWebhooks::resolving_with(Box::new(Pointed(vec![address.parse().unwrap()]))).unwrap();
+        let webhooks = pointed_to(address.parse().unwrap());
         let error = webhooks.post(request("http://localhost/", 5_000)).await.unwrap_err();
         assert!(error.contains("no public address"), "{address} {error}");
     }
@@ -133,7 +136,8 @@ async fn a_target_that_speaks_no_tls_is_a_failure() {
     // A public URL is never sent in the clear, whatever answers.
     let url = WebhookUrl::parse("https://worker.example/", LocalTargets::Refused).unwrap();
     assert!(url.is_tls());
-    let tls = HttpWebhooks::new().unwrap().tls;
+    let webhooks = HttpWebhooks::default();
+    let tls = webhooks.tls().await.unwrap();
     let listener = listen(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n".to_vec()).await;
     let socket = TcpStream::connect(listener.address).await.unwrap();
     assert!(tls.connect(ServerName::try_from("worker.example").unwrap(), socket).await.is_err());

@@ -20,8 +20,10 @@ use super::{
 };
 use crate::{Inner, streams::refuse, webhooks::Webhooks};
 
-/// Documents that are read or removed at a time.
-const PAGE: usize = 1_000;
+/// Documents that are read at a time.
+const PAGE: usize = 10_000;
+/// Documents that are removed at a time.
+const REMOVED: usize = 1_000;
 
 impl<S: Store> Inner<S> {
     /// Reads all subscriptions.
@@ -98,7 +100,7 @@ impl<S: Store> Inner<S> {
     pub(super) async fn clean_up(self: Arc<Self>, serial: Serial) {
         let prefix = stored::links_prefix(serial);
         loop {
-            let page = match self.store.documents(&prefix, None, PAGE).await {
+            let page = match self.store.documents(&prefix, None, REMOVED).await {
                 Ok(page) if page.is_empty() => return,
                 Ok(page) => page,
                 // The next start finds them again.
