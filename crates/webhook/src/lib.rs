@@ -76,6 +76,16 @@ impl HttpWebhooks {
         post.headers_mut().insert(header::HOST, host);
         post.headers_mut().insert(header::USER_AGENT, HeaderValue::from_static("headwater-webhook"));
         post.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        self.speak(&url, socket, post).await
+    }
+
+    /// One request and its answer over a connection, encrypted if the URL says so.
+    async fn speak(
+        &self,
+        url: &WebhookUrl,
+        socket: TcpStream,
+        post: Request<Full<Bytes>>,
+    ) -> Result<WebhookAnswer, String> {
         if !url.is_tls() {
             return converse(socket, post).await;
         }
@@ -120,6 +130,10 @@ fn make_tls() -> Result<TlsConnector, String> {
     }
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(found.certs);
+    tls_with(roots)
+}
+
+fn tls_with(roots: RootCertStore) -> Result<TlsConnector, String> {
     let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(|error| error.to_string())?

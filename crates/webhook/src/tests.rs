@@ -9,6 +9,11 @@ use tokio::{
     task::JoinHandle,
 };
 
+use tokio_rustls::{
+    TlsAcceptor,
+    rustls::{ServerConfig, pki_types::PrivatePkcs8KeyDer},
+};
+
 use super::*;
 use crate::resolve::Resolving;
 
@@ -141,4 +146,46 @@ async fn a_target_that_speaks_no_tls_is_a_failure() {
     let listener = listen(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n".to_vec()).await;
     let socket = TcpStream::connect(listener.address).await.unwrap();
     assert!(tls.connect(ServerName::try_from("worker.example").unwrap(), socket).await.is_err());
+}
+
+/// Somebody who can prove to be `worker.example`, and a client that trusts nobody else.
+async fn listen_encrypted() -> (SocketAddr, HttpWebhooks) {
+    let issued = rcgen::generate_simple_self_signed(["worker.example".to_owned()]).unwrap();
+    let certificate = issued.cert.der().clone();
+    let key = PrivatePkcs8KeyDer::from(issued.signing_key.serialize_der());
+    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.clone()], key.into())
+        .unwrap();
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        loop {
+            let (socket, _) = listener.accept().await.unwrap();
+            let Ok(mut socket) = acceptor.accept(socket).await else { continue };
+            let mut request = vec![0; 4_096];
+            let read = socket.read(&mut request).await.unwrap();
+            assert!(request[..read].starts_with(b"POST /hook HTTP/1.1\r\n"));
+            socket.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}").await.unwrap();
+        }
+    });
+    let mut roots = RootCertStore::empty();
+    roots.add(certificate).unwrap();
+    let tls = OnceCell::new_with(Some(tls_with(roots).unwrap()));
+    (address, HttpWebhooks { tls, ..HttpWebhooks::default() })
+}
+
+#[tokio::test]
+async fn a_public_target_proves_who_it_is() {
+    let (address, webhooks) = listen_encrypted().await;
+    for (url, is_right) in [("https://worker.example/hook", true), ("https://other.example/hook", false)] {
+        let WebhookRequest { url, body, .. } = request(url, 0);
+        let socket = TcpStream::connect(address).await.unwrap();
+        let post = Request::post("/hook").header(header::HOST, url.host()).body(Full::new(body)).unwrap();
+        let answer = webhooks.speak(&url, socket, post).await;
+        assert_eq!(answer.is_ok_and(|answer| answer.status == 200), is_right, "{url:?}");
+    }
 }

@@ -1,15 +1,12 @@
 //! Webhooks (section 7.1): a wake is issued when there is room to send it, so that no lease runs while it queues.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, PoisonError},
-};
+use std::sync::{Arc, PoisonError};
 
 use headwater_protocol::{
     Refusal,
     path::StreamName,
     subscription::{
-        Delivery, Link, Serial, Subscription, SubscriptionRefusal,
+        Delivery, Link, Serial, Subscription,
         target::{LocalTargets, WebhookUrl},
         view::{Received, read_webhook_answer, webhook_headers},
         wake::{Kind, Next, Phase},
@@ -18,7 +15,11 @@ use headwater_protocol::{
 use headwater_store::Store;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::{Subscriptions, chance, registry::progress_views, transit::Step};
+use super::{
+    Subscriptions, chance,
+    registry::{Entry, progress_views},
+    transit::Step,
+};
 use crate::{Inner, webhooks::WebhookRequest};
 
 /// A wake that is to be sent.
@@ -93,11 +94,7 @@ impl<S: Store> Inner<S> {
             };
             (step, ())
         });
-        match settled.await {
-            // It was deleted meanwhile, so that the answer is nobody's.
-            Err(Refusal::Subscription(SubscriptionRefusal::NotFound)) => Ok(()),
-            settled => settled,
-        }
+        settled.await
     }
 
     /// Resolves when a wake has ended, whoever ended it.
@@ -165,11 +162,11 @@ impl<S: Store> Inner<S> {
 }
 
 /// The cursors of a wake's streams at the tails that it named, as far as they are still linked.
-fn all_done(streams: &[(StreamName, Link)], entry: &super::registry::Entry) -> Vec<(StreamName, Link)> {
-    let named: HashMap<_, _> = streams.iter().filter_map(|(name, link)| Some((name, link.tail?))).collect();
-    let done = entry.links.iter().filter_map(|(name, linked)| {
-        let link = linked.link.done_up_to(*named.get(name)?);
-        (link.acked != linked.link.acked).then(|| (name.clone(), link))
+fn all_done(streams: &[(StreamName, Link)], entry: &Entry) -> Vec<(StreamName, Link)> {
+    let done = streams.iter().filter_map(|(name, told)| {
+        let link = entry.links.get(name)?.link;
+        let done = link.done_up_to(told.tail?);
+        (done.acked != link.acked).then(|| (name.clone(), done))
     });
     done.collect()
 }

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use headwater_protocol::subscription::{Serial, wake::Kind};
+use headwater_protocol::{
+    Refusal,
+    subscription::{Serial, SubscriptionRefusal, wake::Kind},
+};
 use headwater_store::Store;
 
 use super::{create, registry};
@@ -84,6 +87,8 @@ impl<S: Store> Inner<S> {
                 drop(registry);
                 self.attend(serial);
             }
+            // It was deleted meanwhile.
+            Err(Refusal::Subscription(SubscriptionRefusal::NotFound)) => {}
             Err(refusal) => {
                 tracing::warn!(%refusal, "a subscription's workers could not be woken; it is tried again");
                 registry.look_again(serial, self.clock.now_ms().saturating_add(REST_MS));
