@@ -10,7 +10,7 @@ use futures_util::stream;
 use headwater_protocol::RequestHead;
 use headwater_service::{Service, clock::SystemClock, config::Config};
 use headwater_store_mem::MemStore;
-use http::HeaderName;
+use http::{HeaderName, Version};
 use tokio::runtime::Runtime;
 
 const SUBSCRIPTIONS: usize = 10_000;
@@ -36,8 +36,8 @@ impl RequestHead for Head {
     fn authority(&self) -> Option<&str> {
         Some("streams.example")
     }
-    fn is_http_1_0(&self) -> bool {
-        false
+    fn version(&self) -> Version {
+        Version::HTTP_2
     }
     fn header<'a>(&'a self, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> + use<'a> {
         (name == http::header::CONTENT_TYPE).then_some(&b"text/plain"[..]).into_iter()

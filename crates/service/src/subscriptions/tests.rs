@@ -14,7 +14,7 @@ use futures_util::stream;
 use headwater_protocol::{RequestHead, subscription::stored};
 use headwater_store::{Store, StoreError, faulty::Faulty};
 use headwater_store_mem::MemStore;
-use http::{HeaderName, StatusCode};
+use http::{HeaderName, StatusCode, Version};
 use serde_json::{Value, json};
 use tokio::{sync::oneshot, task::JoinHandle};
 
@@ -48,8 +48,8 @@ impl RequestHead for Head {
     fn authority(&self) -> Option<&str> {
         Some("streams.example")
     }
-    fn is_http_1_0(&self) -> bool {
-        false
+    fn version(&self) -> Version {
+        Version::HTTP_2
     }
     fn header<'a>(&'a self, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> + use<'a> {
         let name = name.clone();
