@@ -12,5 +12,4 @@ if (!Number.isFinite(longPollTimeoutMs)) {
   throw new Error("HEADWATER_LONG_POLL_TIMEOUT_MS must be a number of milliseconds")
 }
 
-// Subscriptions are a separate part of the protocol, which Headwater answers with 404 for now.
-runConformanceTests({ baseUrl, longPollTimeoutMs, subscriptions: false })
+runConformanceTests({ baseUrl, longPollTimeoutMs, subscriptions: true })

@@ -25,6 +25,7 @@ mod names;
 mod offsets;
 mod producer_closes;
 mod producers;
+mod pull_wake;
 mod refusals;
 mod smuggling;
 mod sse;
@@ -32,6 +33,8 @@ mod sse_resuming;
 mod sse_text;
 mod sse_types;
 mod stream_seq;
+mod subscriptions;
+mod webhooks;
 
 use crate::case::Case;
 
@@ -69,6 +72,9 @@ pub(crate) fn all() -> impl Iterator<Item = Case> {
         http_limits::CASES,
         http_versions::CASES,
         smuggling::CASES,
+        subscriptions::CASES,
+        webhooks::CASES,
+        pull_wake::CASES,
     ];
     subjects.into_iter().flatten().copied()
 }

@@ -28,7 +28,9 @@ mod instant;
 mod offset;
 mod options;
 pub mod raw;
+mod receiver;
 mod sse;
+mod subscription;
 
 use std::process::ExitCode;
 use std::sync::Arc;

@@ -7,7 +7,8 @@ use clap::Parser;
 /// Headwater's conformance suite.
 #[derive(Debug, Parser)]
 pub(crate) struct Options {
-    /// Base URL of the server under test, with the base path of its streams.
+    /// Base URL of the server under test, with the base path of its streams. Its webhooks must be allowed to go to this
+    /// machine (`--webhook-allow-localhost`).
     #[arg(long, default_value = "http://127.0.0.1:4437/v1/stream")]
     pub(crate) url: String,
 

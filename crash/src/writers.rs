@@ -7,6 +7,7 @@ mod forking;
 mod plain;
 mod producing;
 mod sequenced;
+mod subscribing;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -23,6 +24,11 @@ const STREAM_BYTES: usize = 2 << 20;
 /// One request after another, until the server is gone.
 pub(crate) trait Writer: Send {
     fn step(&mut self, scene: &Scene<'_>) -> Result<Went>;
+
+    /// Checks what no stream shows, while nobody writes.
+    fn look(&mut self, _scene: &Scene<'_>) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// Writes until the server is gone.
@@ -58,6 +64,7 @@ pub(crate) fn all(seed: u64) -> Vec<Box<dyn Writer>> {
         Box::new(forking::Forking::new(next(), seed)),
         Box::new(deleting::Deleting::new(next(), seed)),
         Box::new(expiring::Expiring::new(next(), seed)),
+        Box::new(subscribing::Subscribing::new(next())),
     ]
 }
 

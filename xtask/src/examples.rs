@@ -8,7 +8,7 @@ use crate::server::{SERVERS, STORES, Server, Target};
 use crate::{npm, process, workspace};
 
 /// The examples with a `run.mjs`, which takes the base URL and exits non-zero if anything is different.
-const EXAMPLES: [&str; 1] = ["typescript"];
+const EXAMPLES: [&str; 2] = ["typescript", "workers"];
 
 /// Runs every example once, on the first server and store.
 pub(crate) fn run() -> Result<()> {

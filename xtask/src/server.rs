@@ -22,13 +22,15 @@ pub(crate) const SERVERS: [&str; 2] = ["hyper", "actix"];
 pub(crate) const STORES: [&str; 2] = ["rocksdb", "mem"];
 
 /// What the suites expect of a server: limits small enough to be reached in a test.
-const SUITE_FLAGS: [&str; 6] = [
+const SUITE_FLAGS: [&str; 7] = [
     "--chunk-size",
     CHUNK_SIZE,
     "--header-timeout",
     HEADER_TIMEOUT,
     "--long-poll-timeout",
     LONG_POLL_TIMEOUT,
+    // Where the suites' own receivers listen.
+    "--webhook-allow-localhost",
 ];
 
 /// Settings that our suite has to know as well.

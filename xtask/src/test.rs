@@ -96,7 +96,7 @@ const STEPS: [Step; 14] = [
     },
     Step {
         name: "examples",
-        what: "examples/typescript/run.mjs against a server",
+        what: "run.mjs of each example against a server",
         next: "see the README.md of the example for running its parts by hand",
         run: examples::run,
     },

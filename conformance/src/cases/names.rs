@@ -260,7 +260,9 @@ fn assert_404_for_every_verb(stream: &Stream<'_>) {
 }
 
 fn the_control_prefix_is_reserved(t: &Target) {
-    for name in ["__ds", "__ds/subscriptions/x", "__ds/x", "%5F%5Fds/x", "_%5fd%73", "__ds/jwks.json"] {
+    for name in
+        ["__ds", "__ds/x", "%5F%5Fds/x", "_%5fd%73", "__ds/subscriptions", "__ds/jwks", "__ds/schedules/x"]
+    {
         assert_404_for_every_verb(&t.named(name, "text/plain"));
     }
     let source = t.missing("text/plain");

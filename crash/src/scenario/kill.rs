@@ -169,7 +169,7 @@ impl Run<'_> {
     }
 
     /// Checks what may have changed and some of what may not, and deletes what is too much.
-    fn look(&self, server: &Server, dice: &mut Dice) -> Result<()> {
+    fn look(&mut self, server: &Server, dice: &mut Dice) -> Result<()> {
         let phase = Phase::default();
         let scene = scene(&server.client, &self.registry, &self.tally, &phase);
         let mut streams = self.registry.all();
@@ -178,6 +178,7 @@ impl Run<'_> {
         }
         oracle::check(&scene, &streams, dice)?;
         drop(streams);
+        self.writers.iter_mut().try_for_each(|writer| writer.look(&scene))?;
         self.delete_old(&scene)
     }
 
@@ -188,7 +189,9 @@ impl Run<'_> {
             let mut streams = self.registry.all();
             streams.extend(self.quiet.iter().cloned());
             let phase = Phase::default();
-            oracle::check(&scene(&server.client, &self.registry, &self.tally, &phase), &streams, &dice)?;
+            let scene = scene(&server.client, &self.registry, &self.tally, &phase);
+            oracle::check(&scene, &streams, &dice)?;
+            self.writers.iter_mut().try_for_each(|writer| writer.look(&scene))?;
             server.still_runs()?;
             server.terminate()?;
             self.terminations += 1;

@@ -26,6 +26,7 @@ pub mod request;
 pub mod response;
 pub mod sse;
 pub mod stream;
+pub mod subscription;
 
 pub use refusal::Refusal;
 pub use request::{ParseContext, Request, RequestHead};

@@ -43,6 +43,8 @@ names! {
     PRODUCER_EXPECTED_SEQ = "producer-expected-seq";
     /// On a gap: the number that came (section 5.2.1).
     PRODUCER_RECEIVED_SEQ = "producer-received-seq";
+    /// The signature of a webhook (section 7.1).
+    WEBHOOK_SIGNATURE = "webhook-signature";
     /// Where a browser's EventSource resumes (HTML Living Standard, 9.2).
     LAST_EVENT_ID = "last-event-id";
     /// Keeps browsers and script tags from reading across sites (Fetch Standard).

@@ -38,6 +38,22 @@ impl StreamName {
         Ok(Self(name.into()))
     }
 
+    /// The name that a body spells: plain text, nothing escaped. Slashes at its ends don't count (section 6).
+    ///
+    /// # Errors
+    /// As [`StreamName::parse`]; reserved names are malformed here.
+    pub fn parse_plain(text: &str) -> Result<Self, Refusal> {
+        let text = text.trim_matches('/');
+        if text.len() > NAME_BYTES_MAX {
+            return Err(Refusal::NameMalformed { rule: "it is longer than 1,024 bytes" });
+        }
+        text.split('/').try_for_each(check)?;
+        if text.split('/').next() == Some(RESERVED_SEGMENT) {
+            return Err(Refusal::NameMalformed { rule: "its first segment is reserved" });
+        }
+        Ok(Self(text.into()))
+    }
+
     /// A name that was parsed before and comes back from a store.
     #[must_use]
     pub fn from_stored(name: &str) -> Self {
@@ -88,7 +104,15 @@ impl BasePath {
     }
 }
 
-fn decode(segment: &str) -> Result<String, Refusal> {
+/// One segment of a path, decoded and checked.
+pub(crate) fn decode(segment: &str) -> Result<String, Refusal> {
+    let text = percent_decode(segment)?;
+    check(&text)?;
+    Ok(text)
+}
+
+/// The text that a part of a path spells.
+pub(crate) fn percent_decode(segment: &str) -> Result<String, Refusal> {
     let broken = |rule| Err(Refusal::NameMalformed { rule });
     let mut bytes = Vec::with_capacity(segment.len());
     let mut rest = segment.as_bytes();
@@ -105,13 +129,18 @@ fn decode(segment: &str) -> Result<String, Refusal> {
         bytes.push(high << 4 | low);
         rest = tail;
     }
-    let Ok(text) = String::from_utf8(bytes) else { return broken("it is not UTF-8") };
-    match text.as_str() {
+    String::from_utf8(bytes).map_err(|_| Refusal::NameMalformed { rule: "it is not UTF-8" })
+}
+
+/// Whether a decoded segment means one thing only.
+pub(crate) fn check(segment: &str) -> Result<(), Refusal> {
+    let broken = |rule| Err(Refusal::NameMalformed { rule });
+    match segment {
         "" => broken("it has an empty segment"),
         "." | ".." => broken("it has a segment of dots"),
-        _ if text.contains(['/', '\\']) => broken("it has an encoded slash or a backslash"),
-        _ if text.chars().any(char::is_control) => broken("it has a control character"),
-        _ => Ok(text),
+        _ if segment.contains(['/', '\\']) => broken("it has an encoded slash or a backslash"),
+        _ if segment.chars().any(char::is_control) => broken("it has a control character"),
+        _ => Ok(()),
     }
 }
 

@@ -5,7 +5,7 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
-use crate::{names, offset::Offset, response::ResponseHead};
+use crate::{names, offset::Offset, response::ResponseHead, subscription::SubscriptionRefusal};
 
 /// Why a request is refused. The text is the problem's `detail`: what was wrong and, where it helps, what to do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -172,6 +172,9 @@ pub enum Refusal {
         /// Those that it has, as `Allow` lists them.
         allowed: &'static str,
     },
+    /// A control request that can't be done (sections 6 and 7). It has a document of its own.
+    #[error(transparent)]
+    Subscription(SubscriptionRefusal),
     /// More lines or bytes than the connection takes.
     #[error("the request's head is larger than {limit_bytes} bytes or {limit_lines} lines")]
     HeadTooLarge {
@@ -207,6 +210,12 @@ pub enum Refusal {
     /// The store refused; an operator must look.
     #[error("the store cannot do this now; nothing is acknowledged")]
     StorageFailed,
+}
+
+impl From<SubscriptionRefusal> for Refusal {
+    fn from(refusal: SubscriptionRefusal) -> Self {
+        Self::Subscription(refusal)
+    }
 }
 
 impl Refusal {
@@ -253,6 +262,7 @@ impl Refusal {
             Self::Gone => (StatusCode::GONE, "gone", "Stream is deleted"),
             Self::OffsetGone => (StatusCode::GONE, "gone", "Offset is gone"),
             Self::MethodUnknown { .. } => (StatusCode::METHOD_NOT_ALLOWED, "method", "Method not allowed"),
+            Self::Subscription(refusal) => (refusal.status(), "subscription", "Subscription"),
             Self::HeadTooLarge { .. } => {
                 (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "head-too-large", "Request head too large")
             }
@@ -275,6 +285,9 @@ impl Refusal {
     /// The answer: head and problem document.
     #[must_use]
     pub fn respond(&self) -> (ResponseHead, String) {
+        if let Self::Subscription(refusal) = self {
+            return refusal.respond();
+        }
         let (status, code, title) = self.kind();
         let mut head = ResponseHead::new(status);
         self.headers(&mut head.headers);

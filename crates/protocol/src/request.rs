@@ -4,7 +4,7 @@ use http::{HeaderName, Version, header};
 
 use crate::{
     Refusal, cross_origin, names,
-    op::{append::Append, create::Create, delete::Delete, head::Head, read::Read},
+    op::{append::Append, create::Create, delete::Delete, head::Head, read::Read, subscription::Control},
     path::BasePath,
 };
 
@@ -40,6 +40,8 @@ pub enum Request {
     Delete(Delete),
     /// OPTIONS.
     Options,
+    /// Anything below the reserved prefix (section 6).
+    Control(Control),
 }
 
 /// What parsing depends on besides the request.
@@ -60,6 +62,11 @@ impl Request {
     /// A [`Refusal`] for everything that is wrong with the head alone.
     pub fn parse(head: &impl RequestHead, context: &ParseContext<'_>) -> Result<Self, Refusal> {
         check_host(head)?;
+        if head.method() != "OPTIONS"
+            && let Some(control) = Control::parse(head, context.base_path)
+        {
+            return control.map(Self::Control);
+        }
         let name = context.base_path.stream(head.path());
         match head.method() {
             "GET" => Read::parse(head, name?).map(Self::Read),
@@ -282,8 +289,9 @@ pub(crate) mod tests {
     }
 
     /// Every header that a request is read for.
-    pub(crate) const READ: [HeaderName; 17] = [
+    pub(crate) const READ: [HeaderName; 18] = [
         header::HOST,
+        header::AUTHORIZATION,
         header::CONTENT_LENGTH,
         header::CONTENT_TYPE,
         header::IF_NONE_MATCH,
@@ -369,7 +377,7 @@ pub(crate) mod tests {
                 }))
             }
             Request::Read(read) => stream.position(read.from).err(),
-            Request::Head(_) | Request::Delete(_) | Request::Options => None,
+            Request::Head(_) | Request::Delete(_) | Request::Options | Request::Control(_) => None,
         }
     }
 }

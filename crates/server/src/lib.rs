@@ -14,6 +14,7 @@ use headwater_service::{Service, clock::SystemClock, config::Connections};
 use headwater_store::Store;
 use headwater_store_mem::MemStore;
 use headwater_store_rocksdb::RocksStore;
+use headwater_webhook::HttpWebhooks;
 
 use settings::{Settings, StoreKind};
 
@@ -87,6 +88,7 @@ async fn serve<A: Adapter, S: Store>(
     let listener = listen(settings)?;
     let address = listener.local_addr()?;
     let service = Service::new(store, Arc::new(SystemClock), settings.service()?);
+    let service = service.with_subscriptions(Some(Arc::new(HttpWebhooks::default()))).await?;
     let sweeper = tokio::spawn({
         let service = service.clone();
         async move { service.sweep().await }

@@ -1,5 +1,7 @@
 //! Settings: flags, then environment, then a TOML file, then defaults. `docs/configuration.md` is made from here.
 
+mod subscriptions;
+
 use std::{ffi::OsString, net::SocketAddr, path::PathBuf};
 
 use anyhow::Context;
@@ -15,6 +17,8 @@ use headwater_protocol::{
 use headwater_service::config::{Config, Connections};
 use http::HeaderValue;
 use humantime::Duration;
+
+pub use subscriptions::Subscriptions;
 
 /// Where streams are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -95,6 +99,10 @@ pub struct Settings {
     #[command(flatten)]
     #[expect(missing_docs, reason = "flattened")]
     pub bounds: Bounds,
+
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "flattened")]
+    pub subscriptions: Subscriptions,
 
     /// Sites whose pages may use the streams, separated by commas; `*` for all.
     #[arg(
@@ -344,6 +352,7 @@ impl Settings {
             live_readers_max: bounds.live_max,
             open_streams_max: bounds.open_streams_max,
             idle_stream_ms: milliseconds(bounds.idle_stream),
+            subscriptions: self.subscriptions.service(),
         })
     }
 
@@ -477,6 +486,9 @@ mod tests {
             &["--store", "paper"],
             &["--store-memory", "64MiB"],
             &["--long-poll-timeout", "soon"],
+            &["--webhook-timeout", "0s"],
+            &["--public-url", "streams.example"],
+            &["--public-url", "https://streams.example/v1"],
         ] {
             assert!(matches!(loaded(arguments), Err(LoadError::Usage(_))), "{arguments:?}");
         }
@@ -524,7 +536,7 @@ mod tests {
                 .collect();
             let flag = argument.get_long().unwrap_or_default();
             let takes = match choices.as_slice() {
-                [_, ..] if flag != "cache-immutable" => format!(" One of {}.", choices.join(", ")),
+                [_, ..] if argument.get_action().takes_values() => format!(" One of {}.", choices.join(", ")),
                 _ => String::new(),
             };
             writeln!(

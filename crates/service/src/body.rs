@@ -87,11 +87,12 @@ impl BodyBudget {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// Receives a whole body.
+    /// Receives a whole body of at most `bytes_max` bytes.
     pub(crate) async fn collect<B>(
         &self,
         mut body: B,
         config: &Config,
+        bytes_max: u64,
         clock: &dyn Clock,
     ) -> Result<Bytes, Refusal>
     where
@@ -116,8 +117,8 @@ impl BodyBudget {
             let Some(chunk) = next else { break };
             let chunk = chunk.map_err(|_| Refusal::BodyBroken)?;
             let bytes = (first.len() + rest.len() + chunk.len()) as u64;
-            if bytes > config.body_bytes_max {
-                return Err(Refusal::BodyTooLarge { limit_bytes: config.body_bytes_max });
+            if bytes > bytes_max {
+                return Err(Refusal::BodyTooLarge { limit_bytes: bytes_max });
             }
             share.grow(chunk.len() as u64, config.bodies_bytes_max)?;
             // Most bodies come in one piece, which is kept as it is.

@@ -12,6 +12,7 @@ use headwater_store::{Commit, Edit, Store, StoreError, Ticket};
 use crate::{
     Inner,
     streams::{OpenStream, Writer, refuse},
+    subscriptions::registry::Pledge,
 };
 
 /// A part of a commit: one stream's.
@@ -31,6 +32,7 @@ pub(crate) struct Pending<S: Store> {
     publications: Vec<Publication>,
     bytes: u64,
     begun_us: u64,
+    pledge: Pledge,
 }
 
 struct Publication {
@@ -45,12 +47,26 @@ impl<S: Store> Inner<S> {
         self: &Arc<Self>,
         parts: Vec<(&Arc<OpenStream>, &mut Writer, Alteration)>,
     ) -> Pending<S> {
-        let mut edits = Vec::with_capacity(parts.len());
+        self.commit_with(parts, Vec::new())
+    }
+
+    /// The same with more edits in the one commit.
+    pub(crate) fn commit_with(
+        self: &Arc<Self>,
+        parts: Vec<(&Arc<OpenStream>, &mut Writer, Alteration)>,
+        mut edits: Vec<Edit>,
+    ) -> Pending<S> {
+        edits.reserve(parts.len());
+        let mut pledge = Pledge::default();
         let mut publications = Vec::with_capacity(parts.len());
         let mut bytes = 0;
         for (stream, writer, alteration) in parts {
             let name = stream.name.clone();
             let expected = writer.head.as_ref().map_or(0, |head| head.version);
+            if let Some(subscriptions) = self.subscriptions.get() {
+                let (before, links_max) = (writer.head.as_deref(), self.config.subscriptions.links_max);
+                subscriptions.accompany(stream, before, &alteration, links_max, (&mut pledge, &mut edits));
+            }
             writer.head = match &alteration {
                 Alteration::Put(change) => {
                     bytes += change.bytes.len() as u64;
@@ -77,7 +93,7 @@ impl<S: Store> Inner<S> {
         }
         let begun_us = self.clock.now_us();
         let ticket = Some(self.store.commit(Commit { edits }));
-        Pending { service: self.clone(), ticket, publications, bytes, begun_us }
+        Pending { service: self.clone(), ticket, publications, pledge, bytes, begun_us }
     }
 }
 
@@ -102,9 +118,18 @@ impl<S: Store> Pending<S> {
     }
 
     fn finish(&mut self, result: Result<(), StoreError>) -> Result<Outcome, Refusal> {
+        let subscriptions = self.service.subscriptions.get();
+        if let Some(subscriptions) = subscriptions {
+            subscriptions.resolve(&mem::take(&mut self.pledge), result.is_ok());
+        }
         for Publication { stream, queued, head } in mem::take(&mut self.publications) {
             match &result {
-                Ok(()) => stream.publish(queued, head),
+                Ok(()) => {
+                    stream.publish(queued, head);
+                    if let Some(subscriptions) = subscriptions {
+                        subscriptions.published(&stream);
+                    }
+                }
                 Err(_) => self.service.streams.abandon(&stream),
             }
         }
@@ -133,7 +158,8 @@ impl<S: Store> Drop for Pending<S> {
         if let Some(ticket) = self.ticket.take() {
             let (service, publications) = (self.service.clone(), mem::take(&mut self.publications));
             // Without its ticket: a runtime that is about to end drops what it is given.
-            let mut pending = Self { service, ticket: None, publications, ..*self };
+            let pledge = mem::take(&mut self.pledge);
+            let mut pending = Self { service, ticket: None, publications, pledge, ..*self };
             tokio::spawn(async move { pending.finish(ticket.await).map(drop) });
         }
     }

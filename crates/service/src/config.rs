@@ -2,6 +2,7 @@
 
 use headwater_protocol::{
     cache::CachePolicy, cross_origin::Origins, cursor::CursorPolicy, op::read::ReadPolicies, path::BasePath,
+    subscription::target::LocalTargets,
 };
 
 /// The service's settings.
@@ -37,6 +38,45 @@ pub struct Config {
     pub open_streams_max: usize,
     /// How long an unused stream's head stays in memory.
     pub idle_stream_ms: u64,
+    /// Of subscriptions.
+    pub subscriptions: Subscriptions,
+}
+
+/// What bounds subscriptions, and how webhooks are sent.
+#[derive(Clone, Debug)]
+pub struct Subscriptions {
+    /// Subscriptions at a time.
+    pub subscriptions_max: usize,
+    /// Their links together.
+    pub links_max: usize,
+    /// Webhooks on their way at a time.
+    pub deliveries_max: usize,
+    /// The same for one target.
+    pub deliveries_per_target_max: usize,
+    /// How long a webhook may take; never longer than its lease.
+    pub webhook_timeout_ms: u64,
+    /// How long a signing key is used before the next one is made; `None`: for ever.
+    pub webhook_key_lifetime_ms: Option<u64>,
+    /// Whether webhooks may go to this machine.
+    pub local_targets: LocalTargets,
+    /// The server as the world reaches it, such as `https://streams.example`; `None`: as who creates a subscription
+    /// does.
+    pub public_url: Option<Box<str>>,
+}
+
+impl Default for Subscriptions {
+    fn default() -> Self {
+        Self {
+            subscriptions_max: 10_000,
+            links_max: 1_000_000,
+            deliveries_max: 256,
+            deliveries_per_target_max: 16,
+            webhook_timeout_ms: 30_000,
+            webhook_key_lifetime_ms: Some(90 * 86_400_000),
+            local_targets: LocalTargets::Refused,
+            public_url: None,
+        }
+    }
 }
 
 impl Default for Config {
@@ -58,6 +98,7 @@ impl Default for Config {
             live_readers_max: 100_000,
             open_streams_max: 1_000_000,
             idle_stream_ms: 60_000,
+            subscriptions: Subscriptions::default(),
         }
     }
 }

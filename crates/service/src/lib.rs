@@ -17,14 +17,16 @@ mod metrics;
 pub mod preface;
 mod read;
 mod streams;
+mod subscriptions;
 mod sweep;
 #[cfg(test)]
 mod tests;
+pub mod webhooks;
 
 use std::{
     io,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -41,7 +43,7 @@ use headwater_protocol::{
     response::{self, ResponseHead, Source},
     stream::StreamHead,
 };
-use headwater_store::Store;
+use headwater_store::{Store, StoreError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 pub use body::Body;
@@ -76,6 +78,7 @@ pub(crate) struct Inner<S: Store> {
     incarnation_last: AtomicU64,
     event_streams_begun: AtomicU64,
     metrics: Metrics,
+    subscriptions: OnceLock<subscriptions::Subscriptions>,
 }
 
 impl<S: Store> std::fmt::Debug for Inner<S> {
@@ -155,6 +158,7 @@ impl<S: Store> Service<S> {
             streams: Streams::default(),
             event_streams_begun: AtomicU64::new(0),
             metrics: Metrics::new(),
+            subscriptions: OnceLock::new(),
             incarnation_last,
             store,
             clock,
@@ -162,9 +166,23 @@ impl<S: Store> Service<S> {
         }))
     }
 
-    /// Removes expired streams and unused memory until [`Service::drain`]: run it beside the server.
+    /// The same service with subscriptions (sections 6 and 7), read from the store; without them their paths are 404.
+    /// Call it before the first request. Without `webhooks` only pull-wake subscriptions can be made.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    pub async fn with_subscriptions(
+        self,
+        webhooks: Option<Arc<dyn webhooks::Webhooks>>,
+    ) -> Result<Self, StoreError> {
+        self.0.load_subscriptions(webhooks).await?;
+        Ok(self)
+    }
+
+    /// Removes expired streams and unused memory, and wakes the workers of subscriptions, until [`Service::drain`]: run
+    /// it beside the server.
     pub async fn sweep(&self) {
-        self.0.clone().sweep_forever().await;
+        tokio::join!(self.0.clone().sweep_forever(), self.0.clone().wake_forever());
     }
 
     /// From now on live readers end and new requests are refused; what was begun is answered.
@@ -250,6 +268,7 @@ impl<S: Store> Service<S> {
             }
             Request::Head(head) => self.0.head(&head).await.map(bodiless),
             Request::Delete(delete) => self.0.delete(&delete).await.map(bodiless),
+            Request::Control(control) => self.0.control(control, body).await,
             Request::Options => Ok(bodiless(cross_origin::respond_to_options())),
         }
     }
@@ -277,7 +296,7 @@ impl<S: Store> Inner<S> {
     where
         B: Stream<Item = io::Result<Bytes>> + Unpin,
     {
-        self.bodies.collect(body, &self.config, &*self.clock).await
+        self.bodies.collect(body, &self.config, self.config.body_bytes_max, &*self.clock).await
     }
 
     fn next_incarnation(&self) -> Incarnation {

@@ -22,6 +22,8 @@ use headwater_protocol::{
 use headwater_store::{Store, StoreError};
 use tokio::sync::{Mutex, MutexGuard, Notify, OnceCell, watch};
 
+use crate::subscriptions::Watch;
+
 /// Producers that a stream keeps in memory; beyond that it forgets all and asks the store again.
 const PRODUCERS_CACHED_MAX: usize = 1_024;
 /// A sliding deadline is committed when it has moved by so much: at most one commit a second for reads.
@@ -43,6 +45,8 @@ pub(crate) struct OpenStream {
     /// The last use that prolongs a sliding stream; 0 if there was none. A time and no deadline, so that a later life
     /// of the name gains nothing from it.
     touched_ms: AtomicU64,
+    /// Who has to hear of it.
+    pub(crate) watch: Watch,
 }
 
 #[derive(Debug)]
@@ -144,7 +148,7 @@ impl OpenStream {
     /// One that isn't loaded yet.
     fn fresh(name: StreamName, used_ms: u64, touched_ms: u64) -> Self {
         let (used_ms, touched_ms) = (AtomicU64::new(used_ms), AtomicU64::new(touched_ms));
-        Self { name, loaded: OnceCell::new(), used_ms, touched_ms }
+        Self { name, loaded: OnceCell::new(), used_ms, touched_ms, watch: Watch::default() }
     }
 
     #[expect(

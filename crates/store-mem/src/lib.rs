@@ -14,7 +14,7 @@ use headwater_protocol::{
     producer::{ProducerId, ProducerState},
     stream::StreamHead,
 };
-use headwater_store::{Chunk, Commit, ReadRange, Store, StoreError, Ticket};
+use headwater_store::{Chunk, Commit, Document, ReadRange, Store, StoreError, Ticket};
 
 use state::State;
 
@@ -85,6 +85,21 @@ impl Store for MemStore {
 
     async fn document(&self, key: &str) -> Result<Option<Bytes>, StoreError> {
         Ok(self.state().documents.get(key).cloned())
+    }
+
+    async fn documents(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Document>, StoreError> {
+        let state = self.state();
+        let first = Box::from(prefix);
+        let documents = state.documents.range::<Box<str>, _>(&first..);
+        let page = documents
+            .take_while(|(key, _)| key.starts_with(prefix))
+            .filter(|(key, _)| after.is_none_or(|after| &***key > after));
+        Ok(page.take(limit).map(|(key, value)| (key.clone(), value.clone())).collect())
     }
 }
 

@@ -178,6 +178,23 @@ impl Base {
         Ok(())
     }
 
+    /// Documents in byte order of their keys from `first` on, until `visit` has enough.
+    pub(crate) fn documents(
+        &self,
+        first: &str,
+        mut visit: impl FnMut(&str, &[u8]) -> bool,
+    ) -> Result<(), StoreError> {
+        let mode = IteratorMode::From(control::encode_key(first), Direction::Forward);
+        for entry in self.0.iterator_cf(self.family(control::FAMILY)?, mode) {
+            let (key, value) = entry.map_err(|error| unreadable(&error))?;
+            let key = control::decode_key(&key).ok_or_else(|| damaged(control::FAMILY, &key))?;
+            if !visit(key, &value) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     /// Whether the disk has room for a checkpoint of about so many bytes. RocksDB recovers from a full disk only when
     /// there is room for whole buffers again: it had better not meet one.
     pub(crate) fn has_room(&self, bytes: u64) -> bool {

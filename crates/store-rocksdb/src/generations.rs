@@ -119,4 +119,8 @@ impl Generations {
     pub(crate) fn names(&self) -> impl Iterator<Item = (&str, bool)> {
         self.iter().flat_map(|recent| recent.heads.iter().map(|(name, head)| (&**name, head.is_some())))
     }
+    /// The documents that were written, `None` for those that went, the newest word first.
+    pub(crate) fn documents(&self) -> impl Iterator<Item = (&str, Option<&[u8]>)> {
+        self.iter().flat_map(|recent| recent.documents.iter().map(|(key, value)| (&**key, value.as_deref())))
+    }
 }

@@ -34,7 +34,7 @@ use headwater_protocol::{
     producer::{ProducerId, ProducerState},
     stream::StreamHead,
 };
-use headwater_store::{Chunk, Commit, ReadRange, Store, StoreError, Ticket, log::Gather};
+use headwater_store::{Chunk, Commit, Document, ReadRange, Store, StoreError, Ticket, log::Gather};
 use rocksdb::{ErrorKind, ReadTier};
 
 use base::{Base, Found, Marks};
@@ -281,6 +281,16 @@ impl Store for RocksStore {
             }
         }
     }
+
+    async fn documents(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Document>, StoreError> {
+        let (prefix, after) = (prefix.to_owned(), after.map(ToOwned::to_owned));
+        self.on_disk(move |engine| documents(engine, &prefix, after.as_deref(), limit)).await
+    }
 }
 
 /// A range of a log from RocksDB and from memory, whichever has the next byte.
@@ -366,4 +376,30 @@ fn list(
     })?;
     let existing = names.into_iter().filter(|(_, exists)| *exists);
     Ok(existing.take(limit).map(|(name, _)| StreamName::from_stored(&name)).collect())
+}
+
+fn documents(
+    engine: &Engine,
+    prefix: &str,
+    after: Option<&str>,
+    limit: usize,
+) -> Result<Vec<Document>, StoreError> {
+    let wanted = |key: &str| key.starts_with(prefix) && after.is_none_or(|after| key > after);
+    let mut found: BTreeMap<Box<str>, Option<Bytes>> = BTreeMap::new();
+    for (key, value) in engine.recent().documents().filter(|(key, _)| wanted(key)) {
+        found.entry(key.into()).or_insert_with(|| value.map(Bytes::copy_from_slice));
+    }
+    let first = after.map_or(prefix, |after| prefix.max(after));
+    let mut taken = 0;
+    engine.base.documents(first, |key, value| {
+        if wanted(key)
+            && found.entry(key.into()).or_insert_with(|| Some(Bytes::copy_from_slice(value))).is_some()
+        {
+            taken += 1;
+        }
+        // Keys sort, so what has the prefix stands together.
+        taken < limit && (key.starts_with(prefix) || key < prefix)
+    })?;
+    let existing = found.into_iter().filter_map(|(key, value)| Some((key, value?)));
+    Ok(existing.take(limit).collect())
 }

@@ -35,6 +35,7 @@ macro_rules! contract_tests {
             deadlines_are_found_in_order_and_only_the_current_ones,
             names_are_listed_in_byte_order,
             documents_are_kept_and_removed,
+            documents_are_listed_in_byte_order,
         );
     };
     (@each $make:expr, $($case:ident,)*) => {
@@ -286,5 +287,25 @@ cases! {
         assert_eq!(store.document("k").await, Ok(Some(Bytes::from_static(b"2"))));
         store.commit(write(None)).await.unwrap();
         assert_eq!(store.document("k").await, Ok(None));
+    }
+    /// Pages of documents, as they are after all commits.
+    async fn documents_are_listed_in_byte_order<S>(store) {
+        let write = |key: &str, value: Option<&'static str>| one(Edit::Document { key: key.into(), value: value.map(|text| Bytes::from_static(text.as_bytes())) });
+        for (key, value) in [("b/1", "1"), ("a", "2"), ("b/2", "3"), ("b", "4"), ("c", "5"), ("b/3", "6")] {
+            store.commit(write(key, Some(value))).await.unwrap();
+        }
+        store.commit(write("b/2", None)).await.unwrap();
+        store.commit(write("b/3", Some("7"))).await.unwrap();
+        let listed = |prefix, after: Option<&'static str>, limit| async move {
+            let documents = store.documents(prefix, after, limit).await.unwrap();
+            documents.iter().map(|(key, value)| format!("{key}={}", value.escape_ascii())).collect::<Vec<_>>()
+        };
+        assert_eq!(listed("", None, 10).await, ["a=2", "b=4", "b/1=1", "b/3=7", "c=5"]);
+        assert_eq!(listed("b/", None, 10).await, ["b/1=1", "b/3=7"]);
+        assert_eq!(listed("b", None, 2).await, ["b=4", "b/1=1"]);
+        assert_eq!(listed("b", Some("b/1"), 10).await, ["b/3=7"]);
+        assert_eq!(listed("b/", Some("a"), 1).await, ["b/1=1"]);
+        assert!(listed("b/", Some("c"), 10).await.is_empty());
+        assert_eq!(store.list("", None, 10).await, Ok(vec![]));
     }
 }

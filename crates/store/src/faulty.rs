@@ -13,7 +13,7 @@ use headwater_protocol::{
     stream::StreamHead,
 };
 
-use crate::{Chunk, Commit, ReadRange, Store, StoreError, Ticket, TicketSender};
+use crate::{Chunk, Commit, Document, ReadRange, Store, StoreError, Ticket, TicketSender};
 
 /// Wraps a store; without orders it behaves as that store does.
 #[derive(Debug)]
@@ -153,5 +153,14 @@ impl<S: Store> Store for Faulty<S> {
 
     async fn document(&self, key: &str) -> Result<Option<Bytes>, StoreError> {
         self.inner.document(key).await
+    }
+
+    async fn documents(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Document>, StoreError> {
+        self.inner.documents(prefix, after, limit).await
     }
 }

@@ -76,7 +76,18 @@ pub trait Store: Send + Sync + 'static {
 
     /// A small document of control state.
     fn document(&self, key: &str) -> impl Future<Output = Result<Option<Bytes>, StoreError>> + Send;
+
+    /// Up to `limit` documents whose keys begin with `prefix` and come after `after`, in byte order of the keys.
+    fn documents(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<Document>, StoreError>> + Send;
 }
+
+/// A document with its key.
+pub type Document = (Box<str>, Bytes);
 
 impl<S: Store> Store for std::sync::Arc<S> {
     fn incarnation_last(&self) -> u64 {
@@ -126,6 +137,15 @@ impl<S: Store> Store for std::sync::Arc<S> {
 
     fn document(&self, key: &str) -> impl Future<Output = Result<Option<Bytes>, StoreError>> + Send {
         (**self).document(key)
+    }
+
+    fn documents(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<Document>, StoreError>> + Send {
+        (**self).documents(prefix, after, limit)
     }
 }
 

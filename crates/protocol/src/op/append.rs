@@ -77,6 +77,12 @@ impl Append {
         })
     }
 
+    /// An append of one event by the server itself (section 7.2).
+    #[must_use]
+    pub fn of_event(name: StreamName, content_type: ContentType) -> Self {
+        Self { name, claim: None, content_type: Some(Ok(content_type)), seq: None, close: false }
+    }
+
     /// Checks the body and makes its stored form. It needs no stream and no lock.
     ///
     /// # Errors

@@ -5,3 +5,4 @@ pub mod create;
 pub mod delete;
 pub mod head;
 pub mod read;
+pub mod subscription;

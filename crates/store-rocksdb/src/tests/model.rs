@@ -150,6 +150,7 @@ impl Pair {
         let (real, model) = (self.real(), &self.model);
         assert_eq!(real.incarnation_last(), model.incarnation_last());
         assert_eq!(wait(real.document("k")), wait(model.document("k")));
+        assert_eq!(wait(real.documents("", None, 9)), wait(model.documents("", None, 9)));
         for (prefix, after, limit) in
             [("", None, 9), ("a", None, 1), ("a", Some("a"), 9), ("", Some("a/b"), 2)]
         {

@@ -1,0 +1,364 @@
+//! Control requests (sections 6 and 7): which resource below `__ds` a path names, what may be done with it, and what a
+//! body says.
+
+use std::collections::BTreeSet;
+
+use http::uri::Authority;
+use serde::Deserialize;
+
+use crate::{
+    Refusal, RequestHead, names,
+    path::{BasePath, RESERVED_SEGMENT, StreamName, decode, percent_decode},
+    request::check_length,
+    subscription::{
+        CONTROL_BODY_BYTES_MAX, SubscriptionId, SubscriptionRefusal,
+        config::{read, stream_names},
+        token::bearer,
+        wake::Fence,
+    },
+};
+
+/// The longest name of a worker, in bytes.
+const WORKER_BYTES_MAX: usize = 256;
+/// The most acknowledgements in one request.
+const ACKS_MAX: usize = 10_000;
+
+/// A control request, before its body.
+#[derive(Clone, Debug)]
+pub enum Control {
+    /// Asks for the webhook signing keys.
+    Keys,
+    /// Does something with a subscription.
+    Subscription(SubscriptionId, Action),
+}
+
+/// What is to be done with a subscription.
+#[derive(Clone, Debug)]
+pub enum Action {
+    /// PUT: create it, or make sure that it is there.
+    Create {
+        /// The stream root as this client reaches it.
+        root: Box<str>,
+    },
+    /// GET.
+    Read,
+    /// DELETE.
+    Delete,
+    /// POST to its streams: link some.
+    Link,
+    /// DELETE of one of its streams: take an explicit link away.
+    Unlink(StreamName),
+    /// POST: a worker asks for the work.
+    Claim,
+    /// POST with a bearer token: a worker tells how far it is.
+    Settle(Settlement, Box<str>),
+}
+
+/// Which of the requests of a worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settlement {
+    /// Of a webhook's worker.
+    Callback,
+    /// Of a worker that has claimed.
+    Ack,
+    /// Gives the work back.
+    Release,
+}
+
+/// What a path below `__ds` names.
+enum Resource {
+    Keys,
+    Subscription(SubscriptionId),
+    Streams(SubscriptionId),
+    Stream(SubscriptionId, StreamName),
+    Claim(SubscriptionId),
+    Settle(SubscriptionId, Settlement),
+}
+
+impl Control {
+    /// Reads a request whose path is reserved; `None`: it isn't one.
+    pub(crate) fn parse(head: &impl RequestHead, base_path: &BasePath) -> Option<Result<Self, Refusal>> {
+        let below = head.path().strip_prefix(base_path.as_str())?.strip_prefix('/')?;
+        let (first, rest) = below.split_once('/').unwrap_or((below, ""));
+        // However it is spelled: nobody on the way may take a control path for a stream's.
+        (decode(first).ok()? == RESERVED_SEGMENT).then(|| Self::parse_resource(head, base_path, rest))
+    }
+
+    fn parse_resource(head: &impl RequestHead, base_path: &BasePath, rest: &str) -> Result<Self, Refusal> {
+        let resource = Resource::parse(rest)?;
+        let method = head.method();
+        check_length(head, CONTROL_BODY_BYTES_MAX)?;
+        let (id, action) = match (resource, method) {
+            (Resource::Keys, "GET" | "HEAD") => return Ok(Self::Keys),
+            (Resource::Subscription(id), "PUT") => (id, Action::Create { root: root(head, base_path) }),
+            (Resource::Subscription(id), "GET" | "HEAD") => (id, Action::Read),
+            (Resource::Subscription(id), "DELETE") => (id, Action::Delete),
+            (Resource::Streams(id), "POST") => (id, Action::Link),
+            (Resource::Stream(id, name), "DELETE") => (id, Action::Unlink(name)),
+            (Resource::Claim(id), "POST") => (id, Action::Claim),
+            (Resource::Settle(id, settlement), "POST") => (id, Action::Settle(settlement, bearer(head)?)),
+            (resource, _) => return Err(Refusal::MethodUnknown { allowed: resource.methods() }),
+        };
+        Ok(Self::Subscription(id, action))
+    }
+}
+
+impl Resource {
+    fn parse(rest: &str) -> Result<Self, Refusal> {
+        if rest == "jwks.json" {
+            return Ok(Self::Keys);
+        }
+        let below = rest.strip_prefix("subscriptions/").ok_or(Refusal::NotFound)?;
+        let (id, rest) = match below.split_once('/') {
+            Some((id, rest)) => (SubscriptionId::parse(id)?, Some(rest)),
+            None => (SubscriptionId::parse(below)?, None),
+        };
+        Ok(match rest {
+            None => Self::Subscription(id),
+            Some("streams") => Self::Streams(id),
+            Some("claim") => Self::Claim(id),
+            Some("callback") => Self::Settle(id, Settlement::Callback),
+            Some("ack") => Self::Settle(id, Settlement::Ack),
+            Some("release") => Self::Settle(id, Settlement::Release),
+            Some(rest) => {
+                let stream = rest.strip_prefix("streams/").ok_or(Refusal::NotFound)?;
+                Self::Stream(id, StreamName::parse_plain(&percent_decode(stream)?)?)
+            }
+        })
+    }
+
+    const fn methods(&self) -> &'static str {
+        match self {
+            Self::Keys => "GET, HEAD, OPTIONS",
+            Self::Subscription(_) => "GET, HEAD, PUT, DELETE, OPTIONS",
+            Self::Stream(..) => "DELETE, OPTIONS",
+            Self::Streams(_) | Self::Claim(_) | Self::Settle(..) => "POST, OPTIONS",
+        }
+    }
+}
+
+/// The stream root as a client reaches it, absolute if it says enough for that.
+fn root(head: &impl RequestHead, base_path: &BasePath) -> Box<str> {
+    let https = head.header(&names::X_FORWARDED_PROTO).next().is_some_and(|proto| proto == b"https");
+    let scheme = if https { "https" } else { "http" };
+    let authority = head.authority().filter(|authority| authority.parse::<Authority>().is_ok());
+    let origin = authority.map_or(String::new(), |authority| format!("{scheme}://{authority}"));
+    format!("{origin}{}", base_path.as_str()).into()
+}
+
+/// Reads the body of a request that links streams.
+///
+/// # Errors
+/// [`SubscriptionRefusal::Invalid`].
+pub fn read_streams(body: &[u8]) -> Result<BTreeSet<StreamName>, SubscriptionRefusal> {
+    #[derive(Deserialize)]
+    struct Body {
+        streams: Vec<String>,
+    }
+    let Body { streams } = read(body)?;
+    if streams.is_empty() {
+        return Err(SubscriptionRefusal::invalid("streams must not be empty"));
+    }
+    stream_names(&streams)
+}
+
+/// Reads the body of a claim: who asks.
+///
+/// # Errors
+/// [`SubscriptionRefusal::Invalid`].
+pub fn read_worker(body: &[u8]) -> Result<Box<str>, SubscriptionRefusal> {
+    #[derive(Deserialize)]
+    struct Body {
+        worker: Box<str>,
+    }
+    let Body { worker } = read(body)?;
+    if worker.is_empty() || worker.len() > WORKER_BYTES_MAX {
+        return Err(SubscriptionRefusal::invalid("worker must have 1 to 256 bytes"));
+    }
+    Ok(worker)
+}
+
+/// What a worker says about its work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// The wake that it speaks of.
+    pub wake_id: Box<str>,
+    /// Its generation.
+    pub generation: u64,
+    /// What is processed, stream by stream.
+    pub acks: Vec<(StreamName, Box<str>)>,
+    /// Whether that is all.
+    pub done: bool,
+}
+
+impl Report {
+    /// Reads the body of a callback, an ack or a release.
+    ///
+    /// # Errors
+    /// [`SubscriptionRefusal::Invalid`]; [`SubscriptionRefusal::OffsetInvalid`] for a stream that can't be one.
+    pub fn read(body: &[u8]) -> Result<Self, SubscriptionRefusal> {
+        #[derive(Deserialize)]
+        struct Body {
+            wake_id: Box<str>,
+            generation: u64,
+            #[serde(default)]
+            acks: Vec<Ack>,
+            #[serde(default)]
+            done: bool,
+        }
+        #[derive(Deserialize)]
+        struct Ack {
+            #[serde(alias = "path")]
+            stream: Box<str>,
+            offset: Box<str>,
+        }
+        let Body { wake_id, generation, acks, done } = read(body)?;
+        if acks.len() > ACKS_MAX {
+            return Err(SubscriptionRefusal::LimitReached("acknowledgements in one request"));
+        }
+        let ack = |Ack { stream, offset }| match StreamName::parse_plain(&stream) {
+            Ok(name) => Ok((name, offset)),
+            Err(_) => Err(SubscriptionRefusal::OffsetInvalid { stream, rule: "it names no stream" }),
+        };
+        let acks = acks.into_iter().map(ack).collect::<Result<_, _>>()?;
+        Ok(Self { wake_id, generation, acks, done })
+    }
+
+    /// What it says of the wake.
+    #[must_use]
+    pub fn fence(&self, token_generation: u64) -> Fence<'_> {
+        Fence { token_generation, generation: self.generation, wake_id: &self.wake_id }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        Request,
+        request::tests::{TestHead, parse},
+    };
+
+    fn request(method: &'static str, path: &'static str) -> Result<Request, Refusal> {
+        parse(&TestHead {
+            method,
+            path,
+            headers: vec![("authorization", "Bearer 1.x")],
+            ..TestHead::default()
+        })
+    }
+
+    fn control(method: &'static str, path: &'static str) -> Control {
+        match request(method, path) {
+            Ok(Request::Control(control)) => control,
+            other => panic!("{method} {path} {other:?}"),
+        }
+    }
+
+    #[test]
+    fn every_resource_has_its_methods() {
+        let action = |method, path| match control(method, path) {
+            Control::Subscription(id, action) => (id.as_str().to_owned(), format!("{action:?}")),
+            Control::Keys => (String::new(), "Keys".into()),
+        };
+        for (method, path, id, expected) in [
+            (
+                "PUT",
+                "/v1/stream/__ds/subscriptions/s%20b",
+                "s b",
+                "Create { root: \"http://streams.example/v1/stream\" }",
+            ),
+            ("GET", "/v1/stream/__ds/subscriptions/s", "s", "Read"),
+            ("HEAD", "/v1/stream/__ds/subscriptions/s", "s", "Read"),
+            ("DELETE", "/v1/stream/__ds/subscriptions/s", "s", "Delete"),
+            ("GET", "/v1/stream/%5F_ds/subscriptions/s", "s", "Read"),
+            ("POST", "/v1/stream/__ds/subscriptions/s/streams", "s", "Link"),
+            ("DELETE", "/v1/stream/__ds/subscriptions/s/streams/a%2Fb", "s", "Unlink(StreamName(\"a/b\"))"),
+            (
+                "DELETE",
+                "/v1/stream/__ds/subscriptions/s/streams/a/b%20c",
+                "s",
+                "Unlink(StreamName(\"a/b c\"))",
+            ),
+            ("POST", "/v1/stream/__ds/subscriptions/s/claim", "s", "Claim"),
+            ("POST", "/v1/stream/__ds/subscriptions/s/callback", "s", "Settle(Callback, \"1.x\")"),
+            ("POST", "/v1/stream/__ds/subscriptions/s/ack", "s", "Settle(Ack, \"1.x\")"),
+            ("POST", "/v1/stream/__ds/subscriptions/s/release", "s", "Settle(Release, \"1.x\")"),
+            ("GET", "/v1/stream/__ds/jwks.json", "", "Keys"),
+        ] {
+            assert_eq!(action(method, path), (id.to_owned(), expected.to_owned()), "{method} {path}");
+        }
+        for (method, path) in [
+            ("POST", "/v1/stream/__ds/subscriptions/s"),
+            ("GET", "/v1/stream/__ds/subscriptions/s/streams"),
+            ("PUT", "/v1/stream/__ds/jwks.json"),
+            ("GET", "/v1/stream/__ds/subscriptions/s/claim"),
+            ("PATCH", "/v1/stream/__ds/subscriptions/s"),
+        ] {
+            assert!(matches!(request(method, path), Err(Refusal::MethodUnknown { .. })), "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn other_reserved_paths_are_nothing() {
+        for path in [
+            "/v1/stream/__ds",
+            "/v1/stream/__ds/",
+            "/v1/stream/__ds/x",
+            "/v1/stream/__ds/subscriptions",
+            "/v1/stream/__ds/schedules/x",
+            "/v1/stream/__ds/subscriptions/s/other",
+            "/v1/stream/__ds/subscriptions/s/claim/x",
+        ] {
+            assert_eq!(request("GET", path).err(), Some(Refusal::NotFound), "{path}");
+        }
+        for path in [
+            "/v1/stream/__ds/subscriptions/",
+            "/v1/stream/__ds/subscriptions/a%2Fb",
+            "/v1/stream/__ds/subscriptions/s/streams/..",
+        ] {
+            assert!(matches!(request("DELETE", path), Err(Refusal::NameMalformed { .. })), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_worker_needs_a_token_except_for_the_claim() {
+        for (action, needs) in [("callback", true), ("ack", true), ("release", true), ("claim", false)] {
+            let path: &'static str =
+                Box::leak(format!("/v1/stream/__ds/subscriptions/s/{action}").into_boxed_str());
+            let refused = parse(&TestHead { method: "POST", path, ..TestHead::default() }).err();
+            assert_eq!(
+                refused,
+                needs.then_some(Refusal::Subscription(SubscriptionRefusal::TokenInvalid)),
+                "{action}"
+            );
+        }
+    }
+
+    #[test]
+    fn bodies_are_read_strictly() {
+        let report = Report::read(br#"{"wake_id":"w","generation":7,"acks":[{"stream":"/a/","offset":"1"},{"path":"b","offset":"2"}],"done":true}"#);
+        let acks =
+            vec![(StreamName::from_stored("a"), "1".into()), (StreamName::from_stored("b"), "2".into())];
+        assert_eq!(report, Ok(Report { wake_id: "w".into(), generation: 7, acks, done: true }));
+        assert!(!Report::read(br#"{"wake_id":"w","generation":7}"#).unwrap().done);
+        for body in [
+            "",
+            "{}",
+            "[]",
+            r#"{"wake_id":7,"generation":7}"#,
+            r#"{"wake_id":"w","generation":"7"}"#,
+            r#"{"wake_id":"w","generation":7,"acks":{}}"#,
+        ] {
+            assert!(matches!(Report::read(body.as_bytes()), Err(SubscriptionRefusal::Invalid(_))), "{body}");
+        }
+        assert_eq!(read_worker(br#"{"worker":"w1"}"#), Ok("w1".into()));
+        assert_eq!(read_streams(br#"{"streams":["a","/a"]}"#).unwrap().len(), 1);
+        for body in [r#"{"streams":[]}"#, "{}", r#"{"streams":[""]}"#, r#"{"streams":"a"}"#] {
+            assert!(read_streams(body.as_bytes()).is_err(), "{body}");
+        }
+        for body in ["{}", r#"{"worker":""}"#, r#"{"worker":1}"#] {
+            assert!(read_worker(body.as_bytes()).is_err(), "{body}");
+        }
+    }
+}

@@ -1,0 +1,338 @@
+//! Subscriptions as a store keeps them: small JSON documents. `docs/storage-format.md` lists their keys.
+//!
+//! A link has a document of its own, so that an acknowledgement writes what it changes and not all cursors.
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use bytes::Bytes;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::{
+    offset::{Offset, ReadFrom},
+    path::StreamName,
+    subscription::{
+        Config, Delivery, Link, Pattern, Serial, Subscription, SubscriptionId, Wakes,
+        config::ConfigHash,
+        keys::{Key, KeyRing, Secret},
+        target::{LocalTargets, WebhookUrl},
+        wake::{Phase, Retry},
+    },
+};
+
+/// The document that every server with subscriptions has: [`Common`].
+pub const COMMON_KEY: &str = "subscriptions";
+/// The document of the signing keys.
+pub const KEYS_KEY: &str = "webhook-keys";
+/// What the keys of subscriptions begin with.
+pub const SUBSCRIPTION_PREFIX: &str = "subscription/";
+/// What the keys of links begin with.
+pub const LINK_PREFIX: &str = "subscription-link/";
+
+/// What a store gave makes no sense.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Malformed;
+
+/// What all subscriptions share.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Common {
+    /// What tokens and wake ids are made with.
+    pub secret: Secret,
+    /// The last serial that was given out: the tombstone of every subscription that is gone.
+    pub serial_last: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct CommonDocument {
+    secret: String,
+    serial_last: u64,
+}
+
+impl Common {
+    /// The document.
+    #[must_use]
+    pub fn encode(&self) -> Bytes {
+        encode(&CommonDocument { secret: encode_secret(&self.secret), serial_last: self.serial_last })
+    }
+
+    /// Reads the document.
+    ///
+    /// # Errors
+    /// [`Malformed`].
+    pub fn decode(document: &[u8]) -> Result<Self, Malformed> {
+        let CommonDocument { secret, serial_last } = decode(document)?;
+        Ok(Self { secret: decode_secret(&secret)?, serial_last })
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct KeyDocument {
+    seed: String,
+    from_ms: u64,
+}
+
+/// The document of a key ring.
+#[must_use]
+pub fn encode_keys(ring: &KeyRing) -> Bytes {
+    let document = |key: &Key| KeyDocument { seed: encode_secret(&key.seed), from_ms: key.from_ms };
+    encode(&ring.keys().iter().map(document).collect::<Vec<_>>())
+}
+
+/// Reads the document of a key ring.
+///
+/// # Errors
+/// [`Malformed`].
+pub fn decode_keys(document: &[u8]) -> Result<KeyRing, Malformed> {
+    let documents: Vec<KeyDocument> = decode(document)?;
+    let key = |KeyDocument { seed, from_ms }| Ok(Key { seed: decode_secret(&seed)?, from_ms });
+    documents.into_iter().map(key).collect::<Result<_, _>>().map(KeyRing::new)
+}
+
+fn encode_secret(secret: &Secret) -> String {
+    URL_SAFE_NO_PAD.encode(secret.0)
+}
+
+fn decode_secret(text: &str) -> Result<Secret, Malformed> {
+    let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| Malformed)?;
+    bytes.try_into().map(Secret).map_err(|_| Malformed)
+}
+
+/// The key of a subscription's document.
+#[must_use]
+pub fn subscription_key(serial: Serial) -> Box<str> {
+    format!("{SUBSCRIPTION_PREFIX}{:020}", serial.0).into()
+}
+
+/// The key of a link's document.
+#[must_use]
+pub fn link_key(serial: Serial, name: &StreamName) -> Box<str> {
+    format!("{}{name}", links_prefix(serial)).into()
+}
+
+/// What the keys of one subscription's links begin with.
+#[must_use]
+pub fn links_prefix(serial: Serial) -> String {
+    format!("{LINK_PREFIX}{:020}/", serial.0)
+}
+
+/// The subscription and the stream that a link's key names.
+///
+/// # Errors
+/// [`Malformed`].
+pub fn decode_link_key(key: &str) -> Result<(Serial, StreamName), Malformed> {
+    let (serial, name) =
+        key.strip_prefix(LINK_PREFIX).and_then(|rest| rest.split_once('/')).ok_or(Malformed)?;
+    let serial = serial.parse().map_err(|_| Malformed)?;
+    Ok((Serial(serial), StreamName::from_stored(name)))
+}
+
+#[derive(Serialize, Deserialize)]
+struct SubscriptionDocument {
+    id: String,
+    serial: u64,
+    created_ms: u64,
+    root: String,
+    pattern: Option<String>,
+    webhook: Option<String>,
+    wake_stream: Option<String>,
+    lease_ttl_ms: u64,
+    description: Option<String>,
+    hash: String,
+    generation: u64,
+    phase: PhaseDocument,
+    failures: u32,
+    next_attempt_at: Option<u64>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "is", rename_all = "kebab-case")]
+enum PhaseDocument {
+    Idle,
+    Waking { until_ms: Option<u64> },
+    Leased { holder: Option<String>, until_ms: u64 },
+}
+
+impl Subscription {
+    /// The document.
+    #[must_use]
+    pub fn encode(&self) -> Bytes {
+        let Config { pattern, delivery, lease_ttl_ms, description, hash } = &self.config;
+        let (webhook, wake_stream) = match delivery {
+            Delivery::Webhook(url) => (Some(url.as_str().to_owned()), None),
+            Delivery::PullWake(name) => (None, Some(name.as_str().to_owned())),
+        };
+        encode(&SubscriptionDocument {
+            id: self.id.as_str().to_owned(),
+            serial: self.serial.0,
+            created_ms: self.created_ms,
+            root: self.root.to_string(),
+            pattern: pattern.as_ref().map(ToString::to_string),
+            webhook,
+            wake_stream,
+            lease_ttl_ms: *lease_ttl_ms,
+            description: description.as_ref().map(ToString::to_string),
+            hash: hash.0.to_string(),
+            generation: self.wakes.generation,
+            phase: match &self.wakes.phase {
+                Phase::Idle => PhaseDocument::Idle,
+                Phase::Waking { until_ms } => PhaseDocument::Waking { until_ms: *until_ms },
+                Phase::Leased { holder, until_ms } => PhaseDocument::Leased {
+                    holder: holder.as_ref().map(ToString::to_string),
+                    until_ms: *until_ms,
+                },
+            },
+            failures: self.wakes.retry.map_or(0, |retry| retry.failures),
+            next_attempt_at: self.wakes.retry.map(|retry| retry.next_attempt_ms),
+        })
+    }
+
+    /// Reads the document.
+    ///
+    /// # Errors
+    /// [`Malformed`].
+    pub fn decode(document: &[u8]) -> Result<Self, Malformed> {
+        let document: SubscriptionDocument = decode(document)?;
+        let delivery = match (document.webhook, document.wake_stream) {
+            // Whether it may be called now is asked when it is.
+            (Some(url), None) => WebhookUrl::parse(&url, LocalTargets::Allowed)
+                .map(Delivery::Webhook)
+                .map_err(|_| Malformed)?,
+            (None, Some(name)) => Delivery::PullWake(StreamName::from_stored(&name)),
+            _ => return Err(Malformed),
+        };
+        let pattern = document.pattern.as_deref().map(Pattern::parse).transpose().map_err(|_| Malformed)?;
+        let retry = |next_attempt_ms| Retry { failures: document.failures, next_attempt_ms };
+        Ok(Self {
+            serial: Serial(document.serial),
+            id: SubscriptionId::from_stored(&document.id),
+            config: Config {
+                pattern,
+                delivery,
+                lease_ttl_ms: document.lease_ttl_ms,
+                description: document.description.map(Into::into),
+                hash: ConfigHash(document.hash.into()),
+            },
+            created_ms: document.created_ms,
+            root: document.root.into(),
+            wakes: Wakes {
+                generation: document.generation,
+                phase: match document.phase {
+                    PhaseDocument::Idle => Phase::Idle,
+                    PhaseDocument::Waking { until_ms } => Phase::Waking { until_ms },
+                    PhaseDocument::Leased { holder, until_ms } => {
+                        Phase::Leased { holder: holder.map(Into::into), until_ms }
+                    }
+                },
+                retry: document.next_attempt_at.map(retry),
+            },
+        })
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct LinkDocument {
+    acked: Option<String>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    explicit: bool,
+}
+
+impl Link {
+    /// The document. What was seen of the stream isn't in it.
+    #[must_use]
+    pub fn encode(&self) -> Bytes {
+        let acked = self.acked.map(|offset| offset.to_string());
+        encode(&LinkDocument { acked, explicit: self.explicit })
+    }
+
+    /// Reads the document.
+    ///
+    /// # Errors
+    /// [`Malformed`].
+    pub fn decode(document: &[u8]) -> Result<Self, Malformed> {
+        let LinkDocument { acked, explicit } = decode(document)?;
+        let offset = |text: &str| -> Result<Offset, Malformed> {
+            match ReadFrom::parse(text) {
+                Ok(ReadFrom::At(offset)) => Ok(offset),
+                _ => Err(Malformed),
+            }
+        };
+        Ok(Self { explicit, acked: acked.as_deref().map(offset).transpose()?, tail: None })
+    }
+}
+
+#[expect(clippy::expect_used, reason = "texts and numbers always have a JSON form")]
+fn encode(document: &impl Serialize) -> Bytes {
+    serde_json::to_vec(document).map(Bytes::from).expect("texts and numbers")
+}
+
+fn decode<T: DeserializeOwned>(document: &[u8]) -> Result<T, Malformed> {
+    serde_json::from_slice(document).map_err(|_| Malformed)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{offset::Incarnation, subscription::tests::subscription};
+
+    #[test]
+    fn subscriptions_come_back_in_every_state() {
+        let webhook = subscription(
+            r#"{"type":"webhook","pattern":"events/*","streams":["x"],"webhook":{"url":"http://localhost:1/x"},"description":"é"}"#,
+        );
+        let pulled = subscription(
+            r#"{"type":"pull-wake","streams":["x"],"wake_stream":"wake/pool","lease_ttl_ms":1000}"#,
+        );
+        let retry = Some(Retry { failures: 3, next_attempt_ms: 9 });
+        for wakes in [
+            Wakes::default(),
+            Wakes { generation: 7, phase: Phase::Waking { until_ms: Some(5) }, retry },
+            Wakes { generation: 7, phase: Phase::Waking { until_ms: None }, retry: None },
+            Wakes {
+                generation: 7,
+                phase: Phase::Leased { holder: Some("w".into()), until_ms: 5 },
+                retry: None,
+            },
+        ] {
+            for subscription in [&webhook, &pulled] {
+                let subscription = Subscription { wakes: wakes.clone(), ..subscription.clone() };
+                assert_eq!(Subscription::decode(&subscription.encode()), Ok(subscription));
+            }
+        }
+    }
+
+    #[test]
+    fn secrets_and_keys_come_back() {
+        let common = Common { secret: Secret([9; 32]), serial_last: 77 };
+        assert_eq!(Common::decode(&common.encode()), Ok(common));
+        let ring = KeyRing::new(vec![Key { seed: Secret([1; 32]), from_ms: 5 }]);
+        assert_eq!(decode_keys(&encode_keys(&ring)), Ok(ring));
+    }
+
+    #[test]
+    fn keys_of_links_name_both_ends_and_stand_together() {
+        let name = StreamName::from_stored("a/b c");
+        let key = link_key(Serial(7), &name);
+        assert_eq!(decode_link_key(&key), Ok((Serial(7), name)));
+        assert!(key.starts_with(&links_prefix(Serial(7))));
+        assert!(!key.starts_with(SUBSCRIPTION_PREFIX), "they are listed apart");
+        assert!(
+            link_key(Serial(9), &StreamName::from_stored("z"))
+                < link_key(Serial(10), &StreamName::from_stored("a"))
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn links_come_back(incarnation in 1..=Incarnation::MAX, position in 0..=Offset::POSITION_MAX, is_there: bool, explicit: bool) {
+            let acked = is_there.then(|| Offset { incarnation: Incarnation::new(incarnation).unwrap(), position });
+            let link = Link { explicit, acked, tail: None };
+            prop_assert_eq!(Link::decode(&link.encode()), Ok(link));
+        }
+
+        #[test]
+        fn garbage_is_malformed_at_worst(document: Vec<u8>, key: String) {
+            let _ = (Common::decode(&document), decode_keys(&document), Subscription::decode(&document), Link::decode(&document));
+            let _ = decode_link_key(&key);
+        }
+    }
+}

@@ -1,0 +1,308 @@
+//! Where webhooks may go (section 6.2): which URLs are taken, and which addresses are ever connected to.
+//!
+//! A URL is judged when it comes; the address that its host has is judged again at each connection, because names can
+//! be pointed anywhere later.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use http::{Uri, uri::Authority};
+
+use crate::subscription::SubscriptionRefusal;
+
+/// The longest URL, in bytes.
+const URL_BYTES_MAX: usize = 2_048;
+
+/// Whether webhooks of this machine are taken, for development.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum LocalTargets {
+    /// `http://localhost` and `http://127.0.0.x` are taken, besides `https` to everywhere.
+    Allowed,
+    /// Only `https` to public addresses.
+    #[default]
+    Refused,
+}
+
+/// A URL that webhooks may be sent to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WebhookUrl {
+    text: Box<str>,
+    uri: Uri,
+    is_local: bool,
+}
+
+impl WebhookUrl {
+    /// Reads a URL.
+    ///
+    /// # Errors
+    /// [`SubscriptionRefusal::UrlRejected`] with the rule that it breaks.
+    pub fn parse(text: &str, local: LocalTargets) -> Result<Self, SubscriptionRefusal> {
+        let rejected = |rule| Err(SubscriptionRefusal::UrlRejected(rule));
+        if text.len() > URL_BYTES_MAX {
+            return rejected("is longer than 2,048 bytes");
+        }
+        let Ok(uri) = text.parse::<Uri>() else { return rejected("is not a URL") };
+        let Some(authority) = uri.authority() else { return rejected("is not an absolute URL") };
+        if authority.as_str().contains('@') || text.contains('#') {
+            return rejected("must have neither a user nor a fragment");
+        }
+        let host = host(authority);
+        let address: Option<IpAddr> = host.parse().ok();
+        let is_local = uri.scheme_str() == Some("http");
+        if is_local {
+            let names_this_machine = match address {
+                Some(IpAddr::V4(address)) => matches!(address.octets(), [127, 0, 0, _]),
+                Some(IpAddr::V6(_)) => false,
+                None => host == "localhost",
+            };
+            return match local {
+                LocalTargets::Allowed if names_this_machine => Ok(Self { text: text.into(), uri, is_local }),
+                LocalTargets::Allowed => rejected("must use https, except for localhost and 127.0.0.x"),
+                LocalTargets::Refused => rejected("must use https"),
+            };
+        }
+        if uri.scheme_str() != Some("https") {
+            return rejected("must use https");
+        }
+        let is_local_name = host == "localhost" || host.ends_with(".localhost") || host.ends_with(".local");
+        if is_local_name || address.is_some_and(|address| !is_public(address)) {
+            return rejected("must not be of this machine or of a private network");
+        }
+        Ok(Self { text: text.into(), uri, is_local })
+    }
+
+    /// As it was sent.
+    #[must_use]
+    pub const fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// The URL, taken apart.
+    #[must_use]
+    pub const fn uri(&self) -> &Uri {
+        &self.uri
+    }
+
+    /// The host without brackets, in lower case.
+    #[must_use]
+    pub fn host(&self) -> String {
+        self.uri.authority().map(host).unwrap_or_default()
+    }
+
+    /// The port to connect to.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.uri.port_u16().unwrap_or(if self.is_local { 80 } else { 443 })
+    }
+
+    /// Whether the connection is encrypted.
+    #[must_use]
+    pub const fn is_tls(&self) -> bool {
+        !self.is_local
+    }
+
+    /// Who is called: deliveries to one target share its bounds.
+    #[must_use]
+    pub fn target(&self) -> (String, u16) {
+        (self.host(), self.port())
+    }
+
+    /// Whether a connection for this URL may go to an address: a public one, or for a URL of this machine its own.
+    #[must_use]
+    pub fn may_connect(&self, address: IpAddr) -> bool {
+        if self.is_local { address.to_canonical().is_loopback() } else { is_public(address) }
+    }
+}
+
+fn host(authority: &Authority) -> String {
+    let host = authority.host().trim_start_matches('[').trim_end_matches(']');
+    host.trim_end_matches('.').to_ascii_lowercase()
+}
+
+/// Whether an address is one that anybody on the internet can reach: none of this machine, of a private or special
+/// network, or of a cloud's metadata service, in whatever form it is written.
+#[must_use]
+pub fn is_public(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => is_public_v4(address),
+        IpAddr::V6(address) => is_public_v6(address),
+    }
+}
+
+/// The registry of special addresses (RFC 6890), and one public address that a cloud uses inside of its machines.
+fn is_public_v4(address: Ipv4Addr) -> bool {
+    !matches!(
+        address.octets(),
+        [0 | 10 | 127 | 224..=255, ..]
+            | [100, 64..=127, ..]
+            | [169, 254, ..]
+            | [172, 16..=31, ..]
+            | [192, 0, 0 | 2, _]
+            | [192, 88, 99, _]
+            | [192, 168, ..]
+            | [198, 18..=19, ..]
+            | [198, 51, 100, _]
+            | [203, 0, 113, _]
+            | [168, 63, 129, 16]
+    )
+}
+
+/// Only what is given out as global unicast, without the parts of it that lead to an IPv4 address or nowhere.
+fn is_public_v6(address: Ipv6Addr) -> bool {
+    match address.segments() {
+        // An IPv4 address in another form is judged as that.
+        [0, 0, 0, 0, 0, 0xffff, _, _] => address.to_ipv4_mapped().is_some_and(is_public_v4),
+        // Of NAT64 (64:ff9b::/96), 6to4 (2002::/16) and Teredo (2001::/32) none: the gateway may reach anything.
+        [0x2001, 0..=0x1ff | 0xdb8, ..] | [0x2002, ..] | [0x3fff, 0..=0xfff, ..] => false,
+        [first, ..] => first & 0xe000 == 0x2000,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_of_special_networks_are_not_public_in_any_form() {
+        for address in [
+            "0.0.0.0",
+            "0.1.2.3",
+            "10.0.0.1",
+            "100.64.0.1",
+            "100.100.100.200",
+            "100.127.255.255",
+            "127.0.0.1",
+            "127.255.0.1",
+            "168.63.129.16",
+            "169.254.0.1",
+            "169.254.169.254",
+            "172.16.0.1",
+            "172.31.255.255",
+            "192.0.0.192",
+            "192.0.2.1",
+            "192.88.99.1",
+            "192.168.1.1",
+            "198.18.0.1",
+            "198.19.255.255",
+            "198.51.100.7",
+            "203.0.113.9",
+            "224.0.0.1",
+            "240.0.0.1",
+            "255.255.255.255",
+            "::",
+            "::1",
+            "::7f00:1",
+            "::ffff:127.0.0.1",
+            "::ffff:10.0.0.1",
+            "::ffff:169.254.169.254",
+            "64:ff9b::a9fe:a9fe",
+            "64:ff9b::8.8.8.8",
+            "64:ff9b:1::1",
+            "100::1",
+            "2001::1",
+            "2001:db8::1",
+            "2002:7f00:1::",
+            "3fff::1",
+            "5f00::1",
+            "fc00::1",
+            "fd00:ec2::254",
+            "fe80::1",
+            "fec0::1",
+            "ff02::1",
+        ] {
+            assert!(!is_public(address.parse().unwrap()), "{address}");
+        }
+    }
+
+    #[test]
+    fn everybody_elses_addresses_are_public() {
+        for address in [
+            "1.1.1.1",
+            "8.8.8.8",
+            "100.63.255.255",
+            "100.128.0.1",
+            "172.15.0.1",
+            "172.32.0.1",
+            "192.0.1.1",
+            "198.17.0.1",
+            "223.255.255.254",
+            "2606:4700::1111",
+            "2001:4860:4860::8888",
+            "2a00::1",
+            "::ffff:8.8.8.8",
+        ] {
+            assert!(is_public(address.parse().unwrap()), "{address}");
+        }
+    }
+
+    #[test]
+    fn a_url_is_https_to_a_public_host() {
+        let parse = |text| WebhookUrl::parse(text, LocalTargets::Refused);
+        for text in ["https://worker.example/hooks", "https://worker.example:8443", "https://8.8.8.8/x?y=1"] {
+            assert_eq!(parse(text).unwrap().as_str(), text);
+        }
+        for text in [
+            "",
+            "worker.example",
+            "/hooks",
+            "ftp://worker.example",
+            "http://worker.example/hooks",
+            "https://localhost/x",
+            "https://LOCALHOST./x",
+            "https://a.localhost",
+            "https://printer.local",
+            "https://10.0.0.1/",
+            "https://[::1]/",
+            "https://[::ffff:10.0.0.1]/",
+            "https://169.254.169.254/meta",
+            "https://user@worker.example/",
+            "https://a:b@worker.example",
+            "http://localhost:8080/",
+            "http://127.0.0.1/",
+            "https://",
+            "https:///x",
+        ] {
+            assert!(
+                matches!(parse(text), Err(SubscriptionRefusal::UrlRejected(_))),
+                "{text:?} {:?}",
+                parse(text)
+            );
+        }
+        assert!(parse(&format!("https://worker.example/{}", "x".repeat(2_100))).is_err());
+    }
+
+    #[test]
+    fn this_machine_is_a_target_only_by_name_and_by_leave() {
+        let parse = |text| WebhookUrl::parse(text, LocalTargets::Allowed);
+        for text in
+            ["http://localhost:8080/x", "http://127.0.0.1", "http://127.0.0.9:1/", "https://worker.example"]
+        {
+            assert!(parse(text).is_ok(), "{text}");
+        }
+        for text in [
+            "http://10.0.0.1/hook",
+            "http://192.168.0.1",
+            "http://worker.example",
+            "http://127.1.0.1",
+            "http://[::1]/",
+            "https://localhost/",
+            "http://0.0.0.0/",
+            "http://localhost.example/",
+        ] {
+            assert!(matches!(parse(text), Err(SubscriptionRefusal::UrlRejected(_))), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_is_pointed_elsewhere_is_not_connected_to() {
+        let public = WebhookUrl::parse("https://worker.example", LocalTargets::Allowed).unwrap();
+        let local = WebhookUrl::parse("http://localhost:1", LocalTargets::Allowed).unwrap();
+        let connects = |url: &WebhookUrl, address: &str| url.may_connect(address.parse().unwrap());
+        assert!(connects(&public, "8.8.8.8") && !connects(&public, "127.0.0.1") && !connects(&public, "::1"));
+        assert!(
+            connects(&local, "127.0.0.1") && connects(&local, "::1") && connects(&local, "::ffff:127.0.0.1")
+        );
+        assert!(!connects(&local, "10.0.0.1") && !connects(&local, "8.8.8.8"));
+        assert_eq!((public.target(), public.is_tls()), (("worker.example".into(), 443), true));
+        assert_eq!((local.port(), local.is_tls()), (1, false));
+    }
+}

@@ -1,0 +1,291 @@
+//! What subscriptions look like from outside: the bodies of answers, of webhooks and of wake events (sections 6.3, 7.1
+//! and 7.2).
+
+use bytes::Bytes;
+use http::{HeaderValue, StatusCode, header};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::{
+    expiry::format_rfc3339,
+    names,
+    offset::Offset,
+    path::{RESERVED_SEGMENT, StreamName},
+    response::ResponseHead,
+    subscription::{
+        Config, Delivery, Link, Subscription,
+        keys::{Key, Secret, Signature},
+        token,
+    },
+};
+
+/// One stream of a subscription, as it is told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct StreamView {
+    path: Box<str>,
+    link_type: &'static str,
+    acked_offset: Box<str>,
+    #[serde(flatten)]
+    progress: Option<Progress>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+struct Progress {
+    tail_offset: Box<str>,
+    has_pending: bool,
+}
+
+impl StreamView {
+    /// With the cursor alone.
+    #[must_use]
+    pub fn cursor(name: &StreamName, link: &Link) -> Self {
+        let link_type = if link.explicit { "explicit" } else { "glob" };
+        Self { path: name.as_str().into(), link_type, acked_offset: text(link.acked), progress: None }
+    }
+
+    /// With what there is to do.
+    #[must_use]
+    pub fn progress(name: &StreamName, link: &Link) -> Self {
+        let tail_offset = text(link.tail.or(link.acked));
+        let progress = Some(Progress { tail_offset, has_pending: link.is_pending() });
+        Self { progress, ..Self::cursor(name, link) }
+    }
+}
+
+fn text(offset: Option<Offset>) -> Box<str> {
+    offset.map_or_else(|| Offset::BEGINNING.into(), |offset| offset.to_string().into())
+}
+
+impl Subscription {
+    fn kind(&self) -> &'static str {
+        match self.config.delivery {
+            Delivery::Webhook(_) => "webhook",
+            Delivery::PullWake(_) => "pull-wake",
+        }
+    }
+
+    /// The subscription's URL, and what follows it.
+    fn url(&self, action: &str) -> String {
+        // An id may hold anything that a path must not.
+        let id: String = form_urlencoded::byte_serialize(self.id.as_str().as_bytes()).collect();
+        let id = id.replace('+', "%20");
+        format!("{}/{RESERVED_SEGMENT}/subscriptions/{id}/{action}", self.root)
+    }
+
+    /// The answer to who creates or reads it. `key` is the one that signs.
+    #[must_use]
+    pub fn respond(&self, is_new: bool, streams: &[StreamView], key: Option<&Key>) -> (ResponseHead, Bytes) {
+        let Config { pattern, delivery, lease_ttl_ms, description, .. } = &self.config;
+        let signing = key.map(|key| {
+            let jwks_url = format!("{}/{RESERVED_SEGMENT}/jwks.json", self.root);
+            json!({ "alg": "ed25519", "kid": key.kid(), "jwks_url": jwks_url })
+        });
+        let (webhook, wake_stream) = match delivery {
+            Delivery::Webhook(url) => (json!({ "url": url.as_str(), "signing": signing }), Value::Null),
+            Delivery::PullWake(name) => (Value::Null, json!(name.as_str())),
+        };
+        let body = json!({
+            "id": self.id.as_str(),
+            "subscription_id": self.id.as_str(),
+            "type": self.kind(),
+            "pattern": pattern.as_ref().map(ToString::to_string),
+            "streams": streams,
+            "webhook": webhook,
+            "wake_stream": wake_stream,
+            "filter": null,
+            "lease_ttl_ms": lease_ttl_ms,
+            "created_at": format_rfc3339(self.created_ms),
+            "status": if self.wakes.is_failing() { "failed" } else { "active" },
+            "description": description,
+        });
+        (head(if is_new { StatusCode::CREATED } else { StatusCode::OK }), Bytes::from(body.to_string()))
+    }
+
+    /// The body of a webhook.
+    #[must_use]
+    pub fn webhook_body(&self, secret: &Secret, streams: &[StreamView]) -> Bytes {
+        let generation = self.wakes.generation;
+        let body = json!({
+            "subscription_id": self.id.as_str(),
+            "wake_id": token::wake_id(secret, self.serial, generation),
+            "generation": generation,
+            "streams": streams,
+            "callback_url": self.url("callback"),
+            "callback_token": token::token(secret, self.serial, generation),
+        });
+        Bytes::from(body.to_string())
+    }
+
+    /// The event that tells workers of a wake.
+    #[must_use]
+    pub fn wake_event(&self, stream: &StreamName, now_ms: u64) -> Bytes {
+        let event = json!({
+            "type": "wake",
+            "subscription_id": self.id.as_str(),
+            "stream": stream.as_str(),
+            "generation": self.wakes.generation,
+            "ts": now_ms,
+        });
+        Bytes::from(event.to_string())
+    }
+
+    /// The answer to a worker that has claimed the work.
+    #[must_use]
+    pub fn respond_to_claim(&self, secret: &Secret, streams: &[StreamView]) -> (ResponseHead, Bytes) {
+        let generation = self.wakes.generation;
+        let body = json!({
+            "wake_id": token::wake_id(secret, self.serial, generation),
+            "generation": generation,
+            "token": token::token(secret, self.serial, generation),
+            "streams": streams,
+            "lease_ttl_ms": self.config.lease_ttl_ms,
+        });
+        (head(StatusCode::OK), Bytes::from(body.to_string()))
+    }
+}
+
+/// The answer to a callback or an ack.
+#[must_use]
+pub fn respond_to_ack(wakes_again: bool) -> (ResponseHead, Bytes) {
+    (head(StatusCode::OK), Bytes::from(json!({ "ok": true, "next_wake": wakes_again }).to_string()))
+}
+
+/// The answer to what has nothing to say.
+#[must_use]
+pub fn respond_done() -> (ResponseHead, Bytes) {
+    (ResponseHead::new(StatusCode::NO_CONTENT), Bytes::new())
+}
+
+/// The headers of a webhook.
+#[must_use]
+pub fn webhook_headers(signature: Signature) -> http::HeaderMap {
+    let mut headers = http::HeaderMap::with_capacity(2);
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(names::WEBHOOK_SIGNATURE, signature.value);
+    headers
+}
+
+/// What a webhook's answer means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Received {
+    /// It wasn't received: try again.
+    Refused,
+    /// It was: a callback will follow.
+    Accepted,
+    /// It was, and the work is done.
+    Done,
+}
+
+/// Reads the answer to a webhook. Whatever a 2xx says besides `{"done": true}`, it means that it was received.
+#[must_use]
+pub fn read_webhook_answer(status: u16, body: &[u8]) -> Received {
+    #[derive(serde::Deserialize)]
+    struct Answer {
+        #[serde(default)]
+        done: bool,
+    }
+    match status {
+        200..=299 if serde_json::from_slice(body).is_ok_and(|answer: Answer| answer.done) => Received::Done,
+        200..=299 => Received::Accepted,
+        _ => Received::Refused,
+    }
+}
+
+fn head(status: StatusCode) -> ResponseHead {
+    let mut head = ResponseHead::new(status);
+    head.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    head
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        stream::{StreamHead, tests},
+        subscription::{SubscriptionId, tests::subscription},
+    };
+
+    const SECRET: Secret = Secret([5; 32]);
+
+    fn json(body: &Bytes) -> Value {
+        serde_json::from_slice(body).unwrap()
+    }
+
+    fn webhook() -> Subscription {
+        subscription(r#"{"type":"webhook","pattern":"events/*","webhook":{"url":"http://localhost:1/x"}}"#)
+    }
+
+    fn link() -> Link {
+        let head = StreamHead { tail: 5, ..tests::head(1) };
+        Link::at_tail(false, Some(&head)).observed(Some(&StreamHead { tail: 9, ..tests::head(1) }))
+    }
+
+    #[test]
+    fn a_subscription_is_told_with_cursors_and_without_secrets() {
+        let key = Key { seed: Secret([1; 32]), from_ms: 0 };
+        let streams = [StreamView::cursor(&StreamName::from_stored("events/a"), &link())];
+        let (head, body) = webhook().respond(true, &streams, Some(&key));
+        assert_eq!(head.status, StatusCode::CREATED);
+        let body = json(&body);
+        assert_eq!(
+            (&body["id"], &body["subscription_id"], &body["type"]),
+            (&json!("sub-1"), &json!("sub-1"), &json!("webhook"))
+        );
+        let expected = json!({ "path": "events/a", "link_type": "glob", "acked_offset": "0000000000000001_0000000000000005" });
+        assert_eq!(body["streams"], json!([expected]));
+        assert_eq!(body["webhook"]["signing"]["jwks_url"], "http://streams.example/v1/stream/__ds/jwks.json");
+        assert_eq!(
+            (&body["wake_stream"], &body["filter"], &body["status"]),
+            (&Value::Null, &Value::Null, &json!("active"))
+        );
+        assert_eq!(body["created_at"], "2026-05-09T00:00:00Z");
+        assert_eq!(body.get("webhook_secret"), None);
+        let failing = Subscription { wakes: webhook().wakes.failed(0, 0), ..webhook() };
+        assert_eq!(json(&failing.respond(false, &[], None).1)["status"], "failed");
+    }
+
+    #[test]
+    fn a_webhook_names_the_wake_and_where_to_call_back() {
+        let id = SubscriptionId::from_stored("a b/\u{e9}");
+        let streams = [StreamView::progress(&StreamName::from_stored("events/a"), &link())];
+        let body = json(&Subscription { id, ..webhook() }.webhook_body(&SECRET, &streams));
+        assert_eq!(
+            body["callback_url"],
+            "http://streams.example/v1/stream/__ds/subscriptions/a%20b%2F%C3%A9/callback"
+        );
+        assert_eq!(body["streams"][0]["tail_offset"], "0000000000000001_0000000000000009");
+        assert_eq!(body["streams"][0]["has_pending"], true);
+        assert_eq!(token::verify(&SECRET, webhook().serial, body["callback_token"].as_str().unwrap()), Ok(0));
+    }
+
+    #[test]
+    fn a_claim_and_a_wake_event_have_what_workers_need() {
+        let pulled = subscription(r#"{"type":"pull-wake","pattern":"events/*","wake_stream":"wake/pool"}"#);
+        let event = json(&pulled.wake_event(&StreamName::from_stored("events/a"), 1_778_324_210_000));
+        let expected = json!({ "type": "wake", "subscription_id": "sub-1", "stream": "events/a", "generation": 0, "ts": 1_778_324_210_000_u64 });
+        assert_eq!(event, expected);
+        let claim = json(&pulled.respond_to_claim(&SECRET, &[]).1);
+        assert_eq!((&claim["generation"], &claim["lease_ttl_ms"]), (&json!(0), &json!(30_000)));
+        assert!(claim["wake_id"].as_str().unwrap().starts_with("w_"));
+        assert_eq!(json(&respond_to_ack(true).1), json!({ "ok": true, "next_wake": true }));
+    }
+
+    #[test]
+    fn only_done_true_of_a_success_is_done() {
+        for (status, body, expected) in [
+            (200, r#"{"done":true}"#, Received::Done),
+            (202, r#"{"done":true,"more":[1]}"#, Received::Done),
+            (200, r#"{"done":false}"#, Received::Accepted),
+            (200, r#"{"done":"true"}"#, Received::Accepted),
+            (200, "", Received::Accepted),
+            (204, "", Received::Accepted),
+            (200, "not json", Received::Accepted),
+            (301, r#"{"done":true}"#, Received::Refused),
+            (404, "", Received::Refused),
+            (500, r#"{"done":true}"#, Received::Refused),
+            (101, "", Received::Refused),
+        ] {
+            assert_eq!(read_webhook_answer(status, body.as_bytes()), expected, "{status} {body}");
+        }
+    }
+}

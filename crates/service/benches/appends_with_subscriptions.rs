@@ -1,0 +1,111 @@
+//! What subscriptions cost an append that they have nothing to do with: 10,000 of them, by name and by pattern.
+
+#![expect(clippy::expect_used, reason = "a bench")]
+
+use std::{io, sync::Arc};
+
+use bytes::Bytes;
+use criterion::{Criterion, criterion_group, criterion_main};
+use futures_util::stream;
+use headwater_protocol::RequestHead;
+use headwater_service::{Service, clock::SystemClock, config::Config};
+use headwater_store_mem::MemStore;
+use http::{HeaderName, Version};
+use tokio::runtime::Runtime;
+
+const SUBSCRIPTIONS: usize = 10_000;
+
+/// What each subscription is created with; `None`: there are none.
+type Subscribed = Option<fn(usize) -> String>;
+
+struct Head {
+    method: &'static str,
+    path: String,
+}
+
+impl RequestHead for Head {
+    fn method(&self) -> &str {
+        self.method
+    }
+    fn path(&self) -> &str {
+        &self.path
+    }
+    fn query(&self) -> Option<&str> {
+        None
+    }
+    fn authority(&self) -> Option<&str> {
+        Some("streams.example")
+    }
+    fn version(&self) -> Version {
+        Version::HTTP_2
+    }
+    fn header<'a>(&'a self, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        (name == http::header::CONTENT_TYPE).then_some(&b"text/plain"[..]).into_iter()
+    }
+}
+
+async fn send(service: &Service<MemStore>, method: &'static str, path: &str, body: &str) -> u16 {
+    let call = service.parse(&Head { method, path: format!("/v1/stream/{path}") });
+    let body = stream::iter([Ok::<_, io::Error>(Bytes::copy_from_slice(body.as_bytes()))]);
+    service.execute(call, body).await.head.status.as_u16()
+}
+
+/// A service with as many subscriptions as `body` makes, and a stream.
+async fn service(body: Subscribed) -> Service<MemStore> {
+    let mut config = Config::default();
+    config.subscriptions.subscriptions_max = SUBSCRIPTIONS;
+    let service = Service::new(MemStore::new(8 << 30), Arc::new(SystemClock), config);
+    let service = service.with_subscriptions(None).await.expect("an empty store");
+    for number in 0..body.map_or(0, |_| SUBSCRIPTIONS) {
+        let body = body.map(|body| body(number)).unwrap_or_default();
+        assert_eq!(send(&service, "PUT", &format!("__ds/subscriptions/{number}"), &body).await, 201);
+    }
+    assert_eq!(send(&service, "PUT", "events/a", "").await, 201);
+    service
+}
+
+fn appends(criterion: &mut Criterion) {
+    let runtime = Runtime::new().expect("a runtime");
+    let mut group = criterion.benchmark_group("append");
+    let cases: [(&str, Subscribed); 4] = [
+        ("none", None),
+        (
+            "10,000 by name",
+            Some(|n| format!(r#"{{"type":"pull-wake","streams":["others/{n}"],"wake_stream":"w"}}"#)),
+        ),
+        (
+            "10,000 patterns",
+            Some(|n| format!(r#"{{"type":"pull-wake","pattern":"tenant-{n}/*","wake_stream":"w"}}"#)),
+        ),
+        (
+            "10,000 deep patterns",
+            Some(|n| format!(r#"{{"type":"pull-wake","pattern":"**/tenant-{n}/**","wake_stream":"w"}}"#)),
+        ),
+    ];
+    for (name, body) in cases {
+        let service = runtime.block_on(service(body));
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| runtime.block_on(send(&service, "POST", "events/a", "x")));
+        });
+    }
+    group.finish();
+    let mut group = criterion.benchmark_group("create with data");
+    for (name, body) in cases {
+        let service = runtime.block_on(service(body));
+        let mut number = 0;
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| {
+                number += 1;
+                runtime.block_on(send(&service, "PUT", &format!("events/new/{number}"), "x"))
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group! {
+    name = benches;
+    config = Criterion::default().sample_size(20).measurement_time(std::time::Duration::from_secs(2)).warm_up_time(std::time::Duration::from_millis(500));
+    targets = appends
+}
+criterion_main!(benches);

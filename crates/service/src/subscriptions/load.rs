@@ -1,0 +1,154 @@
+//! The beginning: subscriptions are read from the store before the first request, their streams looked at after.
+//!
+//! Reading takes as long as there are subscriptions and links, which are bounded, and not as there are streams.
+
+use std::sync::{Arc, atomic::AtomicU64};
+
+use headwater_protocol::{
+    Refusal,
+    subscription::{
+        Link, Serial, Subscription,
+        stored::{self, Common, Malformed},
+    },
+};
+use headwater_store::{Commit, Edit, Store, StoreError};
+use tokio::sync::Semaphore;
+
+use super::{
+    Subscriptions,
+    registry::{Entry, Linked, Registry, document},
+};
+use crate::{Inner, streams::refuse, webhooks::Webhooks};
+
+/// Documents that are read at a time.
+const PAGE: usize = 10_000;
+/// Documents that are removed at a time.
+const REMOVED: usize = 1_000;
+
+impl<S: Store> Inner<S> {
+    /// Reads all subscriptions.
+    pub(crate) async fn load_subscriptions(
+        self: &Arc<Self>,
+        webhooks: Option<Arc<dyn Webhooks>>,
+    ) -> Result<(), StoreError> {
+        let mut registry = Registry::default();
+        let document = |key| self.store.document(key);
+        if let Some(common) = document(stored::COMMON_KEY).await? {
+            registry.common =
+                Some(Common::decode(&common).map_err(|error| damaged(stored::COMMON_KEY, error))?);
+        }
+        if let Some(keys) = document(stored::KEYS_KEY).await? {
+            registry.keys = stored::decode_keys(&keys).map_err(|error| damaged(stored::KEYS_KEY, error))?;
+        }
+        let mut after = None;
+        loop {
+            let page = self.store.documents(stored::SUBSCRIPTION_PREFIX, after.as_deref(), PAGE).await?;
+            for (key, value) in &page {
+                let subscription = Subscription::decode(value).map_err(|error| damaged(key, error))?;
+                registry.insert(Entry::new(subscription));
+            }
+            match page.into_iter().next_back() {
+                Some((key, _)) => after = Some(key),
+                None => break,
+            }
+        }
+        let orphans = self.load_links(&mut registry).await?;
+        let version = u64::from(!registry.entries.is_empty());
+        let limits = &self.config.subscriptions;
+        let subscriptions = Subscriptions {
+            registry: registry.into(),
+            version: AtomicU64::new(version),
+            commits: AtomicU64::default(),
+            notes: std::sync::Mutex::default(),
+            news: tokio::sync::Notify::new(),
+            creating: tokio::sync::Mutex::default(),
+            webhooks,
+            deliveries: Arc::new(Semaphore::new(limits.deliveries_max.min(Semaphore::MAX_PERMITS))),
+            targets: std::sync::Mutex::default(),
+        };
+        // Whoever was first keeps what it has read.
+        let _ = self.subscriptions.set(subscriptions);
+        for serial in orphans {
+            tokio::spawn(self.clone().clean_up(serial));
+        }
+        Ok(())
+    }
+
+    /// Reads all links; gives the serials of those whose subscription is gone.
+    async fn load_links(&self, registry: &mut Registry) -> Result<Vec<Serial>, StoreError> {
+        let mut orphans: Vec<Serial> = Vec::new();
+        let mut after: Option<Box<str>> = None;
+        loop {
+            let page = self.store.documents(stored::LINK_PREFIX, after.as_deref(), PAGE).await?;
+            for (key, value) in &page {
+                let (serial, name) = stored::decode_link_key(key).map_err(|error| damaged(key, error))?;
+                if registry.entries.contains_key(&serial) {
+                    let link = Link::decode(value).map_err(|error| damaged(key, error))?;
+                    registry.link(serial, &name, Linked { link, by: 0 });
+                } else if orphans.last() != Some(&serial) {
+                    orphans.push(serial);
+                }
+            }
+            match page.into_iter().next_back() {
+                Some((key, _)) => after = Some(key),
+                None => return Ok(orphans),
+            }
+        }
+    }
+
+    /// Removes the links of a subscription that is gone.
+    pub(super) async fn clean_up(self: Arc<Self>, serial: Serial) {
+        let prefix = stored::links_prefix(serial);
+        loop {
+            let page = match self.store.documents(&prefix, None, REMOVED).await {
+                Ok(page) if page.is_empty() => return,
+                Ok(page) => page,
+                // The next start finds them again.
+                Err(error) => return tracing::warn!(%error, "links of a deleted subscription stay for now"),
+            };
+            let edits: Vec<Edit> = page.into_iter().map(|(key, _)| document(key, None)).collect();
+            if let Err(error) = self.store.commit(Commit { edits }).await {
+                return tracing::warn!(%error, "links of a deleted subscription stay for now");
+            }
+        }
+    }
+
+    /// Looks at the streams of all subscriptions: what was appended before a crash is pending, whoever knew of it.
+    pub(super) async fn survey_all(self: Arc<Self>) {
+        let Some(subscriptions) = self.subscriptions.get() else { return };
+        let serials: Vec<Serial> = subscriptions.registry().entries.keys().copied().collect();
+        for serial in serials {
+            if let Err(refusal) = self.survey(serial).await {
+                tracing::warn!(%refusal, "a subscription's streams could not be looked at");
+            }
+            self.attend(serial);
+        }
+    }
+
+    /// Looks at the streams of a subscription, unless that was done since the start.
+    pub(super) async fn survey(&self, serial: Serial) -> Result<(), Refusal> {
+        let subscriptions = self.subscriptions()?;
+        let unseen: Vec<_> = {
+            let registry = subscriptions.registry();
+            let Some(entry) = registry.entries.get(&serial).filter(|entry| !entry.is_surveyed) else {
+                return Ok(());
+            };
+            let unseen = entry.links.iter().filter(|(_, linked)| linked.link.tail.is_none());
+            unseen.map(|(name, _)| name.clone()).collect()
+        };
+        for name in unseen {
+            let head = self.store.load(&name).await.map_err(refuse)?;
+            if let Some(head) = head {
+                subscriptions.registry().observe(serial, &name, Some(&head));
+            }
+        }
+        if let Some(entry) = subscriptions.registry().entries.get_mut(&serial) {
+            entry.is_surveyed = true;
+        }
+        Ok(())
+    }
+}
+
+fn damaged(key: &str, Malformed: Malformed) -> StoreError {
+    StoreError::Damaged(format!("the document {key} makes no sense"))
+}

@@ -1,0 +1,103 @@
+//! Subscriptions, done: who is woken when a stream grows, and what of that survives (sections 6 and 7).
+//!
+//! A link is committed with the append that reveals its stream, so no crash comes between. That a wake is needed isn't
+//! written anywhere: it follows from cursors and tails, which are compared again after a start (`survey`). Every change
+//! of a subscription is decided, committed, and only then visible (`transit`); ADR 0010 has the reasons.
+
+mod claim;
+mod control;
+mod create;
+mod deliver;
+mod drive;
+mod load;
+mod membership;
+mod patterns;
+pub(crate) mod registry;
+mod settle;
+#[cfg(test)]
+mod tests;
+mod transit;
+mod watch;
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use headwater_protocol::{
+    Refusal,
+    path::StreamName,
+    subscription::{Subscription, keys::Secret},
+};
+use tokio::sync::{Notify, Semaphore};
+
+use crate::{streams::OpenStream, webhooks::Webhooks};
+use registry::Registry;
+
+pub(crate) use watch::Watch;
+
+/// Subscriptions of one service.
+pub(crate) struct Subscriptions {
+    registry: Mutex<Registry>,
+    /// Grows when streams have to be matched anew; 0 before there is anything to match with.
+    version: AtomicU64,
+    /// Numbers commits that make links.
+    commits: AtomicU64,
+    /// Streams that changed and that subscriptions have to hear of.
+    notes: Mutex<HashMap<StreamName, Arc<OpenStream>>>,
+    /// Tells that there is a note, or that something changed.
+    news: Notify,
+    /// One creation or deletion at a time.
+    creating: tokio::sync::Mutex<()>,
+    webhooks: Option<Arc<dyn Webhooks>>,
+    /// Webhooks on their way.
+    deliveries: Arc<Semaphore>,
+    /// The same for each target that has any.
+    targets: Mutex<HashMap<(String, u16), Arc<Semaphore>>>,
+}
+
+impl Subscriptions {
+    fn registry(&self) -> MutexGuard<'_, Registry> {
+        // A panic is a bug in these files; what is in the store is whole whatever happens here.
+        self.registry.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The registry, with all that is known of streams.
+    fn registry_now(&self) -> MutexGuard<'_, Registry> {
+        let notes = std::mem::take(&mut *self.notes.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut registry = self.registry();
+        for (name, stream) in notes {
+            registry.observe_all(&name, stream.view().head.as_deref());
+        }
+        registry
+    }
+
+    /// Streams have to be matched anew.
+    fn rematch(&self) {
+        self.version.fetch_add(1, Ordering::Release);
+    }
+}
+
+/// A number that differs from subscription to subscription and from failure to failure: for pauses.
+fn chance(subscription: &Subscription) -> u32 {
+    let failures = subscription.wakes.retry.map_or(0, |retry| u64::from(retry.failures));
+    let mut mixed =
+        subscription.serial.0 ^ failures.rotate_left(32) ^ subscription.wakes.generation.rotate_left(48);
+    // The finalizer of SplitMix64.
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    u32::try_from((mixed ^ (mixed >> 31)) >> 32).unwrap_or_default()
+}
+
+/// A new secret: the only place of the service where chance comes in.
+fn new_secret() -> Result<Secret, Refusal> {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes).map_err(|error| {
+        tracing::error!(%error, "the system gives no random bytes");
+        Refusal::StorageFailed
+    })?;
+    Ok(Secret(bytes))
+}

@@ -1,0 +1,191 @@
+//! Against listeners of this machine, with names that lead wherever a test wants.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use headwater_protocol::subscription::target::LocalTargets;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+    task::JoinHandle,
+};
+
+use tokio_rustls::{
+    TlsAcceptor,
+    rustls::{ServerConfig, pki_types::PrivatePkcs8KeyDer},
+};
+
+use super::*;
+use crate::resolve::Resolving;
+
+/// Gives these addresses for every name.
+struct Pointed(Vec<SocketAddr>);
+
+impl Resolve for Pointed {
+    fn resolve(&self, _: String, _: u16) -> Resolving<'_> {
+        let addresses = self.0.clone();
+        Box::pin(async move { Ok(addresses) })
+    }
+}
+
+fn pointed_to(address: SocketAddr) -> HttpWebhooks {
+    HttpWebhooks { resolve: Box::new(Pointed(vec![address])), ..HttpWebhooks::default() }
+}
+
+struct Listener {
+    address: SocketAddr,
+    connections: Arc<AtomicUsize>,
+    _task: JoinHandle<()>,
+}
+
+/// Answers every connection with these bytes, when it has read a request; the last one is sent back.
+async fn listen(answer: Vec<u8>) -> Listener {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let connections = Arc::new(AtomicUsize::new(0));
+    let counted = connections.clone();
+    let task = tokio::spawn(async move {
+        loop {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            counted.fetch_add(1, Ordering::Relaxed);
+            let answer = answer.clone();
+            tokio::spawn(async move {
+                let mut request = vec![0; 4_096];
+                let _ = socket.read(&mut request).await;
+                let _ = socket.write_all(&answer).await;
+                if answer.is_empty() {
+                    std::future::pending::<()>().await;
+                }
+            });
+        }
+    });
+    Listener { address, connections, _task: task }
+}
+
+fn request(url: &str, timeout_ms: u64) -> WebhookRequest {
+    let url = WebhookUrl::parse(url, LocalTargets::Allowed).unwrap();
+    WebhookRequest { url, headers: http::HeaderMap::new(), body: Bytes::from_static(b"{}"), timeout_ms }
+}
+
+async fn post(listener: &Listener, url: &str, timeout_ms: u64) -> Result<WebhookAnswer, String> {
+    let webhooks = pointed_to(listener.address);
+    webhooks.post(request(url, timeout_ms)).await
+}
+
+#[tokio::test]
+async fn an_answer_is_its_status_and_its_body() {
+    let listener =
+        listen(b"HTTP/1.1 201 Created\r\ncontent-length: 13\r\n\r\n{\"done\":true}".to_vec()).await;
+    let answer = post(&listener, "http://localhost/hook", 5_000).await.unwrap();
+    assert_eq!((answer.status, &answer.body[..]), (201, &b"{\"done\":true}"[..]));
+}
+
+#[tokio::test]
+async fn a_public_name_that_leads_here_is_not_connected_to() {
+    let listener = listen(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n".to_vec()).await;
+    let error = post(&listener, "https://worker.example/hook", 5_000).await.unwrap_err();
+    assert!(error.contains("no public address"), "{error}");
+    assert_eq!(listener.connections.load(Ordering::Relaxed), 0);
+}
+
+#[tokio::test]
+async fn a_name_of_this_machine_that_leads_elsewhere_is_not_connected_to() {
+    for address in ["10.0.0.1:80", "169.254.169.254:80", "8.8.8.8:80", "[::ffff:10.0.0.1]:80"] {
+        let webhooks = pointed_to(address.parse().unwrap());
+        let error = webhooks.post(request("http://localhost/", 5_000)).await.unwrap_err();
+        assert!(error.contains("no public address"), "{address} {error}");
+    }
+}
+
+#[tokio::test]
+async fn a_redirect_is_an_answer_and_nothing_more() {
+    let elsewhere = listen(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n".to_vec()).await;
+    let redirect = format!(
+        "HTTP/1.1 307 Temporary Redirect\r\nlocation: http://{}/\r\ncontent-length: 0\r\n\r\n",
+        elsewhere.address
+    );
+    let listener = listen(redirect.into_bytes()).await;
+    assert_eq!(post(&listener, "http://localhost/", 5_000).await.unwrap().status, 307);
+    assert_eq!(elsewhere.connections.load(Ordering::Relaxed), 0);
+}
+
+#[tokio::test]
+async fn who_says_nothing_is_left_when_the_time_is_over() {
+    let listener = listen(Vec::new()).await;
+    let error = post(&listener, "http://localhost/", 50).await.unwrap_err();
+    assert!(error.contains("longer than 50 ms"), "{error}");
+}
+
+#[tokio::test]
+async fn of_a_long_answer_the_beginning_is_read() {
+    let mut answer = b"HTTP/1.1 200 OK\r\ncontent-length: 10000000\r\n\r\n".to_vec();
+    answer.resize(answer.len() + 200_000, b'x');
+    let listener = listen(answer).await;
+    let answer = post(&listener, "http://localhost/", 5_000).await.unwrap();
+    assert_eq!(answer.body.len(), ANSWER_BYTES_MAX);
+}
+
+#[tokio::test]
+async fn what_is_no_answer_is_a_failure() {
+    for bytes in [&b"hello\r\n\r\n"[..], b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nxx"] {
+        let listener = listen(bytes.to_vec()).await;
+        assert!(post(&listener, "http://localhost/", 5_000).await.is_err());
+    }
+    let mut endless = b"HTTP/1.1 200 OK\r\n".to_vec();
+    endless.resize(100_000, b'x');
+    let listener = listen(endless).await;
+    assert!(post(&listener, "http://localhost/", 5_000).await.is_err());
+}
+
+#[tokio::test]
+async fn a_target_that_speaks_no_tls_is_a_failure() {
+    // A public URL is never sent in the clear, whatever answers.
+    let url = WebhookUrl::parse("https://worker.example/", LocalTargets::Refused).unwrap();
+    assert!(url.is_tls());
+    let webhooks = HttpWebhooks::default();
+    let tls = webhooks.tls().await.unwrap();
+    let listener = listen(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n".to_vec()).await;
+    let socket = TcpStream::connect(listener.address).await.unwrap();
+    assert!(tls.connect(ServerName::try_from("worker.example").unwrap(), socket).await.is_err());
+}
+
+/// Somebody who can prove to be `worker.example`, and a client that trusts nobody else.
+async fn listen_encrypted() -> (SocketAddr, HttpWebhooks) {
+    let issued = rcgen::generate_simple_self_signed(["worker.example".to_owned()]).unwrap();
+    let certificate = issued.cert.der().clone();
+    let key = PrivatePkcs8KeyDer::from(issued.signing_key.serialize_der());
+    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.clone()], key.into())
+        .unwrap();
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        loop {
+            let (socket, _) = listener.accept().await.unwrap();
+            let Ok(mut socket) = acceptor.accept(socket).await else { continue };
+            let mut request = vec![0; 4_096];
+            let read = socket.read(&mut request).await.unwrap();
+            assert!(request[..read].starts_with(b"POST /hook HTTP/1.1\r\n"));
+            socket.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}").await.unwrap();
+        }
+    });
+    let mut roots = RootCertStore::empty();
+    roots.add(certificate).unwrap();
+    let tls = OnceCell::new_with(Some(tls_with(roots).unwrap()));
+    (address, HttpWebhooks { tls, ..HttpWebhooks::default() })
+}
+
+#[tokio::test]
+async fn a_public_target_proves_who_it_is() {
+    let (address, webhooks) = listen_encrypted().await;
+    for (url, is_right) in [("https://worker.example/hook", true), ("https://other.example/hook", false)] {
+        let WebhookRequest { url, body, .. } = request(url, 0);
+        let socket = TcpStream::connect(address).await.unwrap();
+        let post = Request::post("/hook").header(header::HOST, url.host()).body(Full::new(body)).unwrap();
+        let answer = webhooks.speak(&url, socket, post).await;
+        assert_eq!(answer.is_ok_and(|answer| answer.status == 200), is_right, "{url:?}");
+    }
+}
