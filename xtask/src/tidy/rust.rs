@@ -7,7 +7,7 @@ use super::{Complaint, protocol_map::quoted, text::resolve};
 const LINES_MAX: usize = 700;
 
 /// Header names of the protocol and of its caching. Only `protocol` writes them.
-const HEADERS: [&str; 30] = [
+const HEADERS: [&str; 31] = [
     "access-control-allow-origin",
     "access-control-expose-headers",
     "age",
@@ -33,6 +33,7 @@ const HEADERS: [&str; 30] = [
     "stream-up-to-date",
     "stream-visibility",
     "timing-allow-origin",
+    "webhook-signature",
     "x-accel-buffering",
     "x-cache",
     "x-cache-hits",
