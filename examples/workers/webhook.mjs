@@ -5,8 +5,8 @@ import { createServer } from "node:http"
 import { verifier } from "./verify.mjs"
 import { Fenced, tell, workOff } from "./work.mjs"
 
-/** The largest webhook that is read. */
-const BODY_BYTES_MAX = 1 << 20
+/** The largest webhook that is read: one names at most 1,000 streams. */
+const BODY_BYTES_MAX = 2 << 20
 
 /**
  * @param {string} base the stream root
