@@ -27,6 +27,8 @@ pub(crate) fn install(dir: &Path) -> Result<()> {
     npm.args(["ci", "--no-audit", "--no-fund"]).current_dir(dir);
     process::run(&mut npm)
         .context("npm needs its registry once; check the network and the proxy settings")?;
+    // npm makes no folder for a package that needs no other.
+    fs::create_dir_all(dir.join("node_modules"))?;
     fs::write(dir.join(INSTALLED), lock).context("cannot note what was installed")
 }
 
