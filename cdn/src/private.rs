@@ -14,7 +14,7 @@ use headwater_service::config::Config;
 use headwater_store_mem::MemStore;
 use http::header::AUTHORIZATION;
 use http::{Request, Response, Uri};
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -57,10 +57,8 @@ impl Application {
         // The adapter never fails.
         let response = self.streams.answer(request).await.unwrap_or_else(|never: Infallible| match never {});
         if is_read {
-            let length = response.headers().get(http::header::CONTENT_LENGTH);
-            let length = length.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
             self.reads.set(self.reads.get() + 1);
-            self.bytes.set(self.bytes.get() + length.unwrap_or_default());
+            self.bytes.set(self.bytes.get() + response.body().size_hint().exact().unwrap_or_default());
         }
         response
     }
