@@ -70,15 +70,19 @@ const doomed = spawn(process.execPath, [fileURLToPath(new URL("pool.mjs", import
   stdio: ["ignore", "pipe", "inherit"],
 })
 process.on("exit", () => doomed.kill("SIGKILL"))
-const dead = once(doomed, "exit")
-let seen = ""
+const dead = once(doomed, "close")
+let printed = ""
 doomed.stdout.on("data", (data) => {
-  // What it was given and didn't acknowledge comes again, to the others.
-  if (seen === "") doomed.kill("SIGKILL")
-  seen += data
+  if (printed === "") doomed.kill("SIGKILL")
+  printed += data
 })
 await append(0)
 await dead
+// What it printed it has done, and perhaps acknowledged. What it didn't acknowledge comes again, to the others.
+for (const line of printed.split("\n").filter((line) => line.endsWith("}"))) {
+  const [, path, message] = line.split(" ")
+  await byPool.add(path, [JSON.parse(message)])
+}
 const workers = ["one", "two"].map((name) => poolWorker({ ...options, name }, byPool.add))
 
 for (let n = 1; n < MESSAGES; n += 1) {
