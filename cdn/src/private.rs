@@ -102,22 +102,19 @@ pub(crate) async fn run(scenario: &Scenario, visibility: &str, kind: Kind, stage
         let headers = [("Authorization", &*credential(user)), ("Stream-Visibility", visibility)];
         writers.push(Writer::create(origin, &path, user, &headers).await?);
     }
-    let audience = (0..stage.viewers).map(|number| {
-        // Neighbours in number are of different users, and number / 2 decides how they sort their parameters.
-        let (user, writer) =
-            if number.is_multiple_of(2) { (USERS[0], &writers[0]) } else { (USERS[1], &writers[1]) };
-        Viewer {
-            number: number / 2,
-            address: proxy.address,
-            path: path.clone(),
-            headers: vec![("Authorization".to_owned(), credential(user))],
-            mode: scenario.mode,
-            lives: writer.lives.clone(),
-            tally: tally.clone(),
-            storms: storms.clone(),
-        }
+    // Neighbours are of different users, and number / 2 decides how they sort their parameters.
+    let users = USERS.into_iter().zip(writers.iter().map(|writer| writer.lives.clone())).cycle();
+    let audience = users.take(stage.viewers).enumerate().map(|(number, (user, lives))| Viewer {
+        number: number / 2,
+        address: proxy.address,
+        path: path.clone(),
+        headers: vec![("Authorization".to_owned(), credential(user))],
+        mode: scenario.mode,
+        lives,
+        tally: tally.clone(),
+        storms: storms.clone(),
     });
-    let audience = audience.collect();
+    let audience: Vec<Viewer> = audience.collect();
     let before = (application.reads.get(), application.bytes.get());
     let play = async {
         for message in 0..Timeline::messages(scenario, stage.duration) {

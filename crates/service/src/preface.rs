@@ -12,6 +12,7 @@ const RETRY: Duration = Duration::from_millis(50);
 ///
 /// # Errors
 /// When the connection breaks.
+#[expect(clippy::disallowed_methods, reason = "it waits for a socket, which no pushed clock moves")]
 pub async fn begins_http2(socket: &TcpStream) -> io::Result<bool> {
     let mut first = [0; HTTP2_BEGINS.len()];
     loop {
