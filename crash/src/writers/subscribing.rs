@@ -53,6 +53,9 @@ enum Made {
 /// One of its streams. Offsets sort as texts.
 #[derive(Clone, Debug, Default)]
 struct Progress {
+    /// Which of the streams that were in this place one after another.
+    number: u32,
+    is_made: bool,
     /// The end of the last append that was acknowledged.
     tail: Option<String>,
     /// The last acknowledgement that was answered.
@@ -105,7 +108,8 @@ impl Subscribing {
     }
 
     fn stream(&self, at: usize) -> String {
-        format!("{}/{at}", self.name)
+        let number = self.streams.get(at).map_or(0, |stream| stream.number);
+        format!("{}/{at}-{number}", self.name)
     }
 
     fn wake_stream(&self) -> String {
@@ -125,16 +129,13 @@ impl Subscribing {
         }
     }
 
-    /// Makes the streams and the subscription, or makes sure that they are there.
+    /// Makes the wake stream and the subscription, or makes sure that they are there.
     fn make(&mut self, scene: &Scene<'_>) -> Result<Went> {
-        let names = (0..STREAMS).map(|at| self.stream(at)).chain([self.wake_stream()]);
-        for name in names.collect::<Vec<_>>() {
-            match self.ask(scene, &with_json(Request::new("PUT", name), None))? {
-                Reply::Answer(answer) if matches!(answer.status, 200 | 201) => {}
-                Reply::Answer(answer) => bail!(self.broken("a creation is taken", answer)),
-                Reply::Refused => return Ok(Went::Refused),
-                Reply::Lost => return Ok(Went::Lost),
-            }
+        match self.ask(scene, &with_json(Request::new("PUT", self.wake_stream()), None))? {
+            Reply::Answer(answer) if matches!(answer.status, 200 | 201) => {}
+            Reply::Answer(answer) => bail!(self.broken("a creation is taken", answer)),
+            Reply::Refused => return Ok(Went::Refused),
+            Reply::Lost => return Ok(Went::Lost),
         }
         let config = json!({
             "type": "pull-wake", "pattern": format!("{}/*", self.name), "wake_stream": self.wake_stream(),
@@ -155,14 +156,23 @@ impl Subscribing {
         Ok(Went::Well)
     }
 
+    /// Appends to a stream, or creates it with something in it, or lets another one take its place.
     fn append(&mut self, scene: &Scene<'_>) -> Result<Went> {
         let at = usize::try_from(self.dice.below(STREAMS as u64))?;
-        match self.ask(scene, &with_json(Request::new("POST", self.stream(at)), Some(&json!(at))))? {
-            Reply::Answer(answer) if answer.status == 204 => {
+        let is_made = self.streams.get(at).is_some_and(|stream| stream.is_made);
+        if is_made && self.dice.chance(1, 8) {
+            return self.replace(scene, at);
+        }
+        let method = if is_made { "POST" } else { "PUT" };
+        match self.ask(scene, &with_json(Request::new(method, self.stream(at)), Some(&json!(at))))? {
+            Reply::Answer(answer)
+                if matches!((method, answer.status), ("POST", 204) | ("PUT", 200 | 201)) =>
+            {
                 let Some(end) = answer.next() else {
                     bail!(self.broken("an append says where it ends", answer))
                 };
                 if let Some(stream) = self.streams.get_mut(at) {
+                    stream.is_made = true;
                     stream.tail = Some(end.text);
                 }
                 Ok(Went::Well)
@@ -171,6 +181,23 @@ impl Subscribing {
             Reply::Refused => Ok(Went::Refused),
             Reply::Lost => Ok(Went::Lost),
         }
+    }
+
+    fn replace(&mut self, scene: &Scene<'_>, at: usize) -> Result<Went> {
+        let reply = self.ask(scene, &Request::new("DELETE", self.stream(at)))?;
+        if let Reply::Answer(answer) = &reply
+            && answer.status != 204
+        {
+            bail!(self.broken("a deletion is taken", answer));
+        }
+        if matches!(reply, Reply::Refused) {
+            return Ok(Went::Refused);
+        }
+        // Whether it was deleted or not: nobody looks at it any more.
+        if let Some(stream) = self.streams.get_mut(at) {
+            *stream = Progress { number: stream.number + 1, ..Progress::default() };
+        }
+        Ok(if matches!(reply, Reply::Lost) { Went::Lost } else { Went::Well })
     }
 
     fn claim(&mut self, scene: &Scene<'_>) -> Result<Went> {
