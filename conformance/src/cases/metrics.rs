@@ -2,12 +2,15 @@
 
 use crate::case::cases;
 use crate::client::Target;
+use crate::receiver::Receiver;
+use crate::subscription::Subscription;
 
 cases! {
     metrics_are_openmetrics_text_that_no_cache_keeps: "docs/cdn.md, the origin's own metrics",
     metrics_are_no_stream: "docs/ARCHITECTURE.md, extensions: /metrics",
     reads_are_counted_by_what_caches_may_do_with_them: "docs/cdn.md, the origin's own metrics",
     appended_bytes_are_counted: "docs/cdn.md, the origin's own metrics",
+    wakes_are_counted: "docs/cdn.md, the origin's own metrics",
     reads_say_where_their_bytes_came_from: "RFC 9211",
     writes_and_refusals_have_no_cache_status: "RFC 9211: it is about answers from a cache",
 }
@@ -70,6 +73,25 @@ fn appended_bytes_are_counted(t: &Target) {
     let before = sum(t, "headwater_appended_bytes_total", &[]);
     t.text(&["0123456789"]);
     assert!(sum(t, "headwater_appended_bytes_total", &[]) >= before + 10);
+}
+
+fn wakes_are_counted(t: &Target) {
+    let receiver = Receiver::new();
+    receiver.answer_next(200, r#"{"done":true}"#);
+    let done = ["answer=\"done\""];
+    let (webhooks, events) =
+        (sum(t, "headwater_webhooks_total", &done), sum(t, "headwater_wake_events_total", &[]));
+    let hooked = Subscription::webhook(t, &receiver.url());
+    let stream = hooked.created("a");
+    hooked.wait_for_ack("a", &stream.tail());
+    let pulled = Subscription::pull(t, 600_000);
+    pulled.created("a");
+    pulled.events(1);
+    // Waits until the wake is done with.
+    pulled.claim("w").status(200);
+    assert!(sum(t, "headwater_webhooks_total", &done) > webhooks);
+    assert!(sum(t, "headwater_wake_events_total", &[]) > events);
+    assert!(sum(t, "headwater_subscriptions", &[]) >= 1);
 }
 
 fn reads_say_where_their_bytes_came_from(t: &Target) {

@@ -324,7 +324,11 @@ impl<S: Store> Inner<S> {
 
     fn levels(&self) -> Levels {
         let readers_max = self.config.live_readers_max.min(Semaphore::MAX_PERMITS);
+        let counts = self.subscriptions.get().map(subscriptions::Subscriptions::counts);
+        let (subscriptions, subscription_links) = counts.unwrap_or_default();
         Levels {
+            subscriptions,
+            subscription_links,
             live_readers: readers_max - self.live_readers.available_permits(),
             open_streams: self.streams.len(),
             request_body_bytes: self.bodies.bytes(),

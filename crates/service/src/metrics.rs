@@ -7,6 +7,7 @@ use std::fmt;
 use headwater_protocol::{
     cache::Class,
     response::{ResponseHead, Source},
+    subscription::view::Received,
 };
 use prometheus_client::{
     encoding::{EncodeLabelSet, text},
@@ -36,6 +37,11 @@ struct ClassLabels {
     class: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct WebhookLabels {
+    answer: &'static str,
+}
+
 /// All of them. What is counted in an answer's way costs some tens of nanoseconds.
 pub(crate) struct Metrics {
     registry: Registry,
@@ -45,9 +51,13 @@ pub(crate) struct Metrics {
     commits: Histogram,
     commits_failed: Counter,
     appended_bytes: Counter,
+    webhooks: Family<WebhookLabels, Counter>,
+    wake_events: Counter,
     live_readers: Gauge,
     open_streams: Gauge,
     request_body_bytes: Gauge,
+    subscriptions: Gauge,
+    subscription_links: Gauge,
 }
 
 /// What is so now, rather than counted.
@@ -56,6 +66,8 @@ pub(crate) struct Levels {
     pub(crate) live_readers: usize,
     pub(crate) open_streams: usize,
     pub(crate) request_body_bytes: u64,
+    pub(crate) subscriptions: usize,
+    pub(crate) subscription_links: usize,
 }
 
 impl fmt::Debug for Metrics {
@@ -77,6 +89,10 @@ impl Metrics {
             live_readers: Gauge::default(),
             open_streams: Gauge::default(),
             request_body_bytes: Gauge::default(),
+            webhooks: Family::default(),
+            wake_events: Counter::default(),
+            subscriptions: Gauge::default(),
+            subscription_links: Gauge::default(),
         };
         metrics.registered()
     }
@@ -122,6 +138,18 @@ impl Metrics {
             Unit::Bytes,
             self.request_body_bytes.clone(),
         );
+        registry.register(
+            "webhooks",
+            "Webhooks sent, by what came back: done, accepted (a callback is to follow), or failed",
+            self.webhooks.clone(),
+        );
+        registry.register("wake_events", "Events written to wake streams", self.wake_events.clone());
+        registry.register("subscriptions", "Subscriptions now", self.subscriptions.clone());
+        registry.register(
+            "subscription_links",
+            "Streams of all subscriptions together now",
+            self.subscription_links.clone(),
+        );
         self
     }
 
@@ -162,12 +190,29 @@ impl Metrics {
         self.commits_failed.inc();
     }
 
+    /// Counts a webhook that was sent.
+    pub(crate) fn webhook(&self, received: Received) {
+        let answer = match received {
+            Received::Done => "done",
+            Received::Accepted => "accepted",
+            Received::Refused => "failed",
+        };
+        self.webhooks.get_or_create(&WebhookLabels { answer }).inc();
+    }
+
+    /// Counts an event in a wake stream.
+    pub(crate) fn wake_event(&self) {
+        self.wake_events.inc();
+    }
+
     /// Everything, as text.
     pub(crate) fn encode(&self, levels: Levels) -> String {
         let set = |gauge: &Gauge, value: u64| gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
         set(&self.live_readers, levels.live_readers as u64);
         set(&self.open_streams, levels.open_streams as u64);
         set(&self.request_body_bytes, levels.request_body_bytes);
+        set(&self.subscriptions, levels.subscriptions as u64);
+        set(&self.subscription_links, levels.subscription_links as u64);
         let mut text = String::new();
         if let Err(error) = text::encode(&mut text, &self.registry) {
             tracing::error!(%error, "metrics could not be written");

@@ -64,7 +64,7 @@ impl<S: Store> Inner<S> {
                     let pending = self.commit_with(parts, edits);
                     drop(writer);
                     match pending.durable().await? {
-                        Outcome::Durable => {}
+                        Outcome::Durable => self.metrics.wake_event(),
                         Outcome::DecideAgain => continue,
                     }
                 }

@@ -70,13 +70,17 @@ impl<S: Store> Inner<S> {
         // A worker may be done long before it answers. Then nobody waits for the answer, and nobody cuts it off.
         let answer = tokio::select! {
             answer = sending => answer.unwrap_or_else(|error| Err(error.to_string())),
-            () = self.is_over(serial, generation) => return Ok(()),
+            () = self.is_over(serial, generation) => {
+                self.metrics.webhook(Received::Accepted);
+                return Ok(());
+            }
         };
         let received = answer.unwrap_or_else(|error| {
             let id = wake.subscription.id.as_str();
             tracing::warn!(id, generation, %error, "a webhook failed");
             Received::Refused
         });
+        self.metrics.webhook(received);
         let settled = self.transit(serial, |entry, now_ms| {
             let wakes = entry.wakes(now_ms);
             let is_current = wakes.generation == generation && wakes.phase != Phase::Idle;

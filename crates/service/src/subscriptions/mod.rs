@@ -75,6 +75,11 @@ impl Subscriptions {
         registry
     }
 
+    /// How many subscriptions there are, and how many links they have together.
+    pub(crate) fn counts(&self) -> (usize, usize) {
+        self.registry().counts()
+    }
+
     /// Streams have to be matched anew.
     fn rematch(&self) {
         self.version.fetch_add(1, Ordering::Release);

@@ -195,6 +195,11 @@ impl Registry {
         Some((serial, self.entries.get(&serial)?))
     }
 
+    /// How many subscriptions there are, and how many links they have together.
+    pub(crate) fn counts(&self) -> (usize, usize) {
+        (self.by_id.len(), self.links)
+    }
+
     /// Whether there is room for one more link.
     pub(crate) fn has_room(&self, serial: Serial, links_max: usize) -> bool {
         self.links < links_max && self.entries.get(&serial).is_some_and(|entry| entry.links.len() < LINKS_MAX)
