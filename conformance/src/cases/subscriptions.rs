@@ -15,10 +15,12 @@ cases! {
     one_of_many_creations_at_once_is_the_first: "section 6.2",
     a_subscription_needs_a_pattern_or_streams: "section 6.2: At least one of pattern or streams MUST be present",
     what_makes_no_sense_is_400: "section 6.2",
+    a_pattern_has_at_most_four_double_stars: "docs/ARCHITECTURE.md, bounds",
     a_filter_is_refused_and_not_ignored: "section 7.4: MUST NOT advertise support for a draft extension",
     no_answer_holds_a_secret: "section 6.2: MUST NOT include shared webhook signing secrets",
     urls_of_local_networks_are_rejected: "section 6.2: RFC1918, link-local, loopback MUST be rejected",
     urls_without_tls_are_rejected: "section 6.2: Production webhook URLs MUST use https://",
+    urls_with_a_port_that_is_none_are_rejected: "section 6.2; RFC 3986, 3.2.3",
     streams_that_are_there_are_linked_at_their_tail: "section 6.2: MUST eagerly backfill matching existing streams",
     a_star_is_one_segment: "section 6.2: glob rules",
     two_stars_are_any_number_of_segments: "section 6.2: glob rules",
@@ -153,6 +155,17 @@ fn what_makes_no_sense_is_400(t: &Target) {
     sub.at("").get("").control_refused(404, "SUBSCRIPTION_NOT_FOUND");
 }
 
+fn a_pattern_has_at_most_four_double_stars(t: &Target) {
+    let sub = Subscription::new(t);
+    let body = |below: &str| {
+        let mut body = sub.webhook_body(URL);
+        body["pattern"] = json!(format!("{}/{below}", sub.folder));
+        body
+    };
+    sub.put(&body("**/a/**/b/**/c/**/d/**")).control_refused(400, "INVALID_REQUEST");
+    sub.put(&body("**/a/**/b/**/c/**")).status(201);
+}
+
 fn a_filter_is_refused_and_not_ignored(t: &Target) {
     let sub = Subscription::new(t);
     let mut body = sub.webhook_body(URL);
@@ -220,6 +233,12 @@ fn urls_without_tls_are_rejected(t: &Target) {
         "http://localhost.worker.example/",
     ] {
         rejected(t, url);
+    }
+}
+
+fn urls_with_a_port_that_is_none_are_rejected(t: &Target) {
+    for port in ["70000", "65536", "0", "", "https"] {
+        rejected(t, &format!("https://worker.example:{port}/hook"));
     }
 }
 

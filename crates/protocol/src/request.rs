@@ -1,6 +1,6 @@
 //! Request heads: what is read of them, and how the five verbs are told apart.
 
-use http::{HeaderName, Version, header};
+use http::{HeaderName, Version, header, uri::Authority};
 
 use crate::{
     Refusal, cross_origin, names,
@@ -103,6 +103,14 @@ fn check_host(head: &impl RequestHead) -> Result<(), Refusal> {
         (Some(_), Some(_)) => false,
     };
     if is_named { Ok(()) } else { Err(Refusal::HostMissing) }
+}
+
+/// The origin as the client reaches it, such as `https://streams.example`; empty if it doesn't say enough for that.
+pub(crate) fn origin(head: &impl RequestHead) -> String {
+    let https = head.header(&names::X_FORWARDED_PROTO).next().is_some_and(|proto| proto == b"https");
+    let scheme = if https { "https" } else { "http" };
+    let authority = head.authority().filter(|authority| authority.parse::<Authority>().is_ok());
+    authority.map_or(String::new(), |authority| format!("{scheme}://{authority}"))
 }
 
 /// The only value of a header, as text; `None` if it isn't there.

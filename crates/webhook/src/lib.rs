@@ -49,7 +49,7 @@ impl std::fmt::Debug for HttpWebhooks {
 
 impl Default for HttpWebhooks {
     fn default() -> Self {
-        Self { tls: OnceCell::new(), resolve: Box::new(resolve::System) }
+        Self { tls: OnceCell::new(), resolve: Box::new(resolve::System::default()) }
     }
 }
 
@@ -64,8 +64,8 @@ impl HttpWebhooks {
     }
 
     async fn send(&self, request: WebhookRequest) -> Result<WebhookAnswer, String> {
-        let WebhookRequest { url, headers, body, .. } = request;
-        let socket = self.connect(&url).await?;
+        let WebhookRequest { url, headers, body, timeout_ms } = request;
+        let socket = self.connect(&url, timeout_ms).await?;
         let mut post = Request::new(Full::new(body));
         *post.method_mut() = Method::POST;
         let path = url.uri().path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
@@ -95,17 +95,19 @@ impl HttpWebhooks {
         converse(encrypted, post).await
     }
 
-    /// A connection to one of the addresses that the URL may lead to.
-    async fn connect(&self, url: &WebhookUrl) -> Result<TcpStream, String> {
+    /// A connection to one of the addresses that the URL may lead to. Each has its part of the time.
+    async fn connect(&self, url: &WebhookUrl, timeout_ms: u64) -> Result<TcpStream, String> {
         let found = self.resolve.resolve(url.host(), url.port()).await;
         let found = found.map_err(|error| format!("the host has no address: {error}"))?;
         let allowed: Vec<SocketAddr> =
             found.into_iter().filter(|address| url.may_connect(address.ip())).take(ADDRESSES_MAX).collect();
         let mut failure = "the host has no public address".to_owned();
+        let share_ms = timeout_ms / u64::try_from(allowed.len().max(1)).unwrap_or(u64::MAX);
         for address in allowed {
-            match TcpStream::connect(address).await {
-                Ok(socket) => return Ok(socket),
-                Err(error) => failure = error.to_string(),
+            match time::timeout(Duration::from_millis(share_ms), TcpStream::connect(address)).await {
+                Ok(Ok(socket)) => return Ok(socket),
+                Ok(Err(error)) => failure = error.to_string(),
+                Err(_) => failure = format!("no connection within {share_ms} ms"),
             }
         }
         Err(failure)

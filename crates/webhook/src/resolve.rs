@@ -1,6 +1,18 @@
 //! From a host's name to its addresses.
 
-use std::{future::Future, io, net::SocketAddr, pin::Pin};
+use std::{
+    future::Future,
+    io,
+    net::{SocketAddr, ToSocketAddrs},
+    pin::Pin,
+    sync::Arc,
+};
+
+use tokio::{sync::Semaphore, task};
+
+/// The most names that are looked up at a time. A lookup can't be broken off: it keeps its thread until the system gives
+/// up, and the store needs threads of the same pool.
+pub(crate) const LOOKUPS_MAX: usize = 32;
 
 /// Addresses on their way.
 pub(crate) type Resolving<'a> = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send + 'a>>;
@@ -11,11 +23,41 @@ pub(crate) trait Resolve: Send + Sync {
     fn resolve(&self, host: String, port: u16) -> Resolving<'_>;
 }
 
+/// Looks one name up, and takes as long as it likes.
+type LookUp = fn(&str, u16) -> io::Result<Vec<SocketAddr>>;
+
 /// This machine.
-pub(crate) struct System;
+pub(crate) struct System {
+    look_up: LookUp,
+    lookups: Arc<Semaphore>,
+}
+
+impl Default for System {
+    fn default() -> Self {
+        Self::with(|host, port| Ok((host, port).to_socket_addrs()?.collect()))
+    }
+}
+
+impl System {
+    pub(crate) fn with(look_up: LookUp) -> Self {
+        Self { look_up, lookups: Arc::new(Semaphore::new(LOOKUPS_MAX)) }
+    }
+}
 
 impl Resolve for System {
     fn resolve(&self, host: String, port: u16) -> Resolving<'_> {
-        Box::pin(async move { Ok(tokio::net::lookup_host((host, port)).await?.collect()) })
+        Box::pin(async move {
+            if let Ok(address) = host.parse() {
+                return Ok(vec![SocketAddr::new(address, port)]);
+            }
+            let look_up = self.look_up;
+            let permit = self.lookups.clone().acquire_owned().await.map_err(io::Error::other)?;
+            let looking = task::spawn_blocking(move || {
+                // As long as the thread is busy, whether or not anybody still waits for it.
+                let _permit = permit;
+                look_up(&host, port)
+            });
+            looking.await.map_err(io::Error::other)?
+        })
     }
 }

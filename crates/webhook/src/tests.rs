@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use headwater_protocol::subscription::target::LocalTargets;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpListener,
+    net::{TcpListener, TcpSocket},
     task::JoinHandle,
 };
 
@@ -15,7 +15,7 @@ use tokio_rustls::{
 };
 
 use super::*;
-use crate::resolve::Resolving;
+use crate::resolve::{LOOKUPS_MAX, Resolving, System};
 
 /// Gives these addresses for every name.
 struct Pointed(Vec<SocketAddr>);
@@ -113,6 +113,54 @@ async fn who_says_nothing_is_left_when_the_time_is_over() {
     let listener = listen(Vec::new()).await;
     let error = post(&listener, "http://localhost/", 50).await.unwrap_err();
     assert!(error.contains("longer than 50 ms"), "{error}");
+}
+
+#[tokio::test]
+async fn lookups_that_nobody_waits_for_any_more_are_bounded_too() {
+    static BEGUN: AtomicUsize = AtomicUsize::new(0);
+    static ENDS: std::sync::RwLock<()> = std::sync::RwLock::new(());
+    let ends = ENDS.write().unwrap();
+    let system = System::with(|_, _| {
+        BEGUN.fetch_add(1, Ordering::SeqCst);
+        drop(ENDS.read());
+        Ok(Vec::new())
+    });
+    let webhooks = Arc::new(HttpWebhooks { resolve: Box::new(system), ..HttpWebhooks::default() });
+    let post = |timeout_ms| {
+        let webhooks = webhooks.clone();
+        async move { webhooks.post(request("https://worker.example/", timeout_ms)).await.unwrap_err() }
+    };
+    let given_up: Vec<_> = (0..2 * LOOKUPS_MAX).map(|_| tokio::spawn(post(50))).collect();
+    for post in given_up {
+        let error = post.await.unwrap();
+        assert!(error.contains("longer than 50 ms"), "{error}");
+    }
+    assert_eq!(BEGUN.load(Ordering::SeqCst), LOOKUPS_MAX);
+    // What is an address already needs none.
+    assert_eq!(System::default().resolve("::1".into(), 9).await.unwrap(), ["[::1]:9".parse().unwrap()]);
+    drop(ends);
+    let error = post(5_000).await;
+    assert!(error.contains("no public address"), "{error}");
+    assert_eq!(BEGUN.load(Ordering::SeqCst), LOOKUPS_MAX + 1);
+}
+
+#[tokio::test]
+async fn an_address_that_says_nothing_leaves_time_for_the_others() {
+    // Its queue is full, so that this machine doesn't answer any more.
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let silent = socket.listen(1).unwrap();
+    let silent_address = silent.local_addr().unwrap();
+    let mut queue = Vec::new();
+    while let Ok(connected) =
+        time::timeout(Duration::from_millis(100), TcpStream::connect(silent_address)).await
+    {
+        queue.push(connected.unwrap());
+    }
+    let listener = listen(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n".to_vec()).await;
+    let addresses = vec![silent_address, listener.address];
+    let webhooks = HttpWebhooks { resolve: Box::new(Pointed(addresses)), ..HttpWebhooks::default() };
+    assert_eq!(webhooks.post(request("http://localhost/", 2_000)).await.unwrap().status, 200);
 }
 
 #[tokio::test]

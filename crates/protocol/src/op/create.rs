@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use bytes::Bytes;
-use http::{StatusCode, header, uri::Authority};
+use http::{StatusCode, header};
 
 use crate::{
     Refusal,
@@ -14,7 +14,7 @@ use crate::{
     json, names,
     offset::{Incarnation, Offset, ReadFrom},
     path::StreamName,
-    request::{ParseContext, RequestHead, check_length, says_closed, single},
+    request::{ParseContext, RequestHead, check_length, origin, says_closed, single},
     response::{ResponseHead, offset_value, text_value},
     stream::{Change, Closure, StreamHead},
 };
@@ -221,10 +221,7 @@ fn parse_fork(head: &impl RequestHead, context: &ParseContext<'_>) -> Result<Opt
 
 /// The stream's own URL, absolute where the request says enough for that.
 fn location(head: &impl RequestHead) -> String {
-    let https = head.header(&names::X_FORWARDED_PROTO).next().is_some_and(|proto| proto == b"https");
-    let scheme = if https { "https" } else { "http" };
-    let authority = head.authority().filter(|authority| authority.parse::<Authority>().is_ok());
-    let mut location = authority.map_or(String::new(), |authority| format!("{scheme}://{authority}"));
+    let mut location = origin(head);
     for byte in head.path().bytes() {
         // A client may send UTF-8 as it is; a header may not carry it.
         if byte.is_ascii_graphic() {

@@ -3,13 +3,12 @@
 
 use std::collections::BTreeSet;
 
-use http::uri::Authority;
 use serde::Deserialize;
 
 use crate::{
-    Refusal, RequestHead, names,
+    Refusal, RequestHead,
     path::{BasePath, RESERVED_SEGMENT, StreamName, decode, percent_decode},
-    request::check_length,
+    request::{check_length, origin},
     subscription::{
         CONTROL_BODY_BYTES_MAX, SubscriptionId, SubscriptionRefusal,
         config::{read, stream_names},
@@ -139,11 +138,7 @@ impl Resource {
 
 /// The stream root as a client reaches it, absolute if it says enough for that.
 fn root(head: &impl RequestHead, base_path: &BasePath) -> Box<str> {
-    let https = head.header(&names::X_FORWARDED_PROTO).next().is_some_and(|proto| proto == b"https");
-    let scheme = if https { "https" } else { "http" };
-    let authority = head.authority().filter(|authority| authority.parse::<Authority>().is_ok());
-    let origin = authority.map_or(String::new(), |authority| format!("{scheme}://{authority}"));
-    format!("{origin}{}", base_path.as_str()).into()
+    format!("{}{}", origin(head), base_path.as_str()).into()
 }
 
 /// Reads the body of a request that links streams.

@@ -7,6 +7,8 @@ use crate::{
 
 /// The most segments of a pattern.
 const SEGMENTS_MAX: usize = 64;
+/// The most `**` of a pattern: a name may be anywhere behind each of them.
+const ANY_MAX: usize = 4;
 
 /// A pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,6 +58,9 @@ impl Pattern {
         }
         if segments.len() > SEGMENTS_MAX {
             return Err(invalid("it has more than 64 segments"));
+        }
+        if segments.iter().filter(|segment| **segment == Segment::Any).count() > ANY_MAX {
+            return Err(invalid("it has more than four `**`"));
         }
         Ok(Self { segments: segments.into() })
     }
@@ -180,6 +185,8 @@ mod tests {
             assert!(matches!(Pattern::parse(pattern), Err(SubscriptionRefusal::Invalid(_))), "{pattern:?}");
         }
         assert!(Pattern::parse(&["*"; 65].join("/")).is_err());
+        assert!(Pattern::parse("**/a/**/**/b/**/c/**").is_ok());
+        assert!(Pattern::parse("**/a/**/b/**/c/**/d/**").is_err());
     }
 
     #[test]

@@ -101,6 +101,15 @@ pub fn subscription_key(serial: Serial) -> Box<str> {
     format!("{SUBSCRIPTION_PREFIX}{:020}", serial.0).into()
 }
 
+/// The subscription that a document's key names.
+///
+/// # Errors
+/// [`Malformed`].
+pub fn decode_subscription_key(key: &str) -> Result<Serial, Malformed> {
+    let serial = key.strip_prefix(SUBSCRIPTION_PREFIX).ok_or(Malformed)?;
+    serial.parse().map(Serial).map_err(|_| Malformed)
+}
+
 /// The key of a link's document.
 #[must_use]
 pub fn link_key(serial: Serial, name: &StreamName) -> Box<str> {

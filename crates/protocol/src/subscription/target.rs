@@ -45,6 +45,10 @@ impl WebhookUrl {
         if authority.as_str().contains('@') || text.contains('#') {
             return rejected("must have neither a user nor a fragment");
         }
+        // A port that is none would be taken for none at all.
+        if authority.as_str() != authority.host() && !matches!(authority.port_u16(), Some(1..)) {
+            return rejected("must have a port from 1 to 65535, or none");
+        }
         let host = host(authority);
         let address: Option<IpAddr> = host.parse().ok();
         let is_local = uri.scheme_str() == Some("http");
@@ -237,7 +241,13 @@ mod tests {
     #[test]
     fn a_url_is_https_to_a_public_host() {
         let parse = |text| WebhookUrl::parse(text, LocalTargets::Refused);
-        for text in ["https://worker.example/hooks", "https://worker.example:8443", "https://8.8.8.8/x?y=1"] {
+        for text in [
+            "https://worker.example/hooks",
+            "https://worker.example:8443",
+            "https://8.8.8.8/x?y=1",
+            "https://[2606:4700::1111]:65535/",
+            "https://[2606:4700::1111]",
+        ] {
             assert_eq!(parse(text).unwrap().as_str(), text);
         }
         for text in [
@@ -260,6 +270,11 @@ mod tests {
             "http://127.0.0.1/",
             "https://",
             "https:///x",
+            "https://worker.example:70000/",
+            "https://worker.example:/",
+            "https://worker.example:0/",
+            "https://worker.example:x/",
+            "https://[2606:4700::1111]:65536/",
         ] {
             assert!(
                 matches!(parse(text), Err(SubscriptionRefusal::UrlRejected(_))),

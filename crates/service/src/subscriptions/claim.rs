@@ -39,6 +39,9 @@ impl<S: Store> Inner<S> {
         let Some(Delivery::PullWake(wake_stream)) = delivery else { return Ok(()) };
         let _gate = subscriptions.gate(serial).await?;
         loop {
+            if *self.draining.borrow() {
+                return Ok(());
+            }
             let stream = self.open(&wake_stream).await?;
             let mut writer = stream.lock().await;
             if stream.is_abandoned() {

@@ -10,15 +10,31 @@ use headwater_protocol::{
     op::subscription::{Action, Control, read_streams, read_worker},
     response::ResponseHead,
     subscription::{
-        CONTROL_BODY_BYTES_MAX, Serial, SubscriptionId, SubscriptionRefusal,
+        CONTROL_BODY_BYTES_MAX, Serial, Subscription, SubscriptionId, SubscriptionRefusal,
         keys::Secret,
         view::{StreamView, respond_done},
         wake::Kind,
     },
 };
 use headwater_store::Store;
+use tokio::sync::OwnedSemaphorePermit;
 
+use super::Subscriptions;
 use crate::{Body, Inner};
+
+/// The most control requests that are done at a time, if their bodies are small.
+pub(super) const UNITS: usize = 1_024;
+/// How much of a body counts as one request more, in bytes.
+const UNIT_BYTES: usize = 16 << 10;
+
+impl Subscriptions {
+    /// Room for one more request to run to its end.
+    fn room(&self, body: &[u8]) -> Result<OwnedSemaphorePermit, Refusal> {
+        let units = u32::try_from(1 + body.len() / UNIT_BYTES).unwrap_or(u32::MAX);
+        let room = self.controls.clone().try_acquire_many_owned(units);
+        room.map_err(|_| Refusal::Overloaded { what: "control requests" })
+    }
+}
 
 impl<S: Store> Inner<S> {
     pub(crate) async fn control<B>(
@@ -41,10 +57,19 @@ impl<S: Store> Inner<S> {
             Action::Read | Action::Delete | Action::Unlink(_) => Bytes::new(),
             _ => self.bodies.collect(body, &self.config, CONTROL_BODY_BYTES_MAX, &*self.clock).await?,
         };
-        let service = self.clone();
-        let done = tokio::spawn(async move { service.act(&id, action, &body).await }).await;
-        // It can only have panicked, or the program ends.
-        let (head, body) = done.unwrap_or(Err(Refusal::StorageFailed))?;
+        let (head, body) = if matches!(action, Action::Read) {
+            // It changes nothing and waits for nothing.
+            self.act(&id, action, &body).await?
+        } else {
+            let room = subscriptions.room(&body)?;
+            let service = self.clone();
+            let done = tokio::spawn(async move {
+                let _room = room;
+                service.act(&id, action, &body).await
+            });
+            // It can only have panicked, or the program ends.
+            done.await.unwrap_or(Err(Refusal::StorageFailed))?
+        };
         Ok((head, if body.is_empty() { Body::Empty } else { Body::Full(body) }))
     }
 
@@ -71,7 +96,9 @@ impl<S: Store> Inner<S> {
         let (subscription, links, key) = {
             let registry = self.subscriptions()?.registry_now();
             let (_, entry) = registry.find(id).ok_or(SubscriptionRefusal::NotFound)?;
-            (entry.subscription.clone(), entry.all_links(), registry.keys.active(now_ms).cloned())
+            // A lease may have ended since it was written.
+            let subscription = Subscription { wakes: entry.wakes(now_ms), ..entry.subscription.clone() };
+            (subscription, entry.all_links(), registry.keys.active(now_ms).cloned())
         };
         let streams: Vec<_> = links.iter().map(|(name, link)| StreamView::cursor(name, link)).collect();
         Ok(subscription.respond(is_new, &streams, key.as_ref()))

@@ -34,8 +34,12 @@ impl Subscriptions {
     async fn permits(&self, url: &WebhookUrl, per_target: usize) -> Option<[OwnedSemaphorePermit; 2]> {
         let target = {
             let mut targets = self.targets.lock().unwrap_or_else(PoisonError::into_inner);
-            // Those that nobody sends to or waits for are forgotten.
-            targets.retain(|_, target| Arc::strong_count(target) > 1);
+            // Those that nobody sends to or waits for are forgotten, whenever there are twice as many.
+            if targets.len() == targets.capacity() {
+                targets.retain(|_, target| Arc::strong_count(target) > 1);
+                let in_use = targets.len();
+                targets.reserve(in_use);
+            }
             targets.entry(url.target()).or_insert_with(|| Arc::new(Semaphore::new(per_target))).clone()
         };
         let of_target = target.acquire_owned().await.ok()?;
@@ -58,6 +62,10 @@ impl<S: Store> Inner<S> {
         let Some(permits) = subscriptions.permits(&url, limits.deliveries_per_target_max).await else {
             return Ok(());
         };
+        // It may have taken long.
+        if *self.draining.borrow() {
+            return Ok(());
+        }
         let Some(wake) = self.issue(serial).await? else { return Ok(()) };
         let (wake, service) = (Arc::new(wake), self.clone());
         let generation = wake.subscription.wakes.generation;

@@ -22,16 +22,21 @@ impl<S: Store> Inner<S> {
         let Some(subscriptions) = self.subscriptions.get() else { return };
         let mut draining = self.draining.subscribe();
         let surveying = tokio::spawn(self.clone().survey_all());
+        // However often there is news: keys age on a busy server too.
+        let mut rotate_at_ms = 0;
         loop {
+            let now_ms = self.clock.now_ms();
+            if now_ms >= rotate_at_ms {
+                self.rotate_keys().await;
+                rotate_at_ms = now_ms.saturating_add(LOOK_MS);
+            }
             // Before the look: what comes after it wakes this.
             let news = subscriptions.news.notified();
-            let next_ms = self.look();
-            let now_ms = self.clock.now_ms();
-            let next_ms = next_ms.unwrap_or(u64::MAX).min(now_ms.saturating_add(LOOK_MS));
+            let next_ms = self.look().unwrap_or(u64::MAX).min(rotate_at_ms);
             tokio::select! {
                 _ = draining.changed() => break,
                 () = news => {}
-                () = self.clock.sleep_until(next_ms) => self.rotate_keys().await,
+                () = self.clock.sleep_until(next_ms) => {}
             }
         }
         surveying.abort();

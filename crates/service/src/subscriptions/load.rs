@@ -2,7 +2,10 @@
 //!
 //! Reading takes as long as there are subscriptions and links, which are bounded, and not as there are streams.
 
-use std::sync::{Arc, atomic::AtomicU64};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, atomic::AtomicU64},
+};
 
 use headwater_protocol::{
     Refusal,
@@ -15,7 +18,7 @@ use headwater_store::{Commit, Edit, Store, StoreError};
 use tokio::sync::Semaphore;
 
 use super::{
-    Subscriptions,
+    Subscriptions, control,
     registry::{Entry, Linked, Registry, document},
 };
 use crate::{Inner, streams::refuse, webhooks::Webhooks};
@@ -24,6 +27,8 @@ use crate::{Inner, streams::refuse, webhooks::Webhooks};
 const PAGE: usize = 10_000;
 /// Documents that are removed at a time.
 const REMOVED: usize = 1_000;
+/// How long it waits before it looks again at streams that the store couldn't read.
+const AGAIN_MS: u64 = 1_000;
 
 impl<S: Store> Inner<S> {
     /// Reads all subscriptions.
@@ -40,19 +45,26 @@ impl<S: Store> Inner<S> {
         if let Some(keys) = document(stored::KEYS_KEY).await? {
             registry.keys = stored::decode_keys(&keys).map_err(|error| damaged(stored::KEYS_KEY, error))?;
         }
+        // Those that make no sense are left out; what belongs to them stays for who repairs them.
+        let mut unread = BTreeSet::new();
         let mut after = None;
         loop {
             let page = self.store.documents(stored::SUBSCRIPTION_PREFIX, after.as_deref(), PAGE).await?;
             for (key, value) in &page {
-                let subscription = Subscription::decode(value).map_err(|error| damaged(key, error))?;
-                registry.insert(Entry::new(subscription));
+                match Subscription::decode(value) {
+                    Ok(subscription) => registry.insert(Entry::new(subscription)),
+                    Err(error) => {
+                        tracing::error!(error = %damaged(key, error), "a subscription wakes nobody");
+                        unread.extend(stored::decode_subscription_key(key));
+                    }
+                }
             }
             match page.into_iter().next_back() {
                 Some((key, _)) => after = Some(key),
                 None => break,
             }
         }
-        let orphans = self.load_links(&mut registry).await?;
+        let orphans = self.load_links(&mut registry, &unread).await?;
         let version = u64::from(!registry.entries.is_empty());
         let limits = &self.config.subscriptions;
         let subscriptions = Subscriptions {
@@ -62,6 +74,7 @@ impl<S: Store> Inner<S> {
             notes: std::sync::Mutex::default(),
             news: tokio::sync::Notify::new(),
             creating: tokio::sync::Mutex::default(),
+            controls: Arc::new(Semaphore::new(control::UNITS)),
             webhooks,
             deliveries: Arc::new(Semaphore::new(limits.deliveries_max.min(Semaphore::MAX_PERMITS))),
             targets: std::sync::Mutex::default(),
@@ -75,17 +88,28 @@ impl<S: Store> Inner<S> {
     }
 
     /// Reads all links; gives the serials of those whose subscription is gone.
-    async fn load_links(&self, registry: &mut Registry) -> Result<Vec<Serial>, StoreError> {
+    async fn load_links(
+        &self,
+        registry: &mut Registry,
+        unread: &BTreeSet<Serial>,
+    ) -> Result<Vec<Serial>, StoreError> {
         let mut orphans: Vec<Serial> = Vec::new();
         let mut after: Option<Box<str>> = None;
         loop {
             let page = self.store.documents(stored::LINK_PREFIX, after.as_deref(), PAGE).await?;
             for (key, value) in &page {
-                let (serial, name) = stored::decode_link_key(key).map_err(|error| damaged(key, error))?;
-                if registry.entries.contains_key(&serial) {
-                    let link = Link::decode(value).map_err(|error| damaged(key, error))?;
+                let Ok((serial, name)) = stored::decode_link_key(key) else {
+                    tracing::error!(error = %damaged(key, Malformed), "a link is left out");
+                    continue;
+                };
+                if let Some(entry) = registry.entries.get(&serial) {
+                    let link = Link::decode(value).unwrap_or_else(|error| {
+                        tracing::error!(error = %damaged(key, error), "a cursor is lost: its stream begins anew");
+                        let explicit = !entry.subscription.config.discovers(&name);
+                        Link { explicit, ..Link::default() }
+                    });
                     registry.link(serial, &name, Linked { link, by: 0 });
-                } else if orphans.last() != Some(&serial) {
+                } else if orphans.last() != Some(&serial) && !unread.contains(&serial) {
                     orphans.push(serial);
                 }
             }
@@ -116,12 +140,21 @@ impl<S: Store> Inner<S> {
     /// Looks at the streams of all subscriptions: what was appended before a crash is pending, whoever knew of it.
     pub(super) async fn survey_all(self: Arc<Self>) {
         let Some(subscriptions) = self.subscriptions.get() else { return };
-        let serials: Vec<Serial> = subscriptions.registry().entries.keys().copied().collect();
-        for serial in serials {
-            if let Err(refusal) = self.survey(serial).await {
-                tracing::warn!(%refusal, "a subscription's streams could not be looked at");
+        let mut serials: Vec<Serial> = subscriptions.registry().entries.keys().copied().collect();
+        loop {
+            let mut left = Vec::new();
+            for serial in serials {
+                if let Err(refusal) = self.survey(serial).await {
+                    tracing::warn!(%refusal, "a subscription's streams could not be looked at; it is tried again");
+                    left.push(serial);
+                }
+                self.attend(serial);
             }
-            self.attend(serial);
+            if left.is_empty() {
+                return;
+            }
+            serials = left;
+            self.clock.sleep_until(self.clock.now_ms().saturating_add(AGAIN_MS)).await;
         }
     }
 
@@ -137,7 +170,15 @@ impl<S: Store> Inner<S> {
             unseen.map(|(name, _)| name.clone()).collect()
         };
         for name in unseen {
-            let head = self.store.load(&name).await.map_err(refuse)?;
+            let head = match self.store.load(&name).await {
+                Ok(head) => head,
+                // Nobody can read it, and the others have readers.
+                Err(StoreError::Damaged(what)) => {
+                    tracing::error!(stream = %name, what, "a damaged stream wakes nobody");
+                    continue;
+                }
+                Err(error) => return Err(refuse(error)),
+            };
             if let Some(head) = head {
                 subscriptions.registry().observe(serial, &name, Some(&head));
             }

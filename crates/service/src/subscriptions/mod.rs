@@ -52,6 +52,8 @@ pub(crate) struct Subscriptions {
     news: Notify,
     /// One creation or deletion at a time.
     creating: tokio::sync::Mutex<()>,
+    /// Control requests that are being done.
+    controls: Arc<Semaphore>,
     webhooks: Option<Arc<dyn Webhooks>>,
     /// Webhooks on their way.
     deliveries: Arc<Semaphore>,

@@ -1,6 +1,8 @@
 //! What only time, failures and restarts show of subscriptions. Everything else is shown from outside by the
 //! conformance suite.
 
+mod bounds;
+mod damage;
 mod failures;
 
 use std::{
@@ -341,6 +343,18 @@ async fn a_failed_delivery_is_tried_again_on_its_schedule_even_after_a_crash() {
 }
 
 #[tokio::test]
+async fn a_webhook_that_nobody_answered_within_its_lease_has_failed() {
+    let world = World::new().await;
+    world.subscribe("s", WEBHOOK).await;
+    world.create("events/a").await;
+    *world.hooks.keeps_waiting.lock().unwrap() = true;
+    world.append("events/a").await;
+    assert_eq!(world.subscription("s").await["status"], "active");
+    world.advance(10_000).await;
+    assert_eq!(world.subscription("s").await["status"], "failed");
+}
+
+#[tokio::test]
 async fn a_lease_that_ends_fences_the_worker_and_wakes_another() {
     let world = World::new().await;
     world.subscribe("s", WEBHOOK).await;
@@ -541,6 +555,23 @@ async fn keys_change_after_they_were_published_and_stay_a_while() {
     assert_eq!(keys(&world).await, both);
     world.advance(3_600_000).await;
     assert_eq!(keys(&world).await, both[1..]);
+}
+
+#[tokio::test]
+async fn keys_change_on_a_server_that_is_never_idle_too() {
+    let mut config = Config::default();
+    config.subscriptions.webhook_key_lifetime_ms = Some(3_600_000);
+    let world = World::with(config).await;
+    world.subscribe("s", WEBHOOK).await;
+    world.create("events/a").await;
+    for _ in 0..70 {
+        world.answer_next(answer(200, r#"{"done":true}"#));
+        world.append("events/a").await;
+        // Never as long as it waits when there is nothing to do.
+        world.advance(50_000).await;
+    }
+    let (_, keys) = world.send("GET", "__ds/jwks.json", "", "").await;
+    assert_eq!(keys["keys"].as_array().unwrap().len(), 2);
 }
 
 #[tokio::test]
