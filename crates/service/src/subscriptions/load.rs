@@ -2,7 +2,10 @@
 //!
 //! Reading takes as long as there are subscriptions and links, which are bounded, and not as there are streams.
 
-use std::sync::{Arc, atomic::AtomicU64};
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
 use headwater_protocol::{
     Refusal,
@@ -53,11 +56,12 @@ impl<S: Store> Inner<S> {
             }
         }
         let orphans = self.load_links(&mut registry).await?;
-        let version = u64::from(!registry.entries.is_empty());
+        let version = registry.version.clone();
+        version.store(u64::from(!registry.entries.is_empty()), Ordering::Release);
         let limits = &self.config.subscriptions;
         let subscriptions = Subscriptions {
             registry: registry.into(),
-            version: AtomicU64::new(version),
+            version,
             commits: AtomicU64::default(),
             notes: std::sync::Mutex::default(),
             news: tokio::sync::Notify::new(),
@@ -84,7 +88,7 @@ impl<S: Store> Inner<S> {
                 let (serial, name) = stored::decode_link_key(key).map_err(|error| damaged(key, error))?;
                 if registry.entries.contains_key(&serial) {
                     let link = Link::decode(value).map_err(|error| damaged(key, error))?;
-                    registry.link(serial, &name, Linked { link, by: 0 });
+                    registry.link(serial, &name, Linked::durable(link));
                 } else if orphans.last() != Some(&serial) {
                     orphans.push(serial);
                 }

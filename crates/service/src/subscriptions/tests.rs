@@ -2,6 +2,7 @@
 //! conformance suite.
 
 mod failures;
+mod links;
 
 use std::{
     collections::VecDeque,
