@@ -47,7 +47,7 @@ struct Options {
     /// Which scenarios, by name
     #[arg(long, value_name = "NAME", value_delimiter = ',', default_value = "all")]
     scenario: Vec<String>,
-    /// Examine the edge at this URL instead, such as https://cdn.example/v1/stream
+    /// Examine the edge at this URL instead, such as `https://cdn.example/v1/stream`
     #[arg(long, value_name = "URL")]
     url: Option<String>,
     /// The URL of the origin behind it, if you can reach it: its metrics tell more

@@ -12,7 +12,7 @@ use headwater_store::{Commit, Edit, Store, StoreError, Ticket};
 use crate::{
     Inner,
     streams::{OpenStream, Writer, refuse},
-    subscriptions::registry::Pledge,
+    subscriptions::{Company, registry::Pledge},
 };
 
 /// A part of a commit: one stream's.
@@ -54,10 +54,10 @@ impl<S: Store> Inner<S> {
     pub(crate) fn commit_with(
         self: &Arc<Self>,
         parts: Vec<(&Arc<OpenStream>, &mut Writer, Alteration)>,
-        mut edits: Vec<Edit>,
+        edits: Vec<Edit>,
     ) -> Pending<S> {
-        edits.reserve(parts.len());
-        let mut pledge = Pledge::default();
+        let mut company = Company::new(edits);
+        company.edits.reserve(parts.len());
         let mut publications = Vec::with_capacity(parts.len());
         let mut bytes = 0;
         for (stream, writer, alteration) in parts {
@@ -65,7 +65,7 @@ impl<S: Store> Inner<S> {
             let expected = writer.head.as_ref().map_or(0, |head| head.version);
             if let Some(subscriptions) = self.subscriptions.get() {
                 let (before, links_max) = (writer.head.as_deref(), self.config.subscriptions.links_max);
-                subscriptions.accompany(stream, before, &alteration, links_max, (&mut pledge, &mut edits));
+                subscriptions.accompany(stream, before, &alteration, links_max, &mut company);
             }
             writer.head = match &alteration {
                 Alteration::Put(change) => {
@@ -86,13 +86,14 @@ impl<S: Store> Inner<S> {
                 queued: writer.queued,
                 head: writer.head.clone(),
             });
-            edits.push(match alteration {
+            company.edits.push(match alteration {
                 Alteration::Put(change) => Edit::Put { name, expected, change },
                 Alteration::Remove => Edit::Remove { name, expected },
             });
         }
         let begun_us = self.clock.now_us();
-        let ticket = Some(self.store.commit(Commit { edits }));
+        let ticket = Some(self.store.commit(Commit { edits: company.edits }));
+        let pledge = company.pledge;
         Pending { service: self.clone(), ticket, publications, pledge, bytes, begun_us }
     }
 }
@@ -120,7 +121,7 @@ impl<S: Store> Pending<S> {
     fn finish(&mut self, result: Result<(), StoreError>) -> Result<Outcome, Refusal> {
         let subscriptions = self.service.subscriptions.get();
         if let Some(subscriptions) = subscriptions {
-            subscriptions.resolve(&mem::take(&mut self.pledge), result.is_ok());
+            subscriptions.resolve(mem::take(&mut self.pledge), result.is_ok());
         }
         for Publication { stream, queued, head } in mem::take(&mut self.publications) {
             match &result {

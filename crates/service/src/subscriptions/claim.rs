@@ -50,7 +50,7 @@ impl<S: Store> Inner<S> {
             let now_ms = self.clock.now_ms();
             let head = writer.head.as_ref().map(|head| stream.current(head));
             let (step, edits, verdict) = {
-                let registry = subscriptions.registry_now();
+                let registry = subscriptions.registry_for(serial);
                 let Some(entry) = registry.entries.get(&serial) else { return Ok(()) };
                 let Some((woken, first)) = due_wake(entry, now_ms) else { return Ok(()) };
                 let verdict = event(&wake_stream, head.as_deref(), &woken, &first, now_ms);

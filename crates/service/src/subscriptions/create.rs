@@ -19,7 +19,7 @@ use headwater_protocol::{
 };
 use headwater_store::{Edit, Store};
 
-use super::registry::{self, Entry, Linked, Registry, document};
+use super::registry::{self, Entry, document};
 use crate::{Inner, streams::refuse};
 
 /// Names that are listed at a time.
@@ -133,7 +133,7 @@ impl<S: Store> Inner<S> {
             }
         }
         self.look_again_at(serial, streams).await?;
-        self.write_links(serial, by, &fresh).await?;
+        self.write_links(serial, by, &mut fresh).await?;
         let common = document(stored::COMMON_KEY.into(), Some(common.encode()));
         let keys = keys.map(write_keys);
         self.write([registry::write(subscription), common].into_iter().chain(keys).collect()).await?;
@@ -158,16 +158,16 @@ impl<S: Store> Inner<S> {
             return Ok(());
         }
         let mut registry = self.subscriptions()?.registry();
-        let known = linked(&registry, serial, name);
+        let known = registry.linked(serial, name).map(|linked| linked.link);
         let link = match known {
-            Some(Linked { link, .. }) if link.explicit || !explicit => return Ok(()),
-            Some(Linked { link, .. }) => Link { explicit, ..link },
+            Some(link) if link.explicit || !explicit => return Ok(()),
+            Some(link) => Link { explicit, ..link },
             None if !registry.has_room(serial, self.config.subscriptions.links_max) => {
                 return Err(SubscriptionRefusal::LimitReached("streams of subscriptions").into());
             }
             None => Link::at_tail(explicit, head),
         };
-        registry.link(serial, name, Linked { link, by });
+        registry.pledge(serial, name, link, by);
         fresh.push(name.clone());
         Ok(())
     }
@@ -188,17 +188,18 @@ impl<S: Store> Inner<S> {
         Ok(())
     }
 
-    /// Makes links durable.
-    async fn write_links(&self, serial: Serial, by: u64, names: &[StreamName]) -> Result<(), Refusal> {
+    /// Makes links durable. If that fails, those that are not are left in `fresh`.
+    async fn write_links(&self, serial: Serial, by: u64, fresh: &mut Vec<StreamName>) -> Result<(), Refusal> {
         let subscriptions = self.subscriptions()?;
-        for names in names.chunks(LINKS) {
+        while !fresh.is_empty() {
+            let names = &fresh[..fresh.len().min(LINKS)];
             // The cursors as they are now, queued before anybody can move them.
             let ticket = {
                 let registry = subscriptions.registry();
                 let edits: Vec<Edit> = names
                     .iter()
                     .filter_map(|name| {
-                        let linked = linked(&registry, serial, name)?;
+                        let linked = registry.linked(serial, name)?;
                         Some(registry::write_link(serial, name, &linked.link))
                     })
                     .collect();
@@ -206,7 +207,8 @@ impl<S: Store> Inner<S> {
             };
             ticket.await.map_err(refuse)?;
             let mut registry = subscriptions.registry();
-            names.iter().for_each(|name| registry.settle(serial, name, by));
+            let written = fresh.drain(..fresh.len().min(LINKS));
+            written.for_each(|name| registry.settle(serial, &name, by, true));
         }
         Ok(())
     }
@@ -259,10 +261,6 @@ impl<S: Store> Inner<S> {
         self.look_again_at(serial, names).await?;
         self.write_links(serial, by, fresh).await
     }
-}
-
-fn linked(registry: &Registry, serial: Serial, name: &StreamName) -> Option<Linked> {
-    registry.entries.get(&serial)?.links.get(name).copied()
 }
 
 /// An edit that writes the signing keys.

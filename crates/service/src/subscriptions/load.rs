@@ -4,7 +4,10 @@
 
 use std::{
     collections::BTreeSet,
-    sync::{Arc, atomic::AtomicU64},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use headwater_protocol::{
@@ -65,11 +68,12 @@ impl<S: Store> Inner<S> {
             }
         }
         let orphans = self.load_links(&mut registry, &unread).await?;
-        let version = u64::from(!registry.entries.is_empty());
+        let version = registry.version.clone();
+        version.store(u64::from(!registry.entries.is_empty()), Ordering::Release);
         let limits = &self.config.subscriptions;
         let subscriptions = Subscriptions {
             registry: registry.into(),
-            version: AtomicU64::new(version),
+            version,
             commits: AtomicU64::default(),
             notes: std::sync::Mutex::default(),
             news: tokio::sync::Notify::new(),
@@ -108,7 +112,7 @@ impl<S: Store> Inner<S> {
                         let explicit = !entry.subscription.config.discovers(&name);
                         Link { explicit, ..Link::default() }
                     });
-                    registry.link(serial, &name, Linked { link, by: 0 });
+                    registry.link(serial, &name, Linked::durable(link));
                 } else if orphans.last() != Some(&serial) && !unread.contains(&serial) {
                     orphans.push(serial);
                 }

@@ -9,7 +9,7 @@ use headwater_protocol::{
 };
 use headwater_store::Store;
 
-use super::registry::{self, Linked, Registry};
+use super::registry::{self, Registry};
 use crate::Inner;
 
 impl<S: Store> Inner<S> {
@@ -58,21 +58,15 @@ pub(super) fn check(
     }
 }
 
-/// A link that was to become explicit didn't.
+/// A link that was to become explicit didn't. What is left of it then the pattern has made.
 pub(super) fn undo(registry: &mut Registry, serial: Serial, name: &StreamName, by: u64) {
-    let Some(entry) = registry.entries.get(&serial) else { return };
-    let is_ours = entry.links.get(name).is_some_and(|linked| linked.by == by);
-    let is_of_pattern = entry.subscription.config.discovers(name);
-    if is_ours && is_of_pattern {
-        set_explicit(registry, serial, name, false);
-    } else if is_ours {
-        registry.unlink(serial, name);
-    }
+    registry.settle(serial, name, by, false);
+    set_explicit(registry, serial, name, false);
 }
 
 fn set_explicit(registry: &mut Registry, serial: Serial, name: &StreamName, explicit: bool) {
-    let linked = registry.entries.get(&serial).and_then(|entry| entry.links.get(name)).copied();
-    if let Some(Linked { link, by }) = linked {
-        registry.link(serial, name, Linked { link: Link { explicit, ..link }, by });
+    let linked = registry.entries.get_mut(&serial).and_then(|entry| entry.links.get_mut(name));
+    if let Some(linked) = linked {
+        linked.link.explicit = explicit;
     }
 }

@@ -30,20 +30,20 @@ use std::{
 use headwater_protocol::{
     Refusal,
     path::StreamName,
-    subscription::{Subscription, keys::Secret},
+    subscription::{Serial, Subscription, keys::Secret},
 };
 use tokio::sync::{Notify, Semaphore};
 
 use crate::{streams::OpenStream, webhooks::Webhooks};
 use registry::Registry;
 
-pub(crate) use watch::Watch;
+pub(crate) use watch::{Company, Watch};
 
 /// Subscriptions of one service.
 pub(crate) struct Subscriptions {
     registry: Mutex<Registry>,
-    /// Grows when streams have to be matched anew; 0 before there is anything to match with.
-    version: AtomicU64,
+    /// The registry's, to be read without its lock.
+    version: Arc<AtomicU64>,
     /// Numbers commits that make links.
     commits: AtomicU64,
     /// Streams that changed and that subscriptions have to hear of.
@@ -67,11 +67,15 @@ impl Subscriptions {
         self.registry.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn notes(&self) -> MutexGuard<'_, HashMap<StreamName, Arc<OpenStream>>> {
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The registry, with all that is known of streams.
     fn registry_now(&self) -> MutexGuard<'_, Registry> {
-        let notes = std::mem::take(&mut *self.notes.lock().unwrap_or_else(PoisonError::into_inner));
+        // The registry first: whoever finds no notes finds there what they said.
         let mut registry = self.registry();
-        for (name, stream) in notes {
+        for (name, stream) in std::mem::take(&mut *self.notes()) {
             registry.observe_all(&name, stream.view().head.as_deref());
         }
         registry
@@ -80,6 +84,17 @@ impl Subscriptions {
     /// How many subscriptions there are, and how many links they have together.
     pub(crate) fn counts(&self) -> (usize, usize) {
         self.registry().counts()
+    }
+
+    /// The registry, with all that is known of one subscription's streams. What others need of the notes stays.
+    fn registry_for(&self, serial: Serial) -> MutexGuard<'_, Registry> {
+        let mut registry = self.registry();
+        for (name, stream) in &*self.notes() {
+            if registry.linked(serial, name).is_some() {
+                registry.observe(serial, name, stream.view().head.as_deref());
+            }
+        }
+        registry
     }
 
     /// Streams have to be matched anew.

@@ -1,12 +1,15 @@
 //! All subscriptions in memory, with their links: what appends look at, and what transitions start from.
 //!
 //! What is here of a subscription changes only when the store has it durably, with one exception: a link that an append
-//! or a creation is about to commit is here before, so that nobody makes it twice. It carries the number of the commit
-//! ([`Linked::by`]) until that is durable, and goes again if it fails.
+//! or a request is about to commit is here before, so that nobody makes it twice. It carries the numbers of the commits
+//! that have it until one of them is durable, and goes again if all of them fail ([`Linked`]).
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use bytes::Bytes;
@@ -38,6 +41,10 @@ pub(crate) struct Registry {
     patterns: PatternIndex,
     /// All links together.
     links: usize,
+    /// A stream was left out because there was no room for its link.
+    is_full: bool,
+    /// Grows when streams have to be matched anew; 0 before there is anything to match with.
+    pub(crate) version: Arc<AtomicU64>,
     /// Whose streams have changed since somebody looked what they need.
     pub(crate) concerned: BTreeSet<Serial>,
     /// When to look at whom again.
@@ -68,11 +75,12 @@ pub(crate) struct Entry {
 }
 
 /// A link in memory.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Linked {
     pub(crate) link: Link,
-    /// The commit that is to make it durable; 0: it is.
-    pub(crate) by: u64,
+    /// The commits on their way that write it; empty: it is durable. Appends that overlap each write it, because those
+    /// before may fail. Who waits for them may learn in any order how they ended.
+    by: Vec<u64>,
 }
 
 /// What a commit of streams does to links besides: undone if it fails.
@@ -81,7 +89,18 @@ pub(crate) struct Pledge {
     /// The commit's number.
     pub(crate) by: u64,
     made: Vec<(Serial, StreamName)>,
-    removed: Vec<(Serial, StreamName, Link)>,
+    removed: Vec<(Serial, StreamName, Linked)>,
+}
+
+impl Linked {
+    /// One that the store has.
+    pub(crate) const fn durable(link: Link) -> Self {
+        Self { link, by: Vec::new() }
+    }
+
+    pub(crate) const fn is_durable(&self) -> bool {
+        self.by.is_empty()
+    }
 }
 
 impl Entry {
@@ -200,6 +219,11 @@ impl Registry {
         (self.by_id.len(), self.links)
     }
 
+    /// A link.
+    pub(crate) fn linked(&self, serial: Serial, name: &StreamName) -> Option<&Linked> {
+        self.entries.get(&serial)?.links.get(name)
+    }
+
     /// Whether there is room for one more link.
     pub(crate) fn has_room(&self, serial: Serial, links_max: usize) -> bool {
         self.links < links_max && self.entries.get(&serial).is_some_and(|entry| entry.links.len() < LINKS_MAX)
@@ -215,6 +239,17 @@ impl Registry {
         update_pending(entry, name);
     }
 
+    /// Adds a link or replaces it, with a commit that writes it. One that is durable stays so: the store has it, as it
+    /// was before.
+    pub(crate) fn pledge(&mut self, serial: Serial, name: &StreamName, link: Link, by: u64) {
+        let by = match self.linked(serial, name) {
+            Some(known) if known.is_durable() => Vec::new(),
+            Some(known) => known.by.iter().copied().chain([by]).collect(),
+            None => vec![by],
+        };
+        self.link(serial, name, Linked { link, by });
+    }
+
     /// Takes a link away.
     pub(crate) fn unlink(&mut self, serial: Serial, name: &StreamName) -> Option<Linked> {
         let entry = self.entries.get_mut(&serial)?;
@@ -226,6 +261,9 @@ impl Registry {
 
     fn unindex(&mut self, serial: Serial, name: &StreamName) {
         self.links -= 1;
+        if std::mem::take(&mut self.is_full) {
+            self.version.fetch_add(1, Ordering::Release);
+        }
         if let Some(serials) = self.linked.get_mut(name) {
             serials.retain(|known| *known != serial);
             if serials.is_empty() {
@@ -234,11 +272,18 @@ impl Registry {
         }
     }
 
-    /// A link's commit is durable.
-    pub(crate) fn settle(&mut self, serial: Serial, name: &StreamName, by: u64) {
+    /// A commit that wrote a link is durable, or has failed. A link that none of its commits made goes; one that was
+    /// made anew meanwhile has nothing to do with it.
+    pub(crate) fn settle(&mut self, serial: Serial, name: &StreamName, by: u64, is_durable: bool) {
         let linked = self.entries.get_mut(&serial).and_then(|entry| entry.links.get_mut(name));
-        if let Some(linked) = linked.filter(|linked| linked.by == by) {
-            linked.by = 0;
+        let Some(linked) = linked.filter(|linked| linked.by.contains(&by)) else { return };
+        if is_durable {
+            linked.by = Vec::new();
+            return;
+        }
+        linked.by.retain(|known| *known != by);
+        if linked.by.is_empty() {
+            self.unlink(serial, name);
         }
     }
 
@@ -290,11 +335,15 @@ impl Registry {
                 continue;
             }
             let link = match entry.links.get(name) {
-                Some(Linked { by: 0, .. }) => continue,
+                Some(linked) if linked.is_durable() => continue,
                 // Its commit may fail and this one not.
-                Some(Linked { link, .. }) => *link,
-                None if has_room => Link::before_append(before, after),
+                Some(linked) => linked.link,
+                None if has_room => {
+                    entry.is_full = false;
+                    Link::before_append(before, after)
+                }
                 None => {
+                    self.is_full = true;
                     if !std::mem::replace(&mut entry.is_full, true) {
                         let id = entry.subscription.id.as_str();
                         tracing::error!(
@@ -308,7 +357,7 @@ impl Registry {
             all_durable = false;
             edits.push(write_link(serial, name, &link));
             pledge.made.push((serial, name.clone()));
-            self.link(serial, name, Linked { link, by: pledge.by });
+            self.pledge(serial, name, link, pledge.by);
         }
         all_durable
     }
@@ -316,31 +365,23 @@ impl Registry {
     /// Takes the links of a stream away that only patterns made, in the commit that removes it.
     pub(crate) fn conceal(&mut self, name: &StreamName, pledge: &mut Pledge, edits: &mut Vec<Edit>) {
         for serial in self.linked.get(name).cloned().unwrap_or_default() {
-            let link =
-                self.entries.get(&serial).and_then(|entry| entry.links.get(name)).map(|linked| linked.link);
-            let Some(link) = link.filter(|link| !link.explicit) else { continue };
-            self.unlink(serial, name);
+            if self.linked(serial, name).is_none_or(|linked| linked.link.explicit) {
+                continue;
+            }
+            let Some(linked) = self.unlink(serial, name) else { continue };
             edits.push(remove_link(serial, name));
-            pledge.removed.push((serial, name.clone(), link));
+            pledge.removed.push((serial, name.clone(), linked));
         }
     }
 
     /// A commit of streams is durable, or has failed.
-    pub(crate) fn resolve(&mut self, pledge: &Pledge, is_durable: bool) {
+    pub(crate) fn resolve(&mut self, pledge: Pledge, is_durable: bool) {
         for (serial, name) in &pledge.made {
-            if is_durable {
-                self.settle(*serial, name, pledge.by);
-                continue;
-            }
-            let linked = self.entries.get(serial).and_then(|entry| entry.links.get(name));
-            if linked.is_some_and(|linked| linked.by == pledge.by) {
-                self.unlink(*serial, name);
-            }
+            self.settle(*serial, name, pledge.by, is_durable);
         }
-        for (serial, name, link) in pledge.removed.iter().filter(|_| !is_durable) {
-            let linked = self.entries.get(serial).and_then(|entry| entry.links.get(name));
-            if linked.is_none_or(|linked| linked.by != 0) {
-                self.link(*serial, name, Linked { link: *link, by: 0 });
+        for (serial, name, linked) in pledge.removed.into_iter().filter(|_| !is_durable) {
+            if self.linked(serial, &name).is_none_or(|known| !known.is_durable()) {
+                self.link(serial, &name, linked);
             }
         }
     }

@@ -73,7 +73,7 @@ fn acknowledged(
     let mut moved: BTreeMap<StreamName, Link> = BTreeMap::new();
     for (name, offset) in &report.acks {
         let invalid = |rule| SubscriptionRefusal::OffsetInvalid { stream: name.as_str().into(), rule };
-        let known = entry.links.get(name).filter(|linked| linked.by == 0).map(|linked| linked.link);
+        let known = entry.links.get(name).filter(|linked| linked.is_durable()).map(|linked| linked.link);
         let link =
             moved.get(name).copied().or(known).ok_or(invalid("it is no stream of this subscription"))?;
         let head = heads.get(name).and_then(Option::as_ref).filter(|head| !head.soft_deleted);

@@ -4,6 +4,7 @@
 mod bounds;
 mod damage;
 mod failures;
+mod links;
 
 use std::{
     collections::VecDeque,

@@ -81,7 +81,7 @@ impl<S: Store> Inner<S> {
         let subscriptions = self.subscriptions()?;
         let _gate = subscriptions.gate(serial).await?;
         let (ticket, step, outcome) = {
-            let registry = subscriptions.registry_now();
+            let registry = subscriptions.registry_for(serial);
             let entry = registry.entries.get(&serial).ok_or(SubscriptionRefusal::NotFound)?;
             let (step, outcome) = decide(entry, self.clock.now_ms());
             let Some(step) = step else { return Ok(outcome) };

@@ -1,14 +1,17 @@
 //! The way of an append: whether anybody has to hear of it, at the cost of two loads when nobody does.
 
 use std::sync::{
-    Arc, PoisonError,
+    Arc, MutexGuard,
     atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
 use headwater_protocol::stream::StreamHead;
 use headwater_store::Edit;
 
-use super::{Subscriptions, registry::Pledge};
+use super::{
+    Subscriptions,
+    registry::{Pledge, Registry},
+};
 use crate::{commit::Alteration, streams::OpenStream};
 
 /// What a stream in memory knows of its subscriptions.
@@ -20,15 +23,32 @@ pub(crate) struct Watch {
     is_watched: AtomicBool,
 }
 
+/// A commit of streams and what it does to links besides.
+pub(crate) struct Company<'a> {
+    /// What is to be committed.
+    pub(crate) edits: Vec<Edit>,
+    /// What to undo if that fails.
+    pub(crate) pledge: Pledge,
+    /// Held from the first link on until the commit is queued: a link's documents are queued in the order in which they
+    /// were decided.
+    registry: Option<MutexGuard<'a, Registry>>,
+}
+
+impl Company<'_> {
+    pub(crate) fn new(edits: Vec<Edit>) -> Self {
+        Self { edits, pledge: Pledge::default(), registry: None }
+    }
+}
+
 impl Subscriptions {
-    /// What a part of a commit does to links: edits for the same commit, and what to undo if that fails.
-    pub(crate) fn accompany(
-        &self,
+    /// Adds to a commit what a part of it does to links.
+    pub(crate) fn accompany<'a>(
+        &'a self,
         stream: &OpenStream,
         before: Option<&StreamHead>,
         alteration: &Alteration,
         links_max: usize,
-        (pledge, edits): (&mut Pledge, &mut Vec<Edit>),
+        company: &mut Company<'a>,
     ) {
         let version = self.version.load(Ordering::Acquire);
         let after = match alteration {
@@ -41,16 +61,20 @@ impl Subscriptions {
         if version == 0 || (is_known && after.is_some()) {
             return;
         }
+        let Company { edits, pledge, registry } = company;
         if pledge.by == 0 {
             pledge.by = self.next_commit();
         }
-        let mut registry = self.registry();
+        let registry = registry.get_or_insert_with(|| self.registry());
         // With the lock: whoever changes it later raises the version after.
         let version = self.version.load(Ordering::Acquire);
-        let Some(after) = after else { return registry.conceal(&stream.name, pledge, edits) };
+        let Some(after) = after else {
+            // A later life has to be discovered anew.
+            stream.watch.matched.store(0, Ordering::Release);
+            return registry.conceal(&stream.name, pledge, edits);
+        };
         let all_durable = registry.reveal(&stream.name, (before, after), links_max, (pledge, edits));
         let is_watched = registry.is_watched(&stream.name);
-        drop(registry);
         stream.watch.is_watched.store(is_watched, Ordering::Release);
         if all_durable {
             stream.watch.matched.store(version, Ordering::Release);
@@ -63,7 +87,7 @@ impl Subscriptions {
     }
 
     /// A commit is durable, or has failed.
-    pub(crate) fn resolve(&self, pledge: &Pledge, is_durable: bool) {
+    pub(crate) fn resolve(&self, pledge: Pledge, is_durable: bool) {
         if pledge.by > 0 {
             self.registry().resolve(pledge, is_durable);
         }
@@ -76,7 +100,7 @@ impl Subscriptions {
         if version == 0 || (is_known && !stream.watch.is_watched.load(Ordering::Acquire)) {
             return;
         }
-        let mut notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut notes = self.notes();
         match notes.get_mut(&stream.name) {
             Some(noted) if noted.is_abandoned() => *noted = stream.clone(),
             Some(_) => {}
