@@ -6,9 +6,9 @@
 //! cargo run -p conformance -- --url http://127.0.0.1:4437/v1/stream --target hyper-mem caching
 //! ```
 //!
-//! Every case is a function over a [`client::Target`] in one of the files of `cases/`, one file per
+//! Every case is a function over a `client::Target` in one of the files of `cases/`, one file per
 //! subject; its name is the sentence that it proves, and `<target>::<subject>::<sentence>` the name it runs
-//! under. Whatever the command line holds besides [`options::Options`] goes to `libtest-mimic`, so
+//! under. Whatever the command line holds besides `options::Options` goes to `libtest-mimic`, so
 //! filters, `--list`, `--exact` and `--test-threads` work as everywhere.
 //!
 //! It is a library for the sake of its client: `differential` sends its requests over [`raw::Connection`] too.

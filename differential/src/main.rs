@@ -1,7 +1,7 @@
 //! Random scripts of requests, sent to several servers at once, whose answers must be the same.
 //!
 //! `README.md` tells how to run it. A run is: [`generate`] makes a script, [`play`] sends it to all servers and
-//! compares what they answer ([`normal`], [`reference`]), [`search`] does so many times over and makes a script that
+//! compares what they answer ([`normal`], [`reference`](mod@reference)), [`search`] does so many times over and makes a script that
 //! fails as small as it can be.
 
 mod client;

@@ -1,7 +1,7 @@
 //! A script on all servers at once, step by step, and the first difference that nothing excuses.
 //!
 //! The first server is the measure. The Node reference server, if it takes part, is held to what the protocol fixes
-//! ([`reference`]); all others to every byte ([`normal`](crate::normal)).
+//! ([`reference`](mod@crate::reference)); all others to every byte ([`normal`](crate::normal)).
 
 use std::thread;
 
