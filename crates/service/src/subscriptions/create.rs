@@ -192,12 +192,13 @@ impl<S: Store> Inner<S> {
     async fn write_links(&self, serial: Serial, by: u64, fresh: &mut Vec<StreamName>) -> Result<(), Refusal> {
         let subscriptions = self.subscriptions()?;
         while !fresh.is_empty() {
-            let names = &fresh[..fresh.len().min(LINKS)];
+            let count = fresh.len().min(LINKS);
             // The cursors as they are now, queued before anybody can move them.
             let ticket = {
                 let registry = subscriptions.registry();
-                let edits: Vec<Edit> = names
+                let edits: Vec<Edit> = fresh
                     .iter()
+                    .take(count)
                     .filter_map(|name| {
                         let linked = registry.linked(serial, name)?;
                         Some(registry::write_link(serial, name, &linked.link))
@@ -207,8 +208,7 @@ impl<S: Store> Inner<S> {
             };
             ticket.await.map_err(refuse)?;
             let mut registry = subscriptions.registry();
-            let written = fresh.drain(..fresh.len().min(LINKS));
-            written.for_each(|name| registry.settle(serial, &name, by, true));
+            fresh.drain(..count).for_each(|name| registry.settle(serial, &name, by, true));
         }
         Ok(())
     }
