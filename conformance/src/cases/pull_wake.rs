@@ -24,7 +24,6 @@ cases! {
     a_lease_that_ends_is_another_wake: "section 7.3: MUST clear the holder and wake token",
     cursors_never_go_back: "section 7",
     a_stream_that_comes_back_wakes_again: "section 6.2: linked before that append",
-    appends_at_once_settle_their_link: "section 7.2",
     a_deleted_subscription_refuses_its_workers: "section 6.3: MUST fail and MUST NOT advance cursors",
     a_wake_stream_of_the_pattern_does_not_wake_itself: "docs/subscriptions.md: wake streams",
     a_pull_wake_subscription_has_no_callbacks: "section 7.1",
@@ -234,23 +233,6 @@ fn a_stream_that_comes_back_wakes_again(t: &Target) {
         stream.delete().status(204);
         assert_eq!(sub.link(&name), None);
     }
-}
-
-fn appends_at_once_settle_their_link(t: &Target) {
-    let sub = Subscription::pull(t, LONG);
-    let (stream, name) = (sub.stream("a"), sub.name("a"));
-    stream.put().send().status(201);
-    at_once(5, |worker| {
-        if worker > 0 {
-            (0..100).for_each(|_| _ = stream.append("[1]"));
-            return;
-        }
-        sub.events(1);
-        let claimed = sub.claim("w").status(200).json();
-        for _ in 0..20 {
-            sub.report("ack", &claimed, &[(&name, &tail_of(&claimed, &name))], false).status(200);
-        }
-    });
 }
 
 fn a_deleted_subscription_refuses_its_workers(t: &Target) {
