@@ -6,6 +6,7 @@ use headwater_protocol::subscription::target::LocalTargets;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpSocket},
+    sync::RwLock,
     task::JoinHandle,
 };
 
@@ -118,11 +119,11 @@ async fn who_says_nothing_is_left_when_the_time_is_over() {
 #[tokio::test]
 async fn lookups_that_nobody_waits_for_any_more_are_bounded_too() {
     static BEGUN: AtomicUsize = AtomicUsize::new(0);
-    static ENDS: std::sync::RwLock<()> = std::sync::RwLock::new(());
-    let ends = ENDS.write().unwrap();
+    static ENDS: RwLock<()> = RwLock::const_new(());
+    let ends = ENDS.write().await;
     let system = System::with(|_, _| {
         BEGUN.fetch_add(1, Ordering::SeqCst);
-        drop(ENDS.read());
+        drop(ENDS.blocking_read());
         Ok(Vec::new())
     });
     let webhooks = Arc::new(HttpWebhooks { resolve: Box::new(system), ..HttpWebhooks::default() });
