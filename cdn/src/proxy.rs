@@ -33,6 +33,9 @@ impl Kind {
     }
 }
 
+/// Where nginx talks to itself.
+const INNER: &str = "127.0.0.1:8079";
+
 const READY_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Where the programs and their configurations are.
@@ -80,7 +83,10 @@ impl Proxy {
         let mut command = Command::new(program);
         match kind {
             Kind::Nginx => {
+                let inner = format!("127.0.0.1:{}", free_port()?);
                 replace(&home.join("origin.conf"), "127.0.0.1:4437", &origin.to_string())?;
+                replace(&home.join("origin.conf"), INNER, &inner)?;
+                replace(&home.join("inner.conf"), INNER, &inner)?;
                 replace(&home.join("listen.conf"), "listen 8080", &format!("listen {address}"))?;
                 command.arg("-p").arg(&home).args(["-c", "nginx.conf", "-g", "daemon off;"]);
             }

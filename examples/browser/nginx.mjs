@@ -1,4 +1,4 @@
-// nginx with the configuration of edge/nginx as it is, but for the two addresses.
+// nginx with the configuration of edge/nginx as it is, but for the addresses.
 import { spawn } from "node:child_process"
 import { chmodSync, cpSync, mkdtempSync, rmSync, writeFileSync } from "node:fs"
 import { once } from "node:events"
@@ -18,7 +18,10 @@ export async function startNginx(origin) {
   chmodSync(dir, 0o755)
   cpSync(CONFIGURATION, dir, { recursive: true })
   const port = await freePort()
-  writeFileSync(join(dir, "origin.conf"), `upstream headwater { server ${origin}; keepalive 64; }\n`)
+  const inner = `127.0.0.1:${await freePort()}`
+  const upstream = (name, server) => `upstream ${name} { server ${server}; keepalive 64; }\n`
+  writeFileSync(join(dir, "origin.conf"), upstream("headwater", origin) + upstream("headwater_inner", inner))
+  writeFileSync(join(dir, "inner.conf"), `listen ${inner};\n`)
   writeFileSync(join(dir, "listen.conf"), `listen 127.0.0.1:${port};\n`)
 
   const path = `${process.env.PATH}:/usr/sbin:/usr/local/sbin`
