@@ -4,7 +4,7 @@
 //! all readers of one event share one next cache key, whoever they were before. `docs/adr/0004-cursor.md` says
 //! where that leaves the letter of the specification and why.
 
-use crate::{offset::Incarnation, producer::SAFE_INTEGER_MAX};
+use crate::{mix::mixed, offset::Incarnation, producer::SAFE_INTEGER_MAX};
 
 /// 2024-10-09T00:00:00Z in milliseconds since 1970: where cursors count from.
 pub const EPOCH_MS: u64 = 1_728_432_000_000;
@@ -89,15 +89,10 @@ impl CursorPolicy {
     }
 }
 
-/// A number that looks like chance and is a function of stream, position and cursor (splitmix64's finisher).
+/// A number that looks like chance and is a function of stream, position and cursor.
 fn scatter(moment: Moment, sent: Option<Cursor>) -> u64 {
     let seed = [moment.incarnation.get(), moment.position, sent.map_or(0, Cursor::get)];
-    seed.into_iter().fold(0, |hash: u64, part| {
-        let mut mixed = (hash ^ part).wrapping_add(0x9e37_79b9_7f4a_7c15);
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    })
+    seed.into_iter().fold(0, |hash: u64, part| mixed((hash ^ part).wrapping_add(0x9e37_79b9_7f4a_7c15)))
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ pub mod expiry;
 pub mod fork;
 pub mod json;
 pub mod live;
+mod mix;
 pub mod names;
 pub mod offset;
 pub mod op;

@@ -142,6 +142,12 @@ pub(crate) fn check_length(head: &impl RequestHead, limit_bytes: u64) -> Result<
     if too_large { Err(Refusal::BodyTooLarge { limit_bytes }) } else { Ok(()) }
 }
 
+/// A method by its name, if it is one of a stream's; `other` for those that clients make up.
+#[must_use]
+pub fn known_method(method: &str) -> &'static str {
+    cross_origin::METHODS.split(", ").find(|known| *known == method).unwrap_or("other")
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     use bytes::Bytes;

@@ -39,7 +39,7 @@ use headwater_protocol::{
     live,
     offset::Incarnation,
     path::StreamName,
-    request::check_probe,
+    request::{self, check_probe},
     response::{self, ResponseHead, Source},
     stream::StreamHead,
 };
@@ -139,12 +139,6 @@ const HEALTH_PATH: &str = "/health";
 /// Where metrics are collected.
 const METRICS_PATH: &str = "/metrics";
 
-/// A method as metrics name it: clients don't choose how many there are.
-fn known_method(method: &str) -> &'static str {
-    const KNOWN: [&str; 6] = ["GET", "HEAD", "PUT", "POST", "DELETE", "OPTIONS"];
-    KNOWN.into_iter().find(|known| *known == method).unwrap_or("other")
-}
-
 impl<S: Store> Service<S> {
     /// A service on a store.
     pub fn new(store: S, clock: Arc<dyn Clock>, config: Config) -> Self {
@@ -216,7 +210,7 @@ impl<S: Store> Service<S> {
             cross_origin::Origins::Any => None,
             cross_origin::Origins::Only(_) => head.header(&ORIGIN).next().map(Into::into),
         };
-        Call { route, origin, method: known_method(head.method()), begun_us }
+        Call { route, origin, method: request::known_method(head.method()), begun_us }
     }
 
     /// Answers a request. The body is read only if the head was good.

@@ -74,7 +74,6 @@ impl HttpWebhooks {
         let host = url.uri().authority().map(http::uri::Authority::as_str).unwrap_or_default();
         let host = HeaderValue::from_str(host).map_err(|_| "its host is no host".to_owned())?;
         post.headers_mut().insert(header::HOST, host);
-        post.headers_mut().insert(header::USER_AGENT, HeaderValue::from_static("headwater-webhook"));
         post.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         self.speak(&url, socket, post).await
     }

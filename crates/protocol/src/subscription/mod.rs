@@ -93,6 +93,16 @@ pub struct Subscription {
     pub wakes: Wakes,
 }
 
+impl Subscription {
+    /// A number that differs from subscription to subscription and from failure to failure: for pauses.
+    #[must_use]
+    pub fn roll(&self) -> u32 {
+        let failures = self.wakes.retry.map_or(0, |retry| u64::from(retry.failures));
+        let number = self.serial.0 ^ failures.rotate_left(32) ^ self.wakes.generation.rotate_left(48);
+        u32::try_from(crate::mix::mixed(number) >> 32).unwrap_or_default()
+    }
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;

@@ -159,7 +159,8 @@ pub fn respond_done() -> (ResponseHead, Bytes) {
 /// The headers of a webhook.
 #[must_use]
 pub fn webhook_headers(signature: Signature) -> http::HeaderMap {
-    let mut headers = http::HeaderMap::with_capacity(2);
+    let mut headers = http::HeaderMap::with_capacity(3);
+    headers.insert(header::USER_AGENT, HeaderValue::from_static("headwater-webhook"));
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(names::WEBHOOK_SIGNATURE, signature.value);
     headers

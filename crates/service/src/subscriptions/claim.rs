@@ -17,7 +17,6 @@ use headwater_protocol::{
 use headwater_store::Store;
 
 use super::{
-    chance,
     registry::{Entry, progress_views},
     transit::Step,
 };
@@ -30,13 +29,7 @@ impl<S: Store> Inner<S> {
     /// Writes a wake event, if a wake is due.
     pub(super) async fn announce(self: &Arc<Self>, serial: Serial) -> Result<(), Refusal> {
         let subscriptions = self.subscriptions()?;
-        self.survey(serial).await?;
-        let delivery = subscriptions
-            .registry()
-            .entries
-            .get(&serial)
-            .map(|entry| entry.subscription.config.delivery.clone());
-        let Some(Delivery::PullWake(wake_stream)) = delivery else { return Ok(()) };
+        let Some(Delivery::PullWake(wake_stream)) = self.surveyed(serial).await? else { return Ok(()) };
         let _gate = subscriptions.gate(serial).await?;
         loop {
             if *self.draining.borrow() {
@@ -56,7 +49,7 @@ impl<S: Store> Inner<S> {
                 let verdict = event(&wake_stream, head.as_deref(), &woken, &first, now_ms);
                 let step = match &verdict {
                     Ok(_) => Step::to(woken.wakes),
-                    Err(_) => Step::to(entry.wakes(now_ms).failed(now_ms, chance(&entry.subscription))),
+                    Err(_) => Step::to(entry.wakes(now_ms).failed(now_ms, entry.subscription.roll())),
                 };
                 let edits = step.edits(&entry.subscription);
                 (step, edits, verdict)

@@ -16,7 +16,7 @@ use headwater_store::Store;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{
-    Subscriptions, chance,
+    Subscriptions,
     registry::{Entry, progress_views},
     transit::Step,
 };
@@ -51,13 +51,7 @@ impl<S: Store> Inner<S> {
     /// Sends one webhook, if one is due, and does what its answer says.
     pub(super) async fn deliver(self: &Arc<Self>, serial: Serial) -> Result<(), Refusal> {
         let subscriptions = self.subscriptions()?;
-        self.survey(serial).await?;
-        let delivery = subscriptions
-            .registry()
-            .entries
-            .get(&serial)
-            .map(|entry| entry.subscription.config.delivery.clone());
-        let Some(Delivery::Webhook(url)) = delivery else { return Ok(()) };
+        let Some(Delivery::Webhook(url)) = self.surveyed(serial).await? else { return Ok(()) };
         let limits = &self.config.subscriptions;
         let Some(permits) = subscriptions.permits(&url, limits.deliveries_per_target_max).await else {
             return Ok(());
@@ -96,7 +90,7 @@ impl<S: Store> Inner<S> {
             let step = match received {
                 // A callback may have come before the answer, and then the answer says nothing new.
                 Received::Refused if is_current && is_waking => {
-                    Some(Step::to(wakes.failed(now_ms, chance(&entry.subscription))))
+                    Some(Step::to(wakes.failed(now_ms, entry.subscription.roll())))
                 }
                 Received::Accepted if is_current && is_waking => Some(Step::to(wakes.delivered())),
                 Received::Done if is_current => {

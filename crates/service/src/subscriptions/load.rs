@@ -13,7 +13,7 @@ use std::{
 use headwater_protocol::{
     Refusal,
     subscription::{
-        Link, Serial, Subscription,
+        Delivery, Link, Serial, Subscription,
         stored::{self, Common, Malformed},
     },
 };
@@ -160,6 +160,13 @@ impl<S: Store> Inner<S> {
             serials = left;
             self.clock.sleep_until(self.clock.now_ms().saturating_add(AGAIN_MS)).await;
         }
+    }
+
+    /// How a subscription's workers are woken, once its streams were looked at; `None`: it is gone.
+    pub(super) async fn surveyed(&self, serial: Serial) -> Result<Option<Delivery>, Refusal> {
+        self.survey(serial).await?;
+        let registry = self.subscriptions()?.registry();
+        Ok(registry.entries.get(&serial).map(|entry| entry.subscription.config.delivery.clone()))
     }
 
     /// Looks at the streams of a subscription, unless that was done since the start.

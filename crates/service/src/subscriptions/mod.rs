@@ -30,7 +30,7 @@ use std::{
 use headwater_protocol::{
     Refusal,
     path::StreamName,
-    subscription::{Serial, Subscription, keys::Secret},
+    subscription::{Serial, keys::Secret},
 };
 use tokio::sync::{Notify, Semaphore};
 
@@ -101,17 +101,6 @@ impl Subscriptions {
     fn rematch(&self) {
         self.version.fetch_add(1, Ordering::Release);
     }
-}
-
-/// A number that differs from subscription to subscription and from failure to failure: for pauses.
-fn chance(subscription: &Subscription) -> u32 {
-    let failures = subscription.wakes.retry.map_or(0, |retry| u64::from(retry.failures));
-    let mut mixed =
-        subscription.serial.0 ^ failures.rotate_left(32) ^ subscription.wakes.generation.rotate_left(48);
-    // The finalizer of SplitMix64.
-    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    u32::try_from((mixed ^ (mixed >> 31)) >> 32).unwrap_or_default()
 }
 
 /// A new secret: the only place of the service where chance comes in.

@@ -27,7 +27,7 @@ use headwater_protocol::{
 use headwater_store::Edit;
 use tokio::sync::{Mutex, Notify};
 
-use super::{chance, patterns::PatternIndex};
+use super::patterns::PatternIndex;
 
 /// All subscriptions.
 #[derive(Debug, Default)]
@@ -133,7 +133,7 @@ impl Entry {
 
     /// Where it stands now.
     pub(crate) fn wakes(&self, now_ms: u64) -> Wakes {
-        self.subscription.wakes.at(now_ms, chance(&self.subscription))
+        self.subscription.wakes.at(now_ms, self.subscription.roll())
     }
 
     /// What is to be done next.
