@@ -1,6 +1,6 @@
 //! Content types (section 9): kept as they were sent, compared by type and subtype, without regard to case.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use crate::Refusal;
 
@@ -9,7 +9,7 @@ pub const CONTENT_TYPE_BYTES_MAX: usize = 256;
 
 /// The media type of a stream, fixed when it is created.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ContentType(Box<str>);
+pub struct ContentType(Arc<str>);
 
 /// How event streams carry the bytes of a stream (section 5.8).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -29,7 +29,10 @@ impl ContentType {
     /// [`Refusal::ContentTypeMalformed`] when it isn't `type/subtype` with optional parameters, or is too long.
     pub fn parse(text: &str) -> Result<Self, Refusal> {
         let text = text.trim_ascii();
-        let (kind, subtype) = essence(text).split_once('/').unwrap_or_default();
+        let essence = essence(text);
+        let slash = essence.bytes().position(|byte| byte == b'/').unwrap_or_default();
+        let kind = essence.get(..slash).unwrap_or_default();
+        let subtype = essence.get(slash + 1..).unwrap_or_default();
         let visible = text.bytes().all(|byte| byte == b' ' || byte == b'\t' || byte.is_ascii_graphic());
         if text.len() <= CONTENT_TYPE_BYTES_MAX && visible && is_token(kind) && is_token(subtype) {
             Ok(Self(text.into()))
@@ -46,7 +49,7 @@ impl ContentType {
 
     /// As it was sent.
     #[must_use]
-    pub const fn as_str(&self) -> &str {
+    pub fn as_str(&self) -> &str {
         &self.0
     }
 
@@ -81,13 +84,20 @@ impl fmt::Display for ContentType {
 }
 
 fn essence(text: &str) -> &str {
-    text.split_once(';').map_or(text, |(essence, _)| essence).trim_ascii_end()
+    let end = text.bytes().position(|byte| byte == b';').unwrap_or(text.len());
+    text.get(..end).unwrap_or(text).trim_ascii_end()
 }
 
 /// RFC 9110, 5.6.2.
 fn is_token(text: &str) -> bool {
     !text.is_empty()
-        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
+        && text.bytes().all(|byte| {
+            let is_mark = matches!(
+                byte,
+                b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
+            );
+            is_mark || byte.is_ascii_alphanumeric()
+        })
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! A name is the percent-decoded path below the base path, so that every spelling of a URL is one stream. What
 //! could mean two things to two servers on the way (`..`, `//`, an encoded slash) is refused, not repaired.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use crate::Refusal;
 
@@ -14,7 +14,7 @@ pub const RESERVED_SEGMENT: &str = "__ds";
 
 /// The name of a stream: one or more segments joined by `/`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct StreamName(Box<str>);
+pub struct StreamName(Arc<str>);
 
 impl StreamName {
     /// The name that an encoded path below the base path spells.
@@ -62,7 +62,7 @@ impl StreamName {
 
     /// The decoded name.
     #[must_use]
-    pub const fn as_str(&self) -> &str {
+    pub fn as_str(&self) -> &str {
         &self.0
     }
 }

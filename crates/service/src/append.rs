@@ -4,13 +4,31 @@ use std::{io, sync::Arc};
 
 use bytes::Bytes;
 use futures_util::Stream;
-use headwater_protocol::{Refusal, op::append::Append, response::ResponseHead, stream::Verdict};
+use headwater_protocol::{
+    Refusal,
+    op::append::{Append, Appended, Payload},
+    producer::ProducerState,
+    response::ResponseHead,
+    stream::Verdict,
+};
 use headwater_store::Store;
+use tokio::sync::MutexGuard;
 
 use crate::{
     Inner,
-    commit::{Alteration, Outcome},
+    commit::{Alteration, Outcome, Pending},
+    streams::{OpenStream, Writer},
 };
+
+/// What was decided, once the writer's lock is given back.
+enum Decided<S: Store> {
+    /// A commit is queued.
+    Commit(Pending<S>, Appended),
+    /// It was done before, by one of the first so many commits.
+    Repeat(Appended, u64),
+    /// Refused, because of the first so many commits.
+    Refuse(Refusal, u64),
+}
 
 impl<S: Store> Inner<S> {
     pub(crate) async fn append<B>(self: &Arc<Self>, append: &Append, body: B) -> Result<ResponseHead, Refusal>
@@ -24,35 +42,30 @@ impl<S: Store> Inner<S> {
             if stream.is_abandoned() {
                 continue;
             }
-            let producer = writer.producer(&stream, append.claim.as_ref(), &self.store).await;
-            if stream.is_abandoned() {
-                continue;
-            }
-            let producer = producer?;
-            let now_ms = self.clock.now_ms();
-            let head = writer.head.as_ref().map(|head| stream.current(head));
-            match append.decide(head.as_deref(), producer, payload.clone(), now_ms) {
-                Verdict::Commit(change, ack) => {
-                    let pending = self.commit(vec![(&stream, &mut *writer, Alteration::Put(change))]);
-                    drop(writer);
-                    match pending.durable().await? {
-                        Outcome::Durable => return Ok(append.respond(&ack)),
-                        Outcome::DecideAgain => {}
+            let producer = match &append.claim {
+                None => None,
+                Some(claim) => {
+                    let producer = writer.producer(&stream, claim, &self.store).await;
+                    if stream.is_abandoned() {
+                        continue;
                     }
+                    producer?
                 }
-                Verdict::Repeat(ack) => {
-                    let queued = writer.queued;
-                    drop(writer);
+            };
+            match self.decide_append(append, producer, payload.clone(), &stream, writer) {
+                Decided::Commit(pending, ack) => match pending.durable().await? {
+                    Outcome::Durable => return Ok(append.respond(&ack)),
+                    Outcome::DecideAgain => {}
+                },
+                Decided::Repeat(ack, queued) => {
                     // What is repeated may not be durable yet, and its answer must not be given before that.
                     if !stream.durable(queued).await {
                         continue;
                     }
-                    self.touch(&stream, now_ms);
+                    self.touch(&stream, self.clock.now_ms());
                     return Ok(append.respond(&ack));
                 }
-                Verdict::Refuse(refusal) => {
-                    let queued = writer.queued;
-                    drop(writer);
+                Decided::Refuse(refusal, queued) => {
                     // Nor may what it is refused for, and then it has to be decided again.
                     if !stream.durable(queued).await {
                         continue;
@@ -61,6 +74,25 @@ impl<S: Store> Inner<S> {
                     return Err(refusal);
                 }
             }
+        }
+    }
+
+    fn decide_append(
+        self: &Arc<Self>,
+        append: &Append,
+        producer: Option<ProducerState>,
+        payload: Payload,
+        stream: &Arc<OpenStream>,
+        mut writer: MutexGuard<'_, Writer>,
+    ) -> Decided<S> {
+        let head = writer.head.as_ref().map(|head| stream.current(head));
+        match append.decide(head.as_deref(), producer, payload, self.clock.now_ms()) {
+            Verdict::Commit(change, ack) => {
+                let parts = vec![(stream, &mut *writer, Alteration::Put(change))];
+                Decided::Commit(self.commit(parts), ack)
+            }
+            Verdict::Repeat(ack) => Decided::Repeat(ack, writer.queued),
+            Verdict::Refuse(refusal) => Decided::Refuse(refusal, writer.queued),
         }
     }
 }

@@ -16,6 +16,10 @@ use headwater_protocol::Refusal;
 
 use crate::{clock::Clock, config::Config};
 
+/// A body up to this size is copied, so that it doesn't keep the whole of the buffer that it was received in, which the
+/// connection can go on with.
+const COPIED_BYTES_MAX: usize = 2 << 10;
+
 /// What follows a response head.
 pub enum Body {
     /// Nothing.
@@ -121,9 +125,9 @@ impl BodyBudget {
                 return Err(Refusal::BodyTooLarge { limit_bytes: bytes_max });
             }
             share.grow(chunk.len() as u64, config.bodies_bytes_max)?;
-            // Most bodies come in one piece, which is kept as it is.
+            // Most bodies come in one piece.
             if first.is_empty() && rest.is_empty() {
-                first = chunk;
+                first = if chunk.len() <= COPIED_BYTES_MAX { Bytes::copy_from_slice(&chunk) } else { chunk };
             } else {
                 rest.extend_from_slice(&std::mem::take(&mut first));
                 rest.extend_from_slice(&chunk);

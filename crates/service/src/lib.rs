@@ -250,9 +250,10 @@ impl<S: Store> Service<S> {
             }
             Route::Stream(request) => request,
         };
+        // What isn't done all the time gets a box of its own, so that the others' futures stay small.
         match request {
-            Request::Create(create) => self.0.create(&create, body).await.map(bodiless),
             Request::Append(append) => self.0.append(&append, body).await.map(bodiless),
+            Request::Create(create) => Box::pin(self.0.create(&create, body)).await.map(bodiless),
             Request::Read(read) => {
                 let Found { mut head, body, source } = self.0.read(read).await?;
                 self.0.metrics.read(&head, source, body.bytes_left().unwrap_or_default());
@@ -261,8 +262,8 @@ impl<S: Store> Service<S> {
                 Ok((head, body))
             }
             Request::Head(head) => self.0.head(&head).await.map(bodiless),
-            Request::Delete(delete) => self.0.delete(&delete).await.map(bodiless),
-            Request::Control(control) => self.0.control(control, body).await,
+            Request::Delete(delete) => Box::pin(self.0.delete(&delete)).await.map(bodiless),
+            Request::Control(control) => Box::pin(self.0.control(control, body)).await,
             Request::Options => Ok(bodiless(cross_origin::respond_to_options())),
         }
     }

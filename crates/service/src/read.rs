@@ -51,8 +51,8 @@ impl<S: Store> Inner<S> {
                 let target = chunk_target(position, head.tail, self.config.chunk_bytes);
                 self.answer(&read, &stream, &head, Span { from: position, target }).await
             }
-            Mode::LongPoll => self.long_poll(&read, &stream, &head, position).await,
-            Mode::EventStream => self.events(read, stream, &head, position).await,
+            Mode::LongPoll => Box::pin(self.long_poll(&read, &stream, &head, position)).await,
+            Mode::EventStream => Box::pin(self.events(read, stream, &head, position)).await,
         }
     }
 

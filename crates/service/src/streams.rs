@@ -274,10 +274,10 @@ impl Writer {
     pub(crate) async fn producer<S: Store>(
         &mut self,
         stream: &OpenStream,
-        claim: Option<&Claim>,
+        claim: &Claim,
         store: &S,
     ) -> Result<Option<ProducerState>, Refusal> {
-        let (Some(claim), Some(head)) = (claim, &self.head) else { return Ok(None) };
+        let Some(head) = &self.head else { return Ok(None) };
         if let Some(state) = self.producers.get(&claim.id) {
             return Ok(Some(*state));
         }

@@ -1,9 +1,9 @@
 //! What the store's threads share, and how commits become durable.
 //!
 //! Commits queue; whoever leads takes all that wait, checks their versions, writes them as one frame, syncs it, applies
-//! it and resolves the tickets. Meanwhile the next ones queue: group commit without a timer. Who begins to wait for a
-//! ticket while nobody leads does it on its own thread, which saves two changes of thread, if the disk is quick and
-//! the commits small; otherwise the writer's thread leads.
+//! it and resolves the tickets. Meanwhile the next ones queue: group commit without a timer. Who waits for a ticket while
+//! nobody leads does it on its own thread, which saves two changes of thread, if the disk is quick and its commit is
+//! small and alone; otherwise the writer's thread leads, so that requests are answered meanwhile.
 
 use std::{
     collections::HashMap,
@@ -28,7 +28,9 @@ use crate::{
 
 /// A frame takes commits up to this size together; a single larger one is a frame of its own.
 const FRAME_BYTES: usize = 4 << 20;
-/// Who waits leads itself only with so many bytes...
+/// Who waits leads itself only with so many commits: a thread that waits for the disk answers nobody else...
+const LEAD_COMMITS: usize = 1;
+/// ...and with so many bytes...
 const LEAD_BYTES: usize = 64 << 10;
 /// ...and on a disk that syncs so quickly: a slow one must not hold up a thread that has other things to do.
 const LEAD_SYNC: Duration = Duration::from_micros(500);
@@ -437,7 +439,8 @@ impl Work for Engine {
     fn work(&self) {
         let mut queue = lock(&self.queue);
         let is_quick = u128::from(self.sync_ns.load(Ordering::Relaxed)) < LEAD_SYNC.as_nanos();
-        if queue.leader != Leader::Nobody || !is_quick || queue.bytes > LEAD_BYTES || !self.has_slot() {
+        let is_small = queue.waiting.len() <= LEAD_COMMITS && queue.bytes <= LEAD_BYTES;
+        if queue.leader != Leader::Nobody || !is_quick || !is_small || !self.has_slot() {
             return self.hand_over(&mut queue);
         }
         if queue.waiting.is_empty() {

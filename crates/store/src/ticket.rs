@@ -17,6 +17,7 @@ use crate::StoreError;
 pub struct Ticket {
     state: State,
     worker: Option<Worker>,
+    has_yielded: bool,
 }
 
 #[derive(Debug)]
@@ -28,7 +29,8 @@ enum State {
 /// A store that lets those who wait do its work: a commit that is waited for on the thread that makes it durable costs
 /// no change of threads.
 pub trait Work: Send + Sync {
-    /// Somebody begins to wait: work on what is queued now, if that is quick, or see to it that it is worked on.
+    /// Somebody waits, and everything else that could run has run: work on what is queued now, if that is quick, or see
+    /// to it that it is worked on.
     fn work(&self);
     /// Nobody will wait: see to it that what is queued is worked on.
     fn delegate(&self);
@@ -50,7 +52,7 @@ impl Ticket {
     /// A ticket that is resolved already.
     #[must_use]
     pub const fn ready(result: Result<(), StoreError>) -> Self {
-        Self { state: State::Ready(result), worker: None }
+        Self { state: State::Ready(result), worker: None, has_yielded: false }
     }
 
     /// A ticket and the end that resolves it.
@@ -67,7 +69,7 @@ impl Ticket {
 
     fn with_worker(worker: Option<Worker>) -> (TicketSender, Self) {
         let (sender, receiver) = oneshot::channel();
-        (TicketSender(sender), Self { state: State::Waiting(receiver), worker })
+        (TicketSender(sender), Self { state: State::Waiting(receiver), worker, has_yielded: false })
     }
 }
 
@@ -90,6 +92,12 @@ impl Future for Ticket {
     type Output = Result<(), StoreError>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        if self.worker.is_some() && !self.has_yielded {
+            // Whoever else is ready commits first: what is done for one is done for all.
+            self.has_yielded = true;
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         if let Some(Worker(worker)) = self.worker.take() {
             worker.work();
         }
@@ -151,7 +159,8 @@ mod tests {
         let counts = || (store.worked.load(Ordering::Relaxed), store.delegated.load(Ordering::Relaxed));
         let (_sender, mut waited_for) = Ticket::worked_on(store.clone());
         let (_other_sender, forgotten) = Ticket::worked_on(store.clone());
-        assert_eq!(counts(), (0, 0));
+        assert_eq!(look(&mut waited_for), Poll::Pending);
+        assert_eq!(counts(), (0, 0), "others may go first");
         assert_eq!(look(&mut waited_for), Poll::Pending);
         assert_eq!(look(&mut waited_for), Poll::Pending);
         drop(waited_for);
