@@ -10,6 +10,7 @@ mod mount;
 mod options;
 mod oracle;
 mod payload;
+mod power;
 mod readers;
 mod reads;
 mod registry;
@@ -31,7 +32,7 @@ use anyhow::{Context, Result, bail};
 use clap::{Parser, ValueEnum};
 
 use options::{Choice, Options};
-use scenario::{Stage, flip, fsize, full, kill, readonly};
+use scenario::{Stage, flip, fsize, full, kill, powerloss, readonly};
 use server::Program;
 
 fn main() -> ExitCode {
@@ -39,7 +40,9 @@ fn main() -> ExitCode {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let seed = options.seed.unwrap_or(now.as_secs() % 1_000_000);
     let chosen = match options.scenario {
-        Choice::All => vec![Choice::Kill, Choice::Flip, Choice::Full, Choice::Fsize, Choice::Readonly],
+        Choice::All => {
+            vec![Choice::Kill, Choice::Powerloss, Choice::Flip, Choice::Full, Choice::Fsize, Choice::Readonly]
+        }
         one => vec![one],
     };
     for choice in chosen {
@@ -49,7 +52,7 @@ fn main() -> ExitCode {
             }
             eprintln!("\nFAILED: {error:#}\n  data and logs: {}", options.folder.display());
             let how_much = match choice {
-                Choice::Kill => format!(" --rounds {}", options.rounds),
+                Choice::Kill | Choice::Powerloss => format!(" --rounds {}", options.rounds),
                 Choice::Flip => format!(" --places {}", options.places),
                 _ => String::new(),
             };
@@ -65,7 +68,7 @@ fn name(choice: Choice) -> String {
 }
 
 fn run(options: &Options, choice: Choice, seed: u64) -> Result<()> {
-    let needs_mount = matches!(choice, Choice::Full | Choice::Readonly);
+    let needs_mount = matches!(choice, Choice::Powerloss | Choice::Full | Choice::Readonly);
     if needs_mount && !options.may_mount {
         return run_apart(options, choice, seed);
     }
@@ -78,7 +81,8 @@ fn run(options: &Options, choice: Choice, seed: u64) -> Result<()> {
     let program = Program::new(options.binary.clone(), &options.folder)?;
     let stage = Stage { program: &program, data: options.folder.join(&name), seed };
     let figures = match choice {
-        Choice::Kill | Choice::All => kill::run(&stage, options.rounds)?,
+        Choice::Kill | Choice::All => kill::run(&stage, None, options.rounds)?,
+        Choice::Powerloss => powerloss::run(&stage, options.rounds)?,
         Choice::Full => full::run(&stage)?,
         Choice::Flip => flip::run(&stage, options.places)?,
         Choice::Fsize => fsize::run(&stage)?,
@@ -103,6 +107,7 @@ fn run_apart(options: &Options, choice: Choice, seed: u64) -> Result<()> {
     command.args(arguments).arg(std::env::current_exe()?);
     command.arg("--binary").arg(&options.binary).arg("--folder").arg(&options.folder);
     command.args(["--scenario", &name(choice), "--seed", &seed.to_string()]).arg("--may-mount");
+    command.args(["--rounds", &options.rounds.to_string()]);
     if command.status()?.success() { Ok(()) } else { Err(Told.into()) }
 }
 

@@ -17,7 +17,7 @@ pub(crate) struct Options {
     /// What happens to the server
     #[arg(long, default_value = "all")]
     pub(crate) scenario: Choice,
-    /// How often the server is killed, in `kill`
+    /// How often the server is killed, in `kill`, or the power cut, in `powerloss`
     #[arg(long, default_value_t = 30)]
     pub(crate) rounds: u64,
     /// How many bits of each file are flipped, one at a time, in `flip`
@@ -35,6 +35,8 @@ pub(crate) struct Options {
 pub(crate) enum Choice {
     /// Killed in a loop while it is written and read
     Kill,
+    /// The power of its disk cut in a loop: what was not flushed is lost, torn, or there
+    Powerloss,
     /// A full disk
     Full,
     /// A bit flipped in each file, each file emptied, each file removed

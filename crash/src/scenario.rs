@@ -8,6 +8,7 @@ pub(crate) mod flip;
 pub(crate) mod fsize;
 pub(crate) mod full;
 pub(crate) mod kill;
+pub(crate) mod powerloss;
 pub(crate) mod readonly;
 
 /// Where a scenario takes place.

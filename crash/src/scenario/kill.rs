@@ -1,4 +1,5 @@
-//! Kills the server again and again, on one folder, while it is written and read.
+//! Kills the server again and again, on one folder, while it is written and read; with a disk whose power can be cut,
+//! that happens at the same moment.
 
 use std::sync::Arc;
 use std::thread;
@@ -12,6 +13,7 @@ use crate::dice::Dice;
 use crate::load;
 use crate::oracle;
 use crate::payload::{Form, Key};
+use crate::power::{Loss, PowerDisk};
 use crate::registry::Registry;
 use crate::report::{Tally, broken, spread, table};
 use crate::requests::{Manner, Phase, Scene, append, create, delete};
@@ -43,6 +45,9 @@ enum End {
 
 struct Run<'a> {
     stage: &'a Stage<'a>,
+    /// What the folder is on, if its power can be cut.
+    disk: Option<PowerDisk>,
+    loss: Loss,
     registry: Registry,
     tally: Tally,
     quiet: Vec<Arc<Tracked>>,
@@ -55,10 +60,12 @@ struct Run<'a> {
 }
 
 /// Runs so many rounds; says what came of it.
-pub(crate) fn run(stage: &Stage<'_>, rounds: u64) -> Result<String> {
+pub(crate) fn run(stage: &Stage<'_>, disk: Option<PowerDisk>, rounds: u64) -> Result<String> {
     let begun = Instant::now();
     let mut run = Run {
         stage,
+        disk,
+        loss: Loss::default(),
         registry: Registry::default(),
         tally: Tally::default(),
         quiet: (0..QUIET).map(|at| Tracked::new(format!("quiet/{at}"), Form::Bytes, stage.seed)).collect(),
@@ -77,8 +84,16 @@ pub(crate) fn run(stage: &Stage<'_>, rounds: u64) -> Result<String> {
         }
     }
     run.last_look(server).context("after the last round")?;
-    let Run { tally, starts, stalls, kills, terminations, .. } = &run;
-    Ok(table(&[
+    let Run { tally, starts, stalls, kills, terminations, loss, .. } = &run;
+    let mut rows = Vec::new();
+    if run.disk.is_some() {
+        rows.extend([
+            ("writes and renames at risk in power cuts", loss.at_risk.to_string()),
+            ("of them lost", loss.lost.to_string()),
+            ("and torn", loss.torn.to_string()),
+        ]);
+    }
+    rows.extend([
         ("kills (kill -9)", kills.to_string()),
         ("ends by SIGTERM", terminations.to_string()),
         ("appends acknowledged", tally.acknowledged.to_string()),
@@ -92,7 +107,8 @@ pub(crate) fn run(stage: &Stage<'_>, rounds: u64) -> Result<String> {
         ("process start to first answer", spread(starts)),
         ("starts on a busy disk, not counted", stalls.to_string()),
         ("seconds", format!("{:.1}", begun.elapsed().as_secs_f64())),
-    ]))
+    ]);
+    Ok(table(&rows))
 }
 
 impl Run<'_> {
@@ -103,7 +119,8 @@ impl Run<'_> {
             return Ok(server);
         }
         self.starts.push(server.answering_after);
-        if server.answering_after > START_MAX {
+        // A disk of our own is a slow one.
+        if server.answering_after > START_MAX && self.disk.is_none() {
             let what = format!(
                 "it listened after {:?} and answered after {:?}",
                 server.listening_after, server.answering_after
@@ -141,7 +158,8 @@ impl Run<'_> {
             self.kills += 1;
             if dice.chance(1, 2) {
                 let after = Duration::from_millis(dice.below(60));
-                self.stage.program.start_and_kill(&self.stage.data, after)?;
+                self.stage.program.start_and_kill(&self.stage.data, after, || self.cut())?;
+                self.restore(&mut dice)?;
             } else {
                 let server = self.start()?;
                 let after = Duration::from_millis(dice.below(60));
@@ -161,11 +179,34 @@ impl Run<'_> {
         let client = server.client.clone();
         let phase = Phase::default();
         let scene = scene(&client, &self.registry, &self.tally, &phase);
+        let disk = &self.disk;
         load::run(&scene, &mut self.writers, dice, || {
             thread::sleep(after);
             phase.end_with_server();
-            if end == End::Terminate { server.terminate() } else { server.kill() }
-        })
+            if end == End::Terminate {
+                return server.terminate();
+            }
+            if let Some(disk) = disk {
+                disk.cut();
+            }
+            server.kill()
+        })?;
+        self.restore(dice)
+    }
+
+    fn cut(&self) {
+        if let Some(disk) = &self.disk {
+            disk.cut();
+        }
+    }
+
+    /// The power comes back after a cut, or after one that comes now.
+    fn restore(&mut self, dice: &mut Dice) -> Result<()> {
+        if let Some(disk) = &mut self.disk {
+            disk.cut();
+            self.loss += disk.restore(dice)?;
+        }
+        Ok(())
     }
 
     /// Checks what may have changed and some of what may not, and deletes what is too much.
@@ -227,6 +268,11 @@ impl Run<'_> {
     }
 }
 
-fn scene<'a>(client: &'a Client, registry: &'a Registry, tally: &'a Tally, phase: &'a Phase) -> Scene<'a> {
+pub(super) fn scene<'a>(
+    client: &'a Client,
+    registry: &'a Registry,
+    tally: &'a Tally,
+    phase: &'a Phase,
+) -> Scene<'a> {
     Scene { client, registry, tally, phase, may_be_full: false }
 }

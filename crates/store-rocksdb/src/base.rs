@@ -1,7 +1,7 @@
 //! RocksDB: everything up to the last checkpoint.
 //!
 //! It is written by checkpoints only, one batch each and without its own log: the commit log is there until the batch
-//! is flushed. Every option has its reason beside it.
+//! is flushed. How RocksDB is set up is in `tuning`.
 
 use std::path::Path;
 
@@ -11,8 +11,8 @@ use headwater_store::{
     log::{Gather, Part},
 };
 use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, Direction, Error, ErrorKind,
-    FlushOptions, IteratorMode, LogLevel, Options, ReadOptions, ReadTier, WriteBatch,
+    Cache, ColumnFamily, ColumnFamilyDescriptor, DB, Direction, Error, ErrorKind, FlushOptions, IteratorMode,
+    ReadOptions, ReadTier, WriteBatch,
 };
 
 use crate::{
@@ -20,6 +20,7 @@ use crate::{
     head::Summary,
     keys::{control, expiry, format, log, names, producers},
     recent::Recent,
+    tuning::Tuning,
 };
 
 /// An entry of the column family `log` holds at most so many bytes: few enough to read one for a small range, many
@@ -51,17 +52,18 @@ pub(crate) enum Found<T> {
 
 impl Base {
     /// Opens RocksDB in a folder, or makes one there. It takes what `memory_bytes` allows for blocks.
-    pub(crate) fn open(folder: &Path, memory_bytes: usize) -> Result<Self, Error> {
+    pub(crate) fn open(folder: &Path, memory_bytes: usize, tuning: &Tuning) -> Result<Self, Error> {
         let cache = Cache::new_lru_cache(memory_bytes);
+        let (family, log_family) = (|| tuning.family(&cache), || tuning.log_family(&cache));
         let families = [
-            ColumnFamilyDescriptor::new(format::FAMILY, family(&cache)),
-            ColumnFamilyDescriptor::new(names::FAMILY, family(&cache)),
-            ColumnFamilyDescriptor::new(log::FAMILY, log_family(&cache)),
-            ColumnFamilyDescriptor::new(producers::FAMILY, family(&cache)),
-            ColumnFamilyDescriptor::new(expiry::FAMILY, family(&cache)),
-            ColumnFamilyDescriptor::new(control::FAMILY, family(&cache)),
+            ColumnFamilyDescriptor::new(format::FAMILY, family()),
+            ColumnFamilyDescriptor::new(names::FAMILY, family()),
+            ColumnFamilyDescriptor::new(log::FAMILY, log_family()),
+            ColumnFamilyDescriptor::new(producers::FAMILY, family()),
+            ColumnFamilyDescriptor::new(expiry::FAMILY, family()),
+            ColumnFamilyDescriptor::new(control::FAMILY, family()),
         ];
-        DB::open_cf_descriptors(&database(), folder, families).map(Self)
+        DB::open_cf_descriptors(&tuning.database(), folder, families).map(Self)
     }
 
     fn family(&self, name: &str) -> Result<&ColumnFamily, StoreError> {
@@ -349,77 +351,6 @@ impl<'a> Iterator for Split<'a> {
             .filter(|part| !part.bytes.is_empty());
         Some(Part { bytes, ends, ..part })
     }
-}
-
-fn database() -> Options {
-    let mut options = Options::default();
-    options.create_if_missing(true);
-    options.create_missing_column_families(true);
-    // A checkpoint is in all families or in none, also after a crash.
-    options.set_atomic_flush(true);
-    // A flush and a compaction at a time: more would take the cores from requests.
-    options.set_max_background_jobs(2);
-    // Open tables are descriptors; a server may be allowed few, and its connections need them.
-    options.set_max_open_files(64);
-    // Opening must not touch every table.
-    options.set_skip_stats_update_on_db_open(true);
-    // RocksDB's own diary: short, bounded, and only what an operator would want.
-    options.set_log_level(LogLevel::Warn);
-    options.set_max_log_file_size(1 << 20);
-    options.set_keep_log_file_num(2);
-    options.set_stats_dump_period_sec(0);
-    options.set_stats_persist_period_sec(0);
-    // Sync tables as they are written, so that the end of a flush isn't one long stall for the commit log.
-    options.set_bytes_per_sync(1 << 20);
-    // A manifest is read whole at each start.
-    options.set_max_manifest_file_size(4 << 20);
-    options
-}
-
-/// For the families of small entries.
-fn family(cache: &Cache) -> Options {
-    let mut options = Options::default();
-    let mut table = table(cache);
-    // Most names that are asked for first don't exist: a filter answers that without the disk.
-    table.set_bloom_filter(10.0, false);
-    options.set_block_based_table_factory(&table);
-    memory(&mut options);
-    options
-}
-
-/// For the bytes of streams.
-fn log_family(cache: &Cache) -> Options {
-    let mut options = Options::default();
-    let mut table = table(cache);
-    // Ranges are read from one end to the other; larger blocks are scanned twice as fast.
-    table.set_block_size(64 << 10);
-    options.set_block_based_table_factory(&table);
-    memory(&mut options);
-    // Bytes are written once and never change: compactions sort their keys and leave them where they are.
-    options.set_enable_blob_files(true);
-    options.set_min_blob_size(1 << 10);
-    options.set_blob_file_size(64 << 20);
-    // Space of deleted streams comes back when half of a file is unused.
-    options.set_enable_blob_gc(true);
-    options.set_blob_gc_age_cutoff(1.0);
-    options.set_blob_gc_force_threshold(0.5);
-    options
-}
-
-fn table(cache: &Cache) -> BlockBasedOptions {
-    let mut table = BlockBasedOptions::default();
-    table.set_block_cache(cache);
-    // Filters and indexes count against the budget too.
-    table.set_cache_index_and_filter_blocks(true);
-    table.set_pin_l0_filter_and_index_blocks_in_cache(true);
-    table.set_format_version(6);
-    table
-}
-
-fn memory(options: &mut Options) {
-    // A checkpoint is one batch and is flushed at once: it must never be cut by a full buffer.
-    options.set_write_buffer_size(64 << 20);
-    options.set_max_write_buffer_number(4);
 }
 
 fn damaged(family: &str, key: &[u8]) -> StoreError {

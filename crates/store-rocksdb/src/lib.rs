@@ -17,11 +17,13 @@ mod recent;
 mod record;
 #[cfg(test)]
 mod tests;
+pub mod tuning;
 
 use std::{
     collections::BTreeMap,
-    fs,
+    fs::{self, File},
     hash::{BuildHasher, RandomState},
+    io,
     path::{Path, PathBuf},
     sync::{Arc, PoisonError, atomic::Ordering},
     thread::{self, JoinHandle},
@@ -43,6 +45,7 @@ use commit_log::{CommitLog, LogError, Replayed, disk::Disk};
 use engine::Engine;
 use generations::{Generations, Recall, Sealed};
 use recent::Recent;
+use tuning::Tuning;
 
 /// Stale deadlines that are remembered until the next checkpoint removes them; more are found again later.
 const STALE_DEADLINES_MAX: usize = 10_000;
@@ -89,10 +92,18 @@ impl RocksStore {
     /// # Errors
     /// [`OpenError`].
     pub fn open(folder: &Path, cache_bytes: usize) -> Result<Self, OpenError> {
-        Self::open_on(folder, cache_bytes, &Disk::default())
+        Self::open_tuned(folder, cache_bytes, &Tuning::default())
     }
 
-    fn open_on(folder: &Path, cache_bytes: usize, disk: &Disk) -> Result<Self, OpenError> {
+    /// The same with other numbers for RocksDB, to measure what they do. What one has written another one reads.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn open_tuned(folder: &Path, cache_bytes: usize, tuning: &Tuning) -> Result<Self, OpenError> {
+        Self::open_on(folder, cache_bytes, tuning, &Disk::default())
+    }
+
+    fn open_on(folder: &Path, cache_bytes: usize, tuning: &Tuning, disk: &Disk) -> Result<Self, OpenError> {
         let damaged = |what: String| OpenError::Damaged { folder: folder.into(), what };
         let unusable = |why: String| OpenError::Unusable { folder: folder.into(), why };
         let log_folder = folder.join("log");
@@ -103,7 +114,7 @@ impl RocksStore {
         if was_used && !has_base {
             return Err(damaged("there is a commit log, but RocksDB's file CURRENT is missing".into()));
         }
-        let base = Base::open(&base_folder, cache_bytes).map_err(|error| match error.kind() {
+        let base = Base::open(&base_folder, cache_bytes, tuning).map_err(|error| match error.kind() {
             ErrorKind::IOError if error.to_string().contains("lock") => OpenError::InUse(folder.into()),
             // RocksDB counts on files that aren't there: one of its own is lost, or names another one now.
             ErrorKind::IOError if has_base && error.to_string().contains("No such file") => {
@@ -119,6 +130,8 @@ impl RocksStore {
                 let marks =
                     Marks { salt: RandomState::new().hash_one(0), checkpoint: 0, incarnation_last: 0 };
                 commit_log::create(&log_folder).map_err(|error| unusable(error.to_string()))?;
+                // The marks come last: who finds them finds everything else.
+                sync_names(folder).map_err(|error| unusable(error.to_string()))?;
                 base.initialize(marks).map_err(|error| unusable(error.to_string()))?;
                 marks
             }
@@ -291,6 +304,20 @@ impl Store for RocksStore {
         let (prefix, after) = (prefix.to_owned(), after.map(ToOwned::to_owned));
         self.on_disk(move |engine| documents(engine, &prefix, after.as_deref(), limit)).await
     }
+}
+
+/// Waits until the disk has the names of a folder, of what is in it and of all that it is in: a power cut must not take
+/// away what is synced. Any of them may be new, made by this process or by one that was killed.
+fn sync_names(folder: &Path) -> io::Result<()> {
+    let folder = folder.canonicalize()?;
+    File::open(&folder)?.sync_all()?;
+    for above in folder.ancestors().skip(1) {
+        // Who may not read it has not made anything there.
+        if let Ok(above) = File::open(above) {
+            above.sync_all()?;
+        }
+    }
+    Ok(())
 }
 
 /// A range of a log from RocksDB and from memory, whichever has the next byte.

@@ -11,7 +11,7 @@ fn after_an_io_error_nothing_is_written_and_a_restart_finds_what_was_acknowledge
     for nth in 1..=20 {
         let folder = tempfile::tempdir().unwrap();
         let disk = Disk::default();
-        let store = RocksStore::open_on(folder.path(), 8 << 20, &disk).unwrap();
+        let store = RocksStore::open_on(folder.path(), 8 << 20, &Tuning::default(), &disk).unwrap();
         disk.faults.fail(nth, EIO);
         let results: Vec<_> =
             (1..=20).map(|version| append(&store, "a", version, version * 10, b"0123456789")).collect();
@@ -33,7 +33,7 @@ fn after_an_io_error_nothing_is_written_and_a_restart_finds_what_was_acknowledge
 fn a_full_disk_refuses_and_heals() {
     let folder = tempfile::tempdir().unwrap();
     let disk = Disk::default();
-    let store = RocksStore::open_on(folder.path(), 8 << 20, &disk).unwrap();
+    let store = RocksStore::open_on(folder.path(), 8 << 20, &Tuning::default(), &disk).unwrap();
     append(&store, "a", 1, 10, b"0123456789").unwrap();
     disk.faults.fail(1, ENOSPC);
     assert_eq!(append(&store, "a", 2, 20, b"abcdefghij"), Err(StoreError::Full));

@@ -1,0 +1,81 @@
+//! A disk whose power is cut: a file system of this process that knows what was flushed, and forgets the rest.
+
+mod files;
+mod mounted;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use anyhow::{Context, Result};
+use fuser::{BackgroundSession, Config, MountOption};
+
+use crate::dice::Dice;
+use files::Files;
+pub(crate) use files::Loss;
+
+/// The disk, mounted. Dropping it unmounts it.
+#[derive(Debug)]
+pub(crate) struct PowerDisk {
+    folder: PathBuf,
+    files: Arc<Mutex<Files>>,
+    session: Option<BackgroundSession>,
+}
+
+impl PowerDisk {
+    /// An empty disk.
+    pub(crate) fn mount(folder: &Path) -> Result<Self> {
+        fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        let mut disk = Self { folder: folder.into(), files: Arc::default(), session: None };
+        disk.attach()?;
+        Ok(disk)
+    }
+
+    /// From now on nothing is read or written. What was not flushed by now is at risk.
+    pub(crate) fn cut(&self) {
+        lock(&self.files).is_on = false;
+    }
+
+    /// The power comes back, when nobody uses the disk any more. Says what was forgotten.
+    pub(crate) fn restore(&mut self, dice: &mut Dice) -> Result<Loss> {
+        self.detach();
+        let loss = lock(&self.files).lose(dice);
+        self.attach()?;
+        Ok(loss)
+    }
+
+    /// An empty disk instead.
+    pub(crate) fn replace(&mut self) -> Result<()> {
+        self.detach();
+        *lock(&self.files) = Files::default();
+        self.attach()
+    }
+
+    /// The system's cache must not remember what the disk forgets: each life of the disk is mounted anew.
+    fn attach(&mut self) -> Result<()> {
+        let mut config = Config::default();
+        config.mount_options = vec![MountOption::FSName("power".into())];
+        let mounted = fuser::spawn_mount(mounted::Mounted(self.files.clone()), &self.folder, &config);
+        self.session = Some(mounted.context("cannot mount a file system of our own (FUSE)")?);
+        Ok(())
+    }
+
+    fn detach(&mut self) {
+        if let Some(session) = self.session.take() {
+            // What fails here fails again when it is mounted, and is told there.
+            let _ = session.umount_and_join();
+        }
+    }
+}
+
+impl Drop for PowerDisk {
+    fn drop(&mut self) {
+        self.detach();
+    }
+}
+
+fn lock(files: &Mutex<Files>) -> MutexGuard<'_, Files> {
+    files.lock().unwrap_or_else(PoisonError::into_inner)
+}

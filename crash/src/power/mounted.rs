@@ -1,0 +1,230 @@
+//! The files as a file system that the kernel asks (FUSE).
+
+use std::ffi::OsStr;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use fuser::{
+    BsdFileFlags, Errno, FileAttr, FileHandle, FileType, Filesystem, Generation, INodeNo, LockOwner,
+    OpenFlags, RenameFlags, ReplyAttr, ReplyData, ReplyDirectory, ReplyEmpty, ReplyEntry, ReplyStatfs,
+    ReplyWrite, Request, TimeOrNow, WriteFlags,
+};
+
+use super::files::{Files, Node, Write};
+use super::lock;
+
+/// Nobody else changes the files: what the kernel knows stays true.
+const TTL: Duration = Duration::from_secs(60);
+const BLOCK: u32 = 4_096;
+/// As if the disk were a terabyte, half of it free.
+const BLOCKS: u64 = 1 << 28;
+
+pub(super) struct Mounted(pub(super) Arc<Mutex<Files>>);
+
+impl Mounted {
+    /// Does something with the files, unless the power is off.
+    fn with<T>(&self, work: impl FnOnce(&mut Files) -> Option<T>) -> Result<T, Errno> {
+        let mut files = lock(&self.0);
+        if files.is_on { work(&mut files).ok_or(Errno::ENOENT) } else { Err(Errno::EIO) }
+    }
+
+    fn empty(&self, reply: ReplyEmpty, work: impl FnOnce(&mut Files) -> Option<()>) {
+        match self.with(work) {
+            Ok(()) => reply.ok(),
+            Err(error) => reply.error(error),
+        }
+    }
+
+    fn entry(&self, reply: ReplyEntry, work: impl FnOnce(&mut Files) -> Option<u64>) {
+        let found = self.with(|files| {
+            let number = work(files)?;
+            attributes(files, number)
+        });
+        match found {
+            Ok(attributes) => reply.entry(&TTL, &attributes, Generation(0)),
+            Err(error) => reply.error(error),
+        }
+    }
+}
+
+fn attributes(files: &Files, number: u64) -> Option<FileAttr> {
+    let (kind, perm, size) = match files.node(number)? {
+        Node::File(bytes) => (FileType::RegularFile, 0o644, bytes.seen().len() as u64),
+        Node::Folder(_) => (FileType::Directory, 0o755, u64::from(BLOCK)),
+    };
+    Some(FileAttr {
+        ino: INodeNo(number),
+        size,
+        blocks: size.div_ceil(512),
+        atime: UNIX_EPOCH,
+        mtime: UNIX_EPOCH,
+        ctime: UNIX_EPOCH,
+        crtime: UNIX_EPOCH,
+        kind,
+        perm,
+        nlink: 1,
+        uid: 0,
+        gid: 0,
+        rdev: 0,
+        blksize: BLOCK,
+        flags: 0,
+    })
+}
+
+fn position(offset: u64) -> usize {
+    usize::try_from(offset).unwrap_or(usize::MAX)
+}
+
+impl Filesystem for Mounted {
+    fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        self.entry(reply, |files| files.find(parent.0, name));
+    }
+
+    fn getattr(&self, _: &Request, ino: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
+        match self.with(|files| attributes(files, ino.0)) {
+            Ok(attributes) => reply.attr(&TTL, &attributes),
+            Err(error) => reply.error(error),
+        }
+    }
+
+    fn setattr(
+        &self,
+        _: &Request,
+        ino: INodeNo,
+        _: Option<u32>,
+        _: Option<u32>,
+        _: Option<u32>,
+        size: Option<u64>,
+        _: Option<TimeOrNow>,
+        _: Option<TimeOrNow>,
+        _: Option<SystemTime>,
+        _: Option<FileHandle>,
+        _: Option<SystemTime>,
+        _: Option<SystemTime>,
+        _: Option<SystemTime>,
+        _: Option<BsdFileFlags>,
+        reply: ReplyAttr,
+    ) {
+        let changed = self.with(|files| {
+            if let Some(size) = size {
+                files.write(ino.0, Write::Length(position(size)))?;
+            }
+            attributes(files, ino.0)
+        });
+        match changed {
+            Ok(attributes) => reply.attr(&TTL, &attributes),
+            Err(error) => reply.error(error),
+        }
+    }
+
+    fn mknod(&self, _: &Request, parent: INodeNo, name: &OsStr, _: u32, _: u32, _: u32, reply: ReplyEntry) {
+        self.entry(reply, |files| files.make(parent.0, name, false));
+    }
+
+    fn mkdir(&self, _: &Request, parent: INodeNo, name: &OsStr, _: u32, _: u32, reply: ReplyEntry) {
+        self.entry(reply, |files| files.make(parent.0, name, true));
+    }
+
+    fn unlink(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        self.empty(reply, |files| files.unlink(parent.0, name));
+    }
+
+    fn rmdir(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        self.empty(reply, |files| files.unlink(parent.0, name));
+    }
+
+    fn rename(
+        &self,
+        _: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        newparent: INodeNo,
+        newname: &OsStr,
+        _: RenameFlags,
+        reply: ReplyEmpty,
+    ) {
+        self.empty(reply, |files| files.rename((parent.0, name), (newparent.0, newname)));
+    }
+
+    fn read(
+        &self,
+        _: &Request,
+        ino: INodeNo,
+        _: FileHandle,
+        offset: u64,
+        size: u32,
+        _: OpenFlags,
+        _: Option<LockOwner>,
+        reply: ReplyData,
+    ) {
+        let from = position(offset);
+        let read = self.with(|files| match files.node(ino.0)? {
+            Node::File(bytes) => {
+                let end = from.saturating_add(size as usize).min(bytes.seen().len());
+                Some(bytes.seen().get(from..end).unwrap_or_default().to_vec())
+            }
+            Node::Folder(_) => None,
+        });
+        match read {
+            Ok(bytes) => reply.data(&bytes),
+            Err(error) => reply.error(error),
+        }
+    }
+
+    fn write(
+        &self,
+        _: &Request,
+        ino: INodeNo,
+        _: FileHandle,
+        offset: u64,
+        data: &[u8],
+        _: WriteFlags,
+        _: OpenFlags,
+        _: Option<LockOwner>,
+        reply: ReplyWrite,
+    ) {
+        match self.with(|files| files.write(ino.0, Write::At(position(offset), data.to_vec()))) {
+            Ok(()) => reply.written(u32::try_from(data.len()).unwrap_or(u32::MAX)),
+            Err(error) => reply.error(error),
+        }
+    }
+
+    fn fsync(&self, _: &Request, ino: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
+        self.empty(reply, |files| files.flush(ino.0));
+    }
+
+    fn fsyncdir(&self, _: &Request, ino: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
+        self.empty(reply, |files| files.flush(ino.0));
+    }
+
+    /// A file that is closed isn't flushed for that.
+    fn flush(&self, _: &Request, _: INodeNo, _: FileHandle, _: LockOwner, reply: ReplyEmpty) {
+        reply.ok();
+    }
+
+    fn readdir(&self, _: &Request, ino: INodeNo, _: FileHandle, offset: u64, mut reply: ReplyDirectory) {
+        let listed = self.with(|files| {
+            let names = files.names(ino.0)?.clone();
+            let kind = |number| match files.node(number) {
+                Some(Node::Folder(_)) => FileType::Directory,
+                _ => FileType::RegularFile,
+            };
+            Some(names.into_iter().map(|(name, number)| (number, kind(number), name)).collect::<Vec<_>>())
+        });
+        match listed {
+            Ok(entries) => {
+                for (at, (number, kind, name)) in entries.into_iter().enumerate().skip(position(offset)) {
+                    if reply.add(INodeNo(number), at as u64 + 1, kind, name) {
+                        break;
+                    }
+                }
+                reply.ok();
+            }
+            Err(error) => reply.error(error),
+        }
+    }
+
+    fn statfs(&self, _: &Request, _: INodeNo, reply: ReplyStatfs) {
+        reply.statfs(BLOCKS, BLOCKS / 2, BLOCKS / 2, BLOCKS, BLOCKS / 2, BLOCK, 255, BLOCK);
+    }
+}

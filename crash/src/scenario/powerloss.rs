@@ -1,0 +1,51 @@
+//! Cuts the power of the disk again and again, from the first moment of a new folder on.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use super::{Stage, kill};
+use crate::dice::Dice;
+use crate::oracle;
+use crate::payload::{Form, Key};
+use crate::power::PowerDisk;
+use crate::registry::Registry;
+use crate::report::Tally;
+use crate::requests::{Manner, Phase, append, create};
+use crate::stream::Tracked;
+
+/// A folder is new for so long; then it is like any other one.
+const NEW: Duration = Duration::from_millis(1_500);
+
+/// Runs so many rounds, and half as many on new folders before; says what came of it.
+pub(crate) fn run(stage: &Stage<'_>, rounds: u64) -> Result<String> {
+    let mut disk = PowerDisk::mount(&stage.data)?;
+    // The server's folder is a new name on the disk, too.
+    let stage = Stage { data: stage.data.join("server"), ..*stage };
+    for round in 1..=rounds.div_ceil(2) {
+        disk.replace()?;
+        let mut dice = Dice::new(stage.seed, &[0x6e65_7721, round]);
+        begin(&stage, &mut disk, &mut dice).with_context(|| format!("on new folder {round}"))?;
+    }
+    println!("  {} new folders", rounds.div_ceil(2));
+    kill::run(&stage, Some(disk), rounds)
+}
+
+/// The power is cut while a folder is made, and again just after the first append.
+fn begin(stage: &Stage<'_>, disk: &mut PowerDisk, dice: &mut Dice) -> Result<()> {
+    let after = NEW.mul_f64(dice.below(1_000) as f64 / 1_000.0);
+    stage.program.start_and_kill(&stage.data, after, || disk.cut())?;
+    disk.restore(dice)?;
+    let stream = Tracked::new("first", Form::Bytes, stage.seed);
+    let (registry, tally, phase) = (Registry::default(), Tally::default(), Phase::default());
+    let server = stage.program.start(&stage.data)?;
+    let scene = kill::scene(&server.client, &registry, &tally, &phase);
+    create(&scene, &stream, &[])?;
+    append(&scene, &stream, Key { writer: 1, number: 1 }, &Manner::default())?;
+    disk.cut();
+    server.kill()?;
+    disk.restore(dice)?;
+    let server = stage.program.start(&stage.data)?;
+    oracle::check_one(&kill::scene(&server.client, &registry, &tally, &phase), &stream, dice)?;
+    server.kill()
+}

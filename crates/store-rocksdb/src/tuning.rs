@@ -1,0 +1,110 @@
+//! How RocksDB is set up, each number with its reason.
+//!
+//! `cargo bench -p headwater-store-rocksdb` measures what other numbers do; `docs/tuning.md` has its table. A server uses
+//! the defaults.
+
+use rocksdb::{BlockBasedOptions, Cache, LogLevel, Options};
+
+/// The numbers that were chosen by measuring.
+#[derive(Clone, Debug)]
+pub struct Tuning {
+    /// Flushes and compactions at a time.
+    pub background_jobs: i32,
+    /// How many bytes of a table are written before the disk is asked to begin with them; 0: all.
+    pub sync_step_bytes: u64,
+    /// Bits per name of the filter that knows which names don't exist; 0: no filter.
+    pub filter_bits: f64,
+    /// The size of a block of streams' bytes: what is read and checked at once.
+    pub block_bytes: usize,
+    /// Entries of streams' bytes from this size on stay where they were written first (in blob files); `u64::MAX`: none.
+    pub blob_bytes_min: u64,
+    /// The size of a memory table.
+    pub write_buffer_bytes: usize,
+}
+
+impl Default for Tuning {
+    fn default() -> Self {
+        Self {
+            background_jobs: 2,
+            sync_step_bytes: 1 << 20,
+            filter_bits: 10.0,
+            block_bytes: 64 << 10,
+            blob_bytes_min: 1 << 10,
+            // A checkpoint is one batch and is flushed at once: it must never be cut by a full table.
+            write_buffer_bytes: 64 << 20,
+        }
+    }
+}
+
+impl Tuning {
+    pub(crate) fn database(&self) -> Options {
+        let mut options = Options::default();
+        options.create_if_missing(true);
+        options.create_missing_column_families(true);
+        // A checkpoint is in all families or in none, also after a crash.
+        options.set_atomic_flush(true);
+        options.set_max_background_jobs(self.background_jobs);
+        // Open tables are descriptors; a server may be allowed few, and its connections need them.
+        options.set_max_open_files(64);
+        // Opening must not touch every table.
+        options.set_skip_stats_update_on_db_open(true);
+        // RocksDB's own diary: short, bounded, and only what an operator would want.
+        options.set_log_level(LogLevel::Warn);
+        options.set_max_log_file_size(1 << 20);
+        options.set_keep_log_file_num(2);
+        options.set_stats_dump_period_sec(0);
+        options.set_stats_persist_period_sec(0);
+        options.set_bytes_per_sync(self.sync_step_bytes);
+        // A manifest is read whole at each start.
+        options.set_max_manifest_file_size(4 << 20);
+        options
+    }
+
+    /// For the families of small entries.
+    pub(crate) fn family(&self, cache: &Cache) -> Options {
+        let mut options = self.any_family();
+        let mut table = table(cache);
+        if self.filter_bits > 0.0 {
+            table.set_bloom_filter(self.filter_bits, false);
+        }
+        options.set_block_based_table_factory(&table);
+        options
+    }
+
+    /// For the bytes of streams.
+    pub(crate) fn log_family(&self, cache: &Cache) -> Options {
+        let mut options = self.any_family();
+        let mut table = table(cache);
+        table.set_block_size(self.block_bytes);
+        options.set_block_based_table_factory(&table);
+        if self.blob_bytes_min < u64::MAX {
+            // Bytes are written once and never change: compactions sort their keys and leave them where they are.
+            options.set_enable_blob_files(true);
+            options.set_min_blob_size(self.blob_bytes_min);
+            options.set_blob_file_size(64 << 20);
+            // Space of deleted streams comes back when half of a file is unused.
+            options.set_enable_blob_gc(true);
+            options.set_blob_gc_age_cutoff(1.0);
+            options.set_blob_gc_force_threshold(0.5);
+        }
+        options
+    }
+
+    fn any_family(&self) -> Options {
+        let mut options = Options::default();
+        options.set_write_buffer_size(self.write_buffer_bytes);
+        // One that is filled, and others that are being flushed: checkpoints come one after the other, so that is enough.
+        options.set_max_write_buffer_number(4);
+        options
+    }
+}
+
+fn table(cache: &Cache) -> BlockBasedOptions {
+    let mut table = BlockBasedOptions::default();
+    table.set_block_cache(cache);
+    // Filters and indexes count against the budget too.
+    table.set_cache_index_and_filter_blocks(true);
+    table.set_pin_l0_filter_and_index_blocks_in_cache(true);
+    table.set_format_version(6);
+    table
+}
