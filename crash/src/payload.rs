@@ -105,6 +105,15 @@ pub(crate) fn prefix(form: Form, seed: u64, key: Key, count: usize) -> usize {
     }
 }
 
+/// The most of `count` messages or bytes of an append that a fork can begin with, so that every reader sees them as they
+/// are: an event stream of text shows a character that was cut as another one.
+pub(crate) fn whole_units(form: Form, seed: u64, key: Key, count: usize) -> usize {
+    match form {
+        Form::Json | Form::Bytes => count,
+        Form::Text => text(seed, key).floor_char_boundary(count),
+    }
+}
+
 /// How many messages or bytes an append has.
 pub(crate) fn units(form: Form, seed: u64, key: Key) -> usize {
     match form {

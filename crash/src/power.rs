@@ -33,13 +33,9 @@ impl PowerDisk {
         Ok(disk)
     }
 
-    /// From now on nothing is read or written. What was not flushed by now is at risk.
-    pub(crate) fn cut(&self) {
-        lock(&self.files).is_on = false;
-    }
-
-    /// The power comes back, when nobody uses the disk any more. Says what was forgotten.
-    pub(crate) fn restore(&mut self, dice: &mut Dice) -> Result<Loss> {
+    /// The power goes, and comes back. Who used the disk was killed before, so that nothing happens in between. Says what
+    /// was forgotten.
+    pub(crate) fn cut(&mut self, dice: &mut Dice) -> Result<Loss> {
         self.detach();
         let loss = lock(&self.files).lose(dice);
         self.attach()?;

@@ -138,15 +138,14 @@ impl Program {
         }
     }
 
-    /// Starts it and kills it after a while, whether it is up by then or not; `before` is done just before that.
-    pub(crate) fn start_and_kill(&self, data: &Path, after: Duration, before: impl FnOnce()) -> Result<()> {
+    /// Starts it and kills it after a while, whether it is up by then or not.
+    pub(crate) fn start_and_kill(&self, data: &Path, after: Duration) -> Result<()> {
         let mut process = self.spawn(data, &[])?;
         thread::sleep(after);
         if let Some(status) = process.child.try_wait()? {
             let said = fs::read_to_string(&process.log).unwrap_or_default();
             bail!(broken("the server starts", "", format!("it ended with {status} and said:\n{said}")));
         }
-        before();
         process.child.kill()?;
         process.child.wait()?;
         check_log(&process.log)

@@ -18,7 +18,6 @@ const SECTOR: usize = 512;
 /// All of them.
 #[derive(Debug)]
 pub(super) struct Files {
-    pub(super) is_on: bool,
     nodes: BTreeMap<u64, Node>,
     next: u64,
 }
@@ -126,7 +125,7 @@ impl<T: Default, C: Change<T>> Kept<T, C> {
 
 impl Default for Files {
     fn default() -> Self {
-        Self { is_on: true, nodes: BTreeMap::from([(ROOT, Node::Folder(Kept::empty()))]), next: ROOT + 1 }
+        Self { nodes: BTreeMap::from([(ROOT, Node::Folder(Kept::empty()))]), next: ROOT + 1 }
     }
 }
 
@@ -235,7 +234,6 @@ impl Files {
             }
         }
         self.drop_unnamed();
-        self.is_on = true;
         loss
     }
 

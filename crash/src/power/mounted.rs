@@ -22,10 +22,9 @@ const BLOCKS: u64 = 1 << 28;
 pub(super) struct Mounted(pub(super) Arc<Mutex<Files>>);
 
 impl Mounted {
-    /// Does something with the files, unless the power is off.
+    /// Does something with the files, if what it is about is there.
     fn with<T>(&self, work: impl FnOnce(&mut Files) -> Option<T>) -> Result<T, Errno> {
-        let mut files = lock(&self.0);
-        if files.is_on { work(&mut files).ok_or(Errno::ENOENT) } else { Err(Errno::EIO) }
+        work(&mut lock(&self.0)).ok_or(Errno::ENOENT)
     }
 
     fn empty(&self, reply: ReplyEmpty, work: impl FnOnce(&mut Files) -> Option<()>) {

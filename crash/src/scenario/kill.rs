@@ -158,8 +158,8 @@ impl Run<'_> {
             self.kills += 1;
             if dice.chance(1, 2) {
                 let after = Duration::from_millis(dice.below(60));
-                self.stage.program.start_and_kill(&self.stage.data, after, || self.cut())?;
-                self.restore(&mut dice)?;
+                self.stage.program.start_and_kill(&self.stage.data, after)?;
+                self.cut_power(&mut dice)?;
             } else {
                 let server = self.start()?;
                 let after = Duration::from_millis(dice.below(60));
@@ -179,32 +179,18 @@ impl Run<'_> {
         let client = server.client.clone();
         let phase = Phase::default();
         let scene = scene(&client, &self.registry, &self.tally, &phase);
-        let disk = &self.disk;
         load::run(&scene, &mut self.writers, dice, || {
             thread::sleep(after);
             phase.end_with_server();
-            if end == End::Terminate {
-                return server.terminate();
-            }
-            if let Some(disk) = disk {
-                disk.cut();
-            }
-            server.kill()
+            if end == End::Terminate { server.terminate() } else { server.kill() }
         })?;
-        self.restore(dice)
+        self.cut_power(dice)
     }
 
-    fn cut(&self) {
-        if let Some(disk) = &self.disk {
-            disk.cut();
-        }
-    }
-
-    /// The power comes back after a cut, or after one that comes now.
-    fn restore(&mut self, dice: &mut Dice) -> Result<()> {
+    /// The server has ended, one way or the other: now the power does.
+    fn cut_power(&mut self, dice: &mut Dice) -> Result<()> {
         if let Some(disk) = &mut self.disk {
-            disk.cut();
-            self.loss += disk.restore(dice)?;
+            self.loss += disk.cut(dice)?;
         }
         Ok(())
     }

@@ -34,17 +34,16 @@ pub(crate) fn run(stage: &Stage<'_>, rounds: u64) -> Result<String> {
 /// The power is cut while a folder is made, and again just after the first append.
 fn begin(stage: &Stage<'_>, disk: &mut PowerDisk, dice: &mut Dice) -> Result<()> {
     let after = NEW.mul_f64(dice.below(1_000) as f64 / 1_000.0);
-    stage.program.start_and_kill(&stage.data, after, || disk.cut())?;
-    disk.restore(dice)?;
+    stage.program.start_and_kill(&stage.data, after)?;
+    disk.cut(dice)?;
     let stream = Tracked::new("first", Form::Bytes, stage.seed);
     let (registry, tally, phase) = (Registry::default(), Tally::default(), Phase::default());
     let server = stage.program.start(&stage.data)?;
     let scene = kill::scene(&server.client, &registry, &tally, &phase);
     create(&scene, &stream, &[])?;
     append(&scene, &stream, Key { writer: 1, number: 1 }, &Manner::default())?;
-    disk.cut();
     server.kill()?;
-    disk.restore(dice)?;
+    disk.cut(dice)?;
     let server = stage.program.start(&stage.data)?;
     oracle::check_one(&kill::scene(&server.client, &registry, &tally, &phase), &stream, dice)?;
     server.kill()

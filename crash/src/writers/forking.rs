@@ -133,6 +133,7 @@ fn choose_point(source: &Tracked, dice: &mut Dice) -> Point {
                 at.checked_sub(1).and_then(|before| state.records.get(before)).map_or(0, |(_, end)| *end);
             let units = payload::units(source.form, source.seed, *key);
             let sub_offset = usize::try_from(dice.between(1, units as u64 + 1)).unwrap_or_default();
+            let sub_offset = payload::whole_units(source.form, source.seed, *key, sub_offset);
             let position = begin + payload::prefix(source.form, source.seed, *key, sub_offset);
             let offset = Offset::parse(&format!("{:016}_{begin:016}", state.incarnation));
             Point { offset, sub_offset, position: Some(position) }
