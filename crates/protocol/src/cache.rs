@@ -126,7 +126,7 @@ impl CachePolicy {
     ) -> HeaderValue {
         let life_s = remaining_s.unwrap_or(u64::MAX);
         let word = visibility.unwrap_or(self.visibility).word();
-        let fresh = |age_s: u64| text(format_args!("{word}, max-age={}", age_s.min(life_s)));
+        let fresh = |age_s: u64| text(&[word, ", max-age=", itoa::Buffer::new().format(age_s.min(life_s))]);
         let stable = || {
             let stale_s =
                 self.chunk_stale_while_revalidate_s.min(life_s.saturating_sub(self.chunk_max_age_s));
@@ -134,12 +134,14 @@ impl CachePolicy {
             if stale_s == 0 {
                 fresh(age_s)
             } else {
-                text(format_args!("{word}, max-age={age_s}, stale-while-revalidate={stale_s}"))
+                let [mut age, mut stale] = [itoa::Buffer::new(); 2];
+                let (age, stale) = (age.format(age_s), stale.format(stale_s));
+                text(&[word, ", max-age=", age, ", stale-while-revalidate=", stale])
             }
         };
         match class {
             Class::Chunk if self.chunk_immutable && life_s >= YEAR_S => {
-                text(format_args!("{word}, max-age={YEAR_S}, immutable"))
+                text(&[word, ", max-age=", itoa::Buffer::new().format(YEAR_S), ", immutable"])
             }
             Class::Chunk if self.chunk_immutable => fresh(life_s),
             Class::Chunk | Class::ClosedTail => stable(),
@@ -157,8 +159,8 @@ impl CachePolicy {
     }
 }
 
-fn text(arguments: std::fmt::Arguments<'_>) -> HeaderValue {
-    HeaderValue::try_from(arguments.to_string()).unwrap_or(NO_STORE)
+fn text(parts: &[&str]) -> HeaderValue {
+    HeaderValue::try_from(parts.concat()).unwrap_or(NO_STORE)
 }
 
 #[cfg(test)]

@@ -21,11 +21,24 @@ const TICK: Duration = Duration::from_secs(1);
 /// seconds, and goes on only when nothing is being flushed; a flush in the meantime fails and takes a second.
 const RETRY: Duration = Duration::from_secs(3);
 
+/// A little below that of requests (nice).
+#[cfg(target_os = "linux")]
+const PRIORITY: i32 = 5;
+
 /// Keeps house until [`Engine::end`]; then brings over what is left.
 pub(crate) fn keep_forever(engine: &Engine) {
+    step_back();
     while engine.wait(TICK) {
         engine.seal_if_idle(IDLE);
         checkpoint_all(engine);
+    }
+}
+
+/// Lets requests have the cores first. Linux keeps priorities by thread; where a system doesn't, all stay as they are.
+fn step_back() {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::process::setpriority_process(None, PRIORITY) {
+        tracing::debug!(%error, "checkpoints keep the priority of requests");
     }
 }
 

@@ -3,7 +3,7 @@
 //! `cargo bench -p headwater-store-rocksdb` measures what other numbers do; `docs/tuning.md` has its table. A server uses
 //! the defaults.
 
-use rocksdb::{BlockBasedOptions, Cache, LogLevel, Options};
+use rocksdb::{BlockBasedOptions, Cache, Env, LogLevel, Options};
 
 /// The numbers that were chosen by measuring.
 #[derive(Clone, Debug)]
@@ -39,6 +39,12 @@ impl Default for Tuning {
 impl Tuning {
     pub(crate) fn database(&self) -> Options {
         let mut options = Options::default();
+        // The cores are the requests' first: the slots of the commit log give background work time.
+        if let Ok(mut env) = Env::new() {
+            env.lower_thread_pool_cpu_priority();
+            env.lower_high_priority_thread_pool_cpu_priority();
+            options.set_env(&env);
+        }
         options.create_if_missing(true);
         options.create_missing_column_families(true);
         // A checkpoint is in all families or in none, also after a crash.

@@ -103,7 +103,8 @@ impl Read {
         let mut head = self.base(StatusCode::OK, stream, progress, class, policies, now_ms);
         let tag = EntityTag { incarnation: stream.incarnation, start, end, reach: Reach::of(progress) };
         if self.from != ReadFrom::Now {
-            head.headers.insert(header::ETAG, text_value(&tag.to_string()));
+            let tag = tag.encode();
+            head.headers.insert(header::ETAG, text_value(&tag));
             if etag::none_match_names(self.if_none_match.iter().map(|line| &**line), &tag) {
                 head.status = StatusCode::NOT_MODIFIED;
                 return Answer::NotModified(head);
@@ -201,8 +202,7 @@ impl Read {
         policies: &ReadPolicies,
         now_ms: u64,
     ) -> ResponseHead {
-        let mut head = ResponseHead::new(status);
-        head.class = class;
+        let mut head = ResponseHead::of_read(status, class);
         head.progress(progress);
         // Newcomers who caught up get the cursor of those who wait, and so their key. Who has reached the end
         // needs none.
