@@ -2,14 +2,7 @@
 //!
 //! `cargo bench -p headwater-store-rocksdb -- [MIB] [ROUNDS]`; a folder of `TMPDIR` is written, which should be a disk.
 
-use std::{
-    collections::VecDeque,
-    env,
-    error::Error,
-    fs,
-    path::Path,
-    time::{Duration, Instant},
-};
+use std::{env, error::Error, fs, path::Path, time::Instant};
 
 use bytes::Bytes;
 use headwater_protocol::{path::StreamName, stream::Change};
@@ -21,8 +14,8 @@ type Outcome<T> = Result<T, Box<dyn Error>>;
 
 const STREAMS: u64 = 1_000;
 const APPEND_BYTES: usize = 256;
-/// Appends that wait at a time.
-const OUTSTANDING: usize = 256;
+/// Appends that are committed at a time.
+const GROUP: usize = 64;
 /// Less than is stored, so that reads go to tables.
 const CACHE_BYTES: usize = 16 << 20;
 const LOOKUPS: u64 = 50_000;
@@ -55,6 +48,9 @@ fn main() -> Outcome<()> {
         ("blobs from 256 bytes", Tuning { blob_bytes_min: 256, ..default() }),
         ("blobs from 16 KiB", Tuning { blob_bytes_min: 16 << 10, ..default() }),
         ("no blobs", Tuning { blob_bytes_min: u64::MAX, ..default() }),
+        ("clean all blobs", Tuning { blob_gc_age_cutoff: 1.0, ..default() }),
+        ("clean the older half", Tuning { blob_gc_age_cutoff: 0.5, ..default() }),
+        ("clean none", Tuning { blob_gc_age_cutoff: 0.0, ..default() }),
         ("tables of 16 MiB", Tuning { write_buffer_bytes: 16 << 20, ..default() }),
     ];
     let runtime = Builder::new_current_thread().build()?;
@@ -98,16 +94,16 @@ fn measure(runtime: &Runtime, folder: &Path, tuning: &Tuning, bytes: u64) -> Out
     let begun = Instant::now();
     let store = RocksStore::open_tuned(folder, CACHE_BYTES, tuning)?;
     runtime.block_on(async {
-        let mut waiting = VecDeque::new();
-        for number in 0..appends {
-            if waiting.len() == OUTSTANDING {
-                wait_for_first(&mut waiting, &mut figures).await?;
+        // All of a group in one frame, so that frames are alike in every setting.
+        for first in (0..appends).step_by(GROUP) {
+            let begun = Instant::now();
+            let group = first..appends.min(first + GROUP as u64);
+            let tickets: Vec<_> =
+                group.map(|number| store.commit(append(number % STREAMS, number / STREAMS + 1))).collect();
+            for ticket in tickets {
+                ticket.await?;
             }
-            let ticket = store.commit(append(number % STREAMS, number / STREAMS + 1));
-            waiting.push_back((Instant::now(), Box::pin(ticket)));
-        }
-        while !waiting.is_empty() {
-            wait_for_first(&mut waiting, &mut figures).await?;
+            figures.longest_ms = figures.longest_ms.max(begun.elapsed().as_secs_f64() * 1_000.0);
         }
         Ok::<_, Box<dyn Error>>(())
     })?;
@@ -142,17 +138,6 @@ fn measure(runtime: &Runtime, folder: &Path, tuning: &Tuning, bytes: u64) -> Out
     Ok(figures)
 }
 
-async fn wait_for_first<T>(waiting: &mut VecDeque<(Instant, T)>, figures: &mut Figures) -> Outcome<()>
-where
-    T: Future<Output = Result<(), headwater_store::StoreError>> + Unpin,
-{
-    let Some((begun, ticket)) = waiting.pop_front() else { return Ok(()) };
-    ticket.await?;
-    let took: Duration = begun.elapsed();
-    figures.longest_ms = figures.longest_ms.max(took.as_secs_f64() * 1_000.0);
-    Ok(())
-}
-
 fn name(stream: u64, kind: &str) -> StreamName {
     contract::name(&format!("{kind}/{stream:04}"))
 }
@@ -170,14 +155,13 @@ fn append(stream: u64, version: u64) -> Commit {
     Commit { edits: vec![Edit::Put { name: name(stream, "stream"), expected: version - 1, change }] }
 }
 
-/// What all threads of this process have used.
+/// What this process has used, in all its threads, also those that are gone.
 fn cpu_us() -> Outcome<f64> {
-    let mut us = 0.0;
-    for task in fs::read_dir("/proc/self/task")? {
-        let schedule = fs::read_to_string(task?.path().join("schedstat"))?;
-        us += schedule.split(' ').next().unwrap_or_default().parse::<f64>()? / 1_000.0;
-    }
-    Ok(us)
+    const TICK_US: f64 = 10_000.0;
+    let stat = fs::read_to_string("/proc/self/stat")?;
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    let ticks = |at: usize| fields.get(at).map_or(Ok(0.0), |ticks| ticks.parse::<f64>());
+    Ok((ticks(11)? + ticks(12)?) * TICK_US)
 }
 
 /// What all disks have written: nothing else should use them.

@@ -18,6 +18,8 @@ pub struct Tuning {
     pub block_bytes: usize,
     /// Entries of streams' bytes from this size on stay where they were written first (in blob files); `u64::MAX`: none.
     pub blob_bytes_min: u64,
+    /// Which part of the blob files, the oldest first, is written anew without what was deleted when a compaction meets it.
+    pub blob_gc_age_cutoff: f64,
     /// The size of a memory table.
     pub write_buffer_bytes: usize,
 }
@@ -30,6 +32,7 @@ impl Default for Tuning {
             filter_bits: 10.0,
             block_bytes: 64 << 10,
             blob_bytes_min: 1 << 10,
+            blob_gc_age_cutoff: 0.25,
             // A checkpoint is one batch and is flushed at once: it must never be cut by a full table.
             write_buffer_bytes: 64 << 20,
         }
@@ -88,9 +91,9 @@ impl Tuning {
             options.set_enable_blob_files(true);
             options.set_min_blob_size(self.blob_bytes_min);
             options.set_blob_file_size(64 << 20);
-            // Space of deleted streams comes back when half of a file is unused.
+            // Space of deleted streams comes back when half of such a file is unused.
             options.set_enable_blob_gc(true);
-            options.set_blob_gc_age_cutoff(1.0);
+            options.set_blob_gc_age_cutoff(self.blob_gc_age_cutoff);
             options.set_blob_gc_force_threshold(0.5);
         }
         options
