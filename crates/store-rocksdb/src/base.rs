@@ -20,7 +20,7 @@ use crate::{
     head::Summary,
     keys::{control, expiry, format, log, names, producers},
     recent::Recent,
-    tuning::Tuning,
+    tuning::{self, Tuning},
 };
 
 /// An entry of the column family `log` holds at most so many bytes: few enough to read one for a small range, many
@@ -313,6 +313,21 @@ impl Base {
         let mut batch = WriteBatch::default();
         batch.put(format::VERSION_KEY, version);
         self.0.write_without_wal(batch).and_then(|()| self.flush()).unwrap();
+    }
+
+    /// Turns the cleaning of blob files on or off, if it is time to. Gives whether it is on.
+    pub(crate) fn clean(&self, is_cleaning: bool) -> Result<bool, Error> {
+        let Some(log) = self.0.cf_handle(log::FAMILY) else { return Ok(is_cleaning) };
+        let property = |name| self.0.property_int_value_cf(log, name).map(Option::unwrap_or_default);
+        let bytes = property("rocksdb.live-blob-file-size")?;
+        let unused_bytes = property("rocksdb.live-blob-file-garbage-size")?;
+        let wanted = tuning::wants_cleaning(bytes, unused_bytes, is_cleaning);
+        if wanted != is_cleaning {
+            let cutoff = if wanted { "1.0" } else { "0.0" };
+            self.0.set_options_cf(log, &[(tuning::AGE_CUTOFF, cutoff)])?;
+            tracing::info!(wanted, bytes, unused_bytes, "cleaning of blob files");
+        }
+        Ok(wanted)
     }
 
     /// Waits until everything written is durable.

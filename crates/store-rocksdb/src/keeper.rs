@@ -28,9 +28,14 @@ const PRIORITY: i32 = 5;
 /// Keeps house until [`Engine::end`]; then brings over what is left.
 pub(crate) fn keep_forever(engine: &Engine) {
     step_back();
+    let mut is_cleaning = false;
     while engine.wait(TICK) {
         engine.seal_if_idle(IDLE);
         checkpoint_all(engine);
+        match engine.base.clean(is_cleaning) {
+            Ok(is) => is_cleaning = is,
+            Err(error) => tracing::warn!(%error, "whether space is unused can't be told"),
+        }
     }
 }
 

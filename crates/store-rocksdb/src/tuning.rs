@@ -32,7 +32,8 @@ impl Default for Tuning {
             filter_bits: 10.0,
             block_bytes: 64 << 10,
             blob_bytes_min: 1 << 10,
-            blob_gc_age_cutoff: 0.25,
+            // Not while nearly all of them are in use: `wants_cleaning` turns it on.
+            blob_gc_age_cutoff: 0.0,
             // A checkpoint is one batch and is flushed at once: it must never be cut by a full table.
             write_buffer_bytes: 64 << 20,
         }
@@ -91,7 +92,7 @@ impl Tuning {
             options.set_enable_blob_files(true);
             options.set_min_blob_size(self.blob_bytes_min);
             options.set_blob_file_size(64 << 20);
-            // Space of deleted streams comes back when half of such a file is unused.
+            // When they are cleaned: those of which half is unused, without waiting for a compaction.
             options.set_enable_blob_gc(true);
             options.set_blob_gc_age_cutoff(self.blob_gc_age_cutoff);
             options.set_blob_gc_force_threshold(0.5);
@@ -108,6 +109,18 @@ impl Tuning {
     }
 }
 
+/// The option that [`Tuning::blob_gc_age_cutoff`] sets, to be changed while RocksDB runs.
+pub(crate) const AGE_CUTOFF: &str = "blob_garbage_collection_age_cutoff";
+
+/// Whether blob files should be written anew without what was deleted: from when half of their bytes is unused, until a
+/// quarter is. Compactions that clean all the time write nearly everything several times.
+pub(crate) const fn wants_cleaning(bytes: u64, unused_bytes: u64, is_cleaning: bool) -> bool {
+    let part = if is_cleaning { 4 } else { 2 };
+    // A few files aren't worth it.
+    const WORTH_BYTES: u64 = 64 << 20;
+    unused_bytes > WORTH_BYTES && unused_bytes > bytes / part
+}
+
 fn table(cache: &Cache) -> BlockBasedOptions {
     let mut table = BlockBasedOptions::default();
     table.set_block_cache(cache);
@@ -116,4 +129,26 @@ fn table(cache: &Cache) -> BlockBasedOptions {
     table.set_pin_l0_filter_and_index_blocks_in_cache(true);
     table.set_format_version(6);
     table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::wants_cleaning;
+
+    #[test]
+    fn cleaning_begins_at_a_half_and_ends_at_a_quarter() {
+        const GIB: u64 = 1 << 30;
+        let cases = [
+            (GIB, 0, false, false),
+            (GIB, GIB / 2, false, false),
+            (GIB, GIB / 2 + 1, false, true),
+            (GIB, GIB / 4 + 1, true, true),
+            (GIB, GIB / 4, true, false),
+            (1 << 20, 1 << 20, false, false),
+        ];
+        for (bytes, unused_bytes, is_cleaning, expected) in cases {
+            let wants = wants_cleaning(bytes, unused_bytes, is_cleaning);
+            assert_eq!(wants, expected, "{unused_bytes} of {bytes}, {is_cleaning}");
+        }
+    }
 }
