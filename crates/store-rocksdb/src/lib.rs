@@ -310,11 +310,14 @@ impl Store for RocksStore {
 /// away what is synced. Any of them may be new, made by this process or by one that was killed.
 fn sync_names(folder: &Path) -> io::Result<()> {
     let folder = folder.canonicalize()?;
-    File::open(&folder)?.sync_all()?;
-    for above in folder.ancestors().skip(1) {
-        // Who may not read it has not made anything there.
-        if let Ok(above) = File::open(above) {
-            above.sync_all()?;
+    for folder in folder.ancestors() {
+        // Who may not read a folder has not made anything there.
+        let Ok(opened) = File::open(folder) else { continue };
+        match opened.sync_all() {
+            // Some file systems have nothing to sync in a folder.
+            Err(error)
+                if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => {}
+            synced => synced?,
         }
     }
     Ok(())
