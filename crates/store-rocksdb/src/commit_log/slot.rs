@@ -2,7 +2,7 @@
 //!
 //! Writing over space that exists changes neither extents nor sizes, so that a sync costs one write of data and no
 //! journal: half the latency of a growing or merely allocated file. Pages go to the disk past the system's cache where
-//! the file system allows that (`O_DIRECT`), which saves a tenth of the time and of the processor.
+//! the file system allows that (`O_DIRECT`), which saves a tenth of a sync's processor time.
 
 use std::{
     fs::{File, OpenOptions},
