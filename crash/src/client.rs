@@ -79,6 +79,11 @@ impl Request {
         self.body = Some(body);
         self
     }
+
+    /// Whether it is to change something.
+    pub(crate) fn is_change(&self) -> bool {
+        !matches!(self.method, "GET" | "HEAD" | "OPTIONS")
+    }
 }
 
 impl fmt::Display for Request {

@@ -4,13 +4,13 @@
 
 mod client;
 mod dice;
+mod disk;
 mod events;
 mod load;
 mod mount;
 mod options;
 mod oracle;
 mod payload;
-mod power;
 mod readers;
 mod reads;
 mod registry;
@@ -32,7 +32,8 @@ use anyhow::{Context, Result, bail};
 use clap::{Parser, ValueEnum};
 
 use options::{Choice, Options};
-use scenario::{Stage, flip, fsize, full, kill, powerloss, readonly};
+use scenario::kill::Hardship;
+use scenario::{Stage, faults, flip, fsize, full, kill, powerloss, readonly};
 use server::Program;
 
 fn main() -> ExitCode {
@@ -41,7 +42,15 @@ fn main() -> ExitCode {
     let seed = options.seed.unwrap_or(now.as_secs() % 1_000_000);
     let chosen = match options.scenario {
         Choice::All => {
-            vec![Choice::Kill, Choice::Powerloss, Choice::Flip, Choice::Full, Choice::Fsize, Choice::Readonly]
+            vec![
+                Choice::Kill,
+                Choice::Powerloss,
+                Choice::Faults,
+                Choice::Flip,
+                Choice::Full,
+                Choice::Fsize,
+                Choice::Readonly,
+            ]
         }
         one => vec![one],
     };
@@ -52,7 +61,7 @@ fn main() -> ExitCode {
             }
             eprintln!("\nFAILED: {error:#}\n  data and logs: {}", options.folder.display());
             let how_much = match choice {
-                Choice::Kill | Choice::Powerloss => format!(" --rounds {}", options.rounds),
+                Choice::Kill | Choice::Powerloss | Choice::Faults => format!(" --rounds {}", options.rounds),
                 Choice::Flip => format!(" --places {}", options.places),
                 _ => String::new(),
             };
@@ -68,7 +77,7 @@ fn name(choice: Choice) -> String {
 }
 
 fn run(options: &Options, choice: Choice, seed: u64) -> Result<()> {
-    let needs_mount = matches!(choice, Choice::Powerloss | Choice::Full | Choice::Readonly);
+    let needs_mount = matches!(choice, Choice::Powerloss | Choice::Faults | Choice::Full | Choice::Readonly);
     if needs_mount && !options.may_mount {
         return run_apart(options, choice, seed);
     }
@@ -81,8 +90,9 @@ fn run(options: &Options, choice: Choice, seed: u64) -> Result<()> {
     let program = Program::new(options.binary.clone(), &options.folder)?;
     let stage = Stage { program: &program, data: options.folder.join(&name), seed };
     let figures = match choice {
-        Choice::Kill | Choice::All => kill::run(&stage, None, options.rounds)?,
+        Choice::Kill | Choice::All => kill::run(&stage, Hardship::None, options.rounds)?,
         Choice::Powerloss => powerloss::run(&stage, options.rounds)?,
+        Choice::Faults => faults::run(&stage, options.rounds)?,
         Choice::Full => full::run(&stage)?,
         Choice::Flip => flip::run(&stage, options.places)?,
         Choice::Fsize => fsize::run(&stage)?,

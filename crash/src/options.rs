@@ -17,7 +17,7 @@ pub(crate) struct Options {
     /// What happens to the server
     #[arg(long, default_value = "all")]
     pub(crate) scenario: Choice,
-    /// How often the server is killed, in `kill`, or the power cut, in `powerloss`
+    /// How often the server is killed, in `kill`, the power cut, in `powerloss`, or the disk fails, in `faults`
     #[arg(long, default_value_t = 30)]
     pub(crate) rounds: u64,
     /// How many bits of each file are flipped, one at a time, in `flip`
@@ -37,6 +37,8 @@ pub(crate) enum Choice {
     Kill,
     /// The power of its disk cut in a loop: what was not flushed is lost, torn, or there
     Powerloss,
+    /// A disk that fails now and then while the server runs, ends or starts
+    Faults,
     /// A full disk
     Full,
     /// A bit flipped in each file, each file emptied, each file removed

@@ -17,8 +17,17 @@ pub(crate) struct Scene<'a> {
     pub(crate) registry: &'a Registry,
     pub(crate) tally: &'a Tally,
     pub(crate) phase: &'a Phase,
-    /// The disk is full, or will be: 507 is an answer.
-    pub(crate) may_be_full: bool,
+    pub(crate) disk: Condition,
+}
+
+/// What the disk may do meanwhile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Condition {
+    Good,
+    /// It is full, or will be: 507 is an answer.
+    Full,
+    /// It fails: nobody knows what came of a change that is answered with 500.
+    Failing,
 }
 
 /// How far things have come.
@@ -77,14 +86,19 @@ impl Claim {
 }
 
 impl Scene<'_> {
-    /// `None` if the server is gone; a server that lives answers.
+    /// `None` if nobody knows what came of it: the server is gone, or its disk failed. A server that lives answers.
     pub(crate) fn exchange(&self, stream: &Tracked, request: &Request) -> Result<Option<Answer>> {
+        let answered = self.send(request);
+        answered.map_err(|what| stream.broken("a server that runs answers", what).into())
+    }
+
+    /// The same; an error says what happened instead of an answer.
+    pub(crate) fn send(&self, request: &Request) -> Result<Option<Answer>, String> {
+        let may_fail = self.disk == Condition::Failing && request.is_change();
         match self.client.send(request) {
-            Ok(answer) => Ok(Some(answer)),
+            Ok(answer) => Ok(Some(answer).filter(|answer| !(may_fail && answer.status == 500))),
             Err(_) if self.is_ending() => Ok(None),
-            Err(error) => {
-                bail!(stream.broken("a server that runs answers", format!("{error}, after {request}")))
-            }
+            Err(error) => Err(format!("{error}, after {request}")),
         }
     }
 
@@ -98,7 +112,7 @@ impl Scene<'_> {
 
     /// Whether that is a refusal that this scene expects, and that changes nothing.
     pub(crate) fn expects_refusal(&self, answer: &Answer) -> bool {
-        let is_full = answer.status == 507 && self.may_be_full;
+        let is_full = answer.status == 507 && self.disk == Condition::Full;
         self.tally.full.add(usize::from(is_full));
         is_full || (answer.status == 503 && self.is_ending())
     }

@@ -2,8 +2,10 @@
 
 use std::path::PathBuf;
 
+use crate::disk::OwnDisk;
 use crate::server::Program;
 
+pub(crate) mod faults;
 pub(crate) mod flip;
 pub(crate) mod fsize;
 pub(crate) mod full;
@@ -18,4 +20,15 @@ pub(crate) struct Stage<'a> {
     /// The server's folder; nobody else's.
     pub(crate) data: PathBuf,
     pub(crate) seed: u64,
+}
+
+impl Stage<'_> {
+    /// The same on a disk of our own, or why there is none.
+    fn on_own_disk(&self) -> Result<(OwnDisk, Self), String> {
+        let disk = OwnDisk::mount(&self.data);
+        let disk =
+            disk.map_err(|error| format!("  skipped, because this system has no FUSE for us: {error:#}\n"))?;
+        // The server's folder is a new name on the disk, too.
+        Ok((disk, Self { data: self.data.join("server"), ..*self }))
+    }
 }

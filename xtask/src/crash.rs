@@ -14,10 +14,10 @@ pub(crate) struct Options {
     /// Which server to build and kill
     #[arg(long, default_value = SERVERS[0], value_parser = clap::builder::PossibleValuesParser::new(SERVERS))]
     server: String,
-    /// What happens to it: kill, powerloss, flip, full, fsize, readonly, or all of them
+    /// What happens to it: kill, powerloss, faults, flip, full, fsize, readonly, or all of them
     #[arg(long, default_value = "all")]
     scenario: String,
-    /// How often it is killed, or its power cut
+    /// How often it is killed, its power cut, or its disk fails
     #[arg(long, default_value_t = 30)]
     rounds: u64,
     /// How many bits of each file are flipped, one at a time
@@ -37,11 +37,12 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     run_on(&options.server, &flags)
 }
 
-/// What fits in CI: some kills and power cuts, and each file damaged once in each way.
+/// What fits in CI: some kills, power cuts and failing disks, and each file damaged once in each way.
 pub(crate) fn run_short() -> Result<()> {
     for flags in [
         ["--scenario", "kill", "--rounds", "20"],
         ["--scenario", "powerloss", "--rounds", "20"],
+        ["--scenario", "faults", "--rounds", "20"],
         ["--scenario", "flip", "--places", "1"],
     ] {
         run_on(SERVERS[0], &flags.map(str::to_owned))?;

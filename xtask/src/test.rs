@@ -84,7 +84,7 @@ const STEPS: [Step; 14] = [
     },
     Step {
         name: "crash",
-        what: "cargo xtask crash, the short form: 20 kills, 40 power cuts, each file damaged once in each way",
+        what: "cargo xtask crash, the short form: 20 kills, 40 power cuts, 20 failing disks, each file damaged once in each way",
         next: "the command that repeats it is above; crash/README.md tells how to read what it says",
         run: crash::run_short,
     },

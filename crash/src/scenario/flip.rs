@@ -19,7 +19,7 @@ use crate::dice::Dice;
 use crate::payload::{self, Form, Key};
 use crate::registry::Registry;
 use crate::report::{Tally, broken};
-use crate::requests::{Claim, Manner, Phase, Scene, Went, append, close, create};
+use crate::requests::{Claim, Condition, Manner, Phase, Scene, Went, append, close, create};
 use crate::server::{Start, check_log};
 use crate::stream::Tracked;
 
@@ -142,7 +142,8 @@ fn populate(stage: &Stage<'_>, data: &Path, left: Left) -> Result<Population> {
 impl Population {
     fn write(&mut self, client: &Client, numbers: Range<u16>, seed: u64) -> Result<()> {
         let (registry, tally, phase) = (Registry::default(), Tally::default(), Phase::default());
-        let scene = Scene { client, registry: &registry, tally: &tally, phase: &phase, may_be_full: false };
+        let scene =
+            Scene { client, registry: &registry, tally: &tally, phase: &phase, disk: Condition::Good };
         for writer in numbers {
             for form in [Form::Bytes, Form::Text, Form::Json] {
                 let stream = Tracked::new(format!("flip/{form:?}-{writer}"), form, seed);
@@ -176,7 +177,8 @@ impl Population {
     /// The very last frame.
     fn write_last(&mut self, client: &Client, seed: u64) -> Result<()> {
         let (registry, tally, phase) = (Registry::default(), Tally::default(), Phase::default());
-        let scene = Scene { client, registry: &registry, tally: &tally, phase: &phase, may_be_full: false };
+        let scene =
+            Scene { client, registry: &registry, tally: &tally, phase: &phase, disk: Condition::Good };
         let last = Tracked::new(LAST, Form::Bytes, seed);
         done(create(&scene, &last, &[])?.0)?;
         for number in 0..2 {

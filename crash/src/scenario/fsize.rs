@@ -11,7 +11,7 @@ use super::full::{refusal_is_a_problem, wait};
 use crate::dice::Dice;
 use crate::registry::Registry;
 use crate::report::{Tally, broken, table};
-use crate::requests::{Phase, Scene};
+use crate::requests::{Condition, Phase, Scene};
 use crate::server::{Server, Start};
 use crate::writers::{self, Writer};
 use crate::{load, oracle};
@@ -118,14 +118,14 @@ impl Run<'_> {
     fn load(&mut self, server: &Server, meanwhile: impl FnOnce(&Tally) -> Result<()>) -> Result<()> {
         let phase = Phase::default();
         let (registry, tally) = (&self.registry, &self.tally);
-        let scene = Scene { client: &server.client, registry, tally, phase: &phase, may_be_full: true };
+        let scene = Scene { client: &server.client, registry, tally, phase: &phase, disk: Condition::Full };
         load::run(&scene, &mut self.writers, &mut self.dice, || meanwhile(tally))
     }
 
     fn check(&self, server: &Server) -> Result<()> {
         let phase = Phase::default();
         let (registry, tally) = (&self.registry, &self.tally);
-        let scene = Scene { client: &server.client, registry, tally, phase: &phase, may_be_full: true };
+        let scene = Scene { client: &server.client, registry, tally, phase: &phase, disk: Condition::Full };
         oracle::check(&scene, &self.registry.all(), &self.dice)
     }
 }

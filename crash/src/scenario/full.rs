@@ -19,7 +19,7 @@ use crate::mount::Disk;
 use crate::payload::{Form, Key};
 use crate::registry::Registry;
 use crate::report::{Tally, broken, spread, table};
-use crate::requests::{Phase, Scene};
+use crate::requests::{Condition, Phase, Scene};
 use crate::server::{Server, Start};
 use crate::writers::{self, Writer};
 use crate::{load, oracle, payload};
@@ -200,7 +200,7 @@ impl Run<'_> {
 }
 
 fn scene<'a>(client: &'a Client, registry: &'a Registry, tally: &'a Tally, phase: &'a Phase) -> Scene<'a> {
-    Scene { client, registry, tally, phase, may_be_full: true }
+    Scene { client, registry, tally, phase, disk: Condition::Full }
 }
 
 /// Takes all space but so much.

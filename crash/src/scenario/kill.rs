@@ -1,5 +1,5 @@
-//! Kills the server again and again, on one folder, while it is written and read; with a disk whose power can be cut,
-//! that happens at the same moment.
+//! Kills the server again and again, on one folder, while it is written and read; on a disk of our own whose power is cut
+//! at the same moment, or which fails before.
 
 use std::sync::Arc;
 use std::thread;
@@ -10,14 +10,14 @@ use anyhow::{Context, Result};
 use super::Stage;
 use crate::client::Client;
 use crate::dice::Dice;
+use crate::disk::{Deed, Fault, Loss, OwnDisk, Place};
 use crate::load;
 use crate::oracle;
 use crate::payload::{Form, Key};
-use crate::power::{Loss, PowerDisk};
 use crate::registry::Registry;
 use crate::report::{Tally, broken, spread, table};
-use crate::requests::{Manner, Phase, Scene, append, create, delete};
-use crate::server::Server;
+use crate::requests::{Condition, Manner, Phase, Scene, append, create, delete};
+use crate::server::{Server, Start};
 use crate::stream::{Life, Tracked};
 use crate::writers::{self, Writer};
 
@@ -25,6 +25,8 @@ use crate::writers::{self, Writer};
 const QUIET: usize = 1_000;
 /// How many of them are checked each time.
 const QUIET_CHECKED: usize = 20;
+/// How many of them are read while the disk fails.
+const QUIET_READ: usize = 5;
 /// Streams that are kept and checked; older ones are deleted.
 const KEPT: usize = 80;
 /// Deleted ones that are kept to see that they stay so.
@@ -33,6 +35,26 @@ const GONE_KEPT: usize = 30;
 const START_MAX: Duration = Duration::from_secs(1);
 /// A disk that takes longer for a small sync is busy with something else.
 const SYNC_MAX: Duration = Duration::from_millis(250);
+
+/// What happens besides the kills.
+#[derive(Debug)]
+pub(crate) enum Hardship {
+    None,
+    /// The power of the disk is cut each time.
+    PowerCuts(OwnDisk),
+    /// The disk fails while the server runs, ends or starts, and its power is cut now and then.
+    Faults(OwnDisk),
+}
+
+/// How often the disk has failed, by what the server did at that time.
+#[derive(Debug, Default)]
+struct Struck {
+    running: usize,
+    ending: usize,
+    starting: usize,
+    /// Starts that the server gave up, and said why.
+    refused: usize,
+}
 
 /// How a round ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,9 +67,9 @@ enum End {
 
 struct Run<'a> {
     stage: &'a Stage<'a>,
-    /// What the folder is on, if its power can be cut.
-    disk: Option<PowerDisk>,
+    hardship: Hardship,
     loss: Loss,
+    struck: Struck,
     registry: Registry,
     tally: Tally,
     quiet: Vec<Arc<Tracked>>,
@@ -60,12 +82,13 @@ struct Run<'a> {
 }
 
 /// Runs so many rounds; says what came of it.
-pub(crate) fn run(stage: &Stage<'_>, disk: Option<PowerDisk>, rounds: u64) -> Result<String> {
+pub(crate) fn run(stage: &Stage<'_>, hardship: Hardship, rounds: u64) -> Result<String> {
     let begun = Instant::now();
     let mut run = Run {
         stage,
-        disk,
+        hardship,
         loss: Loss::default(),
+        struck: Struck::default(),
         registry: Registry::default(),
         tally: Tally::default(),
         quiet: (0..QUIET).map(|at| Tracked::new(format!("quiet/{at}"), Form::Bytes, stage.seed)).collect(),
@@ -84,9 +107,17 @@ pub(crate) fn run(stage: &Stage<'_>, disk: Option<PowerDisk>, rounds: u64) -> Re
         }
     }
     run.last_look(server).context("after the last round")?;
-    let Run { tally, starts, stalls, kills, terminations, loss, .. } = &run;
+    let Run { tally, starts, stalls, kills, terminations, loss, struck, .. } = &run;
     let mut rows = Vec::new();
-    if run.disk.is_some() {
+    if let Hardship::Faults(_) = run.hardship {
+        rows.extend([
+            ("disks that failed while the server ran", struck.running.to_string()),
+            ("while it ended", struck.ending.to_string()),
+            ("while it started", struck.starting.to_string()),
+            ("of these starts given up", struck.refused.to_string()),
+        ]);
+    }
+    if !matches!(run.hardship, Hardship::None) {
         rows.extend([
             ("writes and renames at risk in power cuts", loss.at_risk.to_string()),
             ("of them lost", loss.lost.to_string()),
@@ -120,7 +151,7 @@ impl Run<'_> {
         }
         self.starts.push(server.answering_after);
         // A disk of our own is a slow one.
-        if server.answering_after > START_MAX && self.disk.is_none() {
+        if server.answering_after > START_MAX && matches!(self.hardship, Hardship::None) {
             let what = format!(
                 "it listened after {:?} and answered after {:?}",
                 server.listening_after, server.answering_after
@@ -166,6 +197,9 @@ impl Run<'_> {
                 self.load(server, End::Kill, after, &mut dice)?;
             }
         }
+        if dice.chance(1, 3) {
+            self.start_on_failing(&mut dice)?;
+        }
         let server = self.start()?;
         // Now and then the next round begins at once, with everything that is not known.
         if !dice.chance(1, 5) {
@@ -178,19 +212,75 @@ impl Run<'_> {
     fn load(&mut self, server: Server, end: End, after: Duration, dice: &mut Dice) -> Result<()> {
         let client = server.client.clone();
         let phase = Phase::default();
-        let scene = scene(&client, &self.registry, &self.tally, &phase);
-        load::run(&scene, &mut self.writers, dice, || {
+        let disk = if self.arm(dice) { Condition::Failing } else { Condition::Good };
+        let mut readers_dice = Dice::new(dice.next(), &[]);
+        let quiet: Vec<_> = (0..QUIET_READ).filter_map(|_| dice.pick(&self.quiet).cloned()).collect();
+        let scene = Scene { disk, ..scene(&client, &self.registry, &self.tally, &phase) };
+        let mut running = 0;
+        load::run(&scene, &mut self.writers, &mut readers_dice, || {
             thread::sleep(after);
+            if let Hardship::Faults(disk) = &self.hardship {
+                // Whatever has failed, reading goes on.
+                oracle::check(&scene, &quiet, dice)?;
+                running = disk.struck();
+            }
             phase.end_with_server();
             if end == End::Terminate { server.terminate() } else { server.kill() }
         })?;
+        let struck = self.disarm();
+        self.struck.running += usize::from(running > 0);
+        self.struck.ending += usize::from(struck > running);
+        self.cut_power(dice)
+    }
+
+    /// From now on the disk fails, if that is what it does here.
+    fn arm(&mut self, dice: &mut Dice) -> bool {
+        let Hardship::Faults(disk) = &mut self.hardship else { return false };
+        let place = if dice.chance(1, 2) { Place::CommitLog } else { Place::RocksDb };
+        let deed = match (dice.below(5), place) {
+            (0, Place::RocksDb) => Deed::Name,
+            (0..3, _) => Deed::Flush,
+            _ => Deed::Write,
+        };
+        // The commit log is written with every group of appends, RocksDB at the beginning and at the end.
+        let nth = 1 + dice.below(if place == Place::CommitLog { 150 } else { 15 });
+        disk.set_fault(Some(Fault { deed, place, nth, for_good: dice.chance(1, 2) }));
+        true
+    }
+
+    /// The disk is a good one again. Says how often it has failed.
+    fn disarm(&mut self) -> u64 {
+        match &mut self.hardship {
+            Hardship::Faults(disk) => disk.set_fault(None),
+            Hardship::None | Hardship::PowerCuts(_) => 0,
+        }
+    }
+
+    /// A start while the disk fails: it is given up with a reason, or there is a server, which is killed.
+    fn start_on_failing(&mut self, dice: &mut Dice) -> Result<()> {
+        if !self.arm(dice) {
+            return Ok(());
+        }
+        match self.stage.program.try_start(&self.stage.data, &[])? {
+            Start::Running(server) => server.kill()?,
+            Start::Ended { status, said } if status.code() == Some(1) && said.contains("can't be used") => {
+                self.struck.refused += 1;
+            }
+            Start::Ended { status, said } => {
+                let what = format!("it ended with {status} and said:\n{said}");
+                return Err(broken("who can't start says why", "", what).into());
+            }
+        }
+        self.struck.starting += usize::from(self.disarm() > 0);
         self.cut_power(dice)
     }
 
     /// The server has ended, one way or the other: now the power does.
     fn cut_power(&mut self, dice: &mut Dice) -> Result<()> {
-        if let Some(disk) = &mut self.disk {
-            self.loss += disk.cut(dice)?;
+        match &mut self.hardship {
+            Hardship::PowerCuts(disk) => self.loss += disk.cut(dice)?,
+            Hardship::Faults(disk) if dice.chance(1, 2) => self.loss += disk.cut(dice)?,
+            Hardship::None | Hardship::Faults(_) => {}
         }
         Ok(())
     }
@@ -260,5 +350,5 @@ pub(super) fn scene<'a>(
     tally: &'a Tally,
     phase: &'a Phase,
 ) -> Scene<'a> {
-    Scene { client, registry, tally, phase, may_be_full: false }
+    Scene { client, registry, tally, phase, disk: Condition::Good }
 }

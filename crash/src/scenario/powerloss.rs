@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use super::{Stage, kill};
+use super::Stage;
+use super::kill::{self, Hardship};
 use crate::dice::Dice;
+use crate::disk::OwnDisk;
 use crate::oracle;
 use crate::payload::{Form, Key};
-use crate::power::PowerDisk;
 use crate::registry::Registry;
 use crate::report::Tally;
 use crate::requests::{Manner, Phase, append, create};
@@ -19,23 +20,21 @@ const NEW: Duration = Duration::from_millis(1_500);
 
 /// Runs so many rounds, and half as many on new folders before; says what came of it.
 pub(crate) fn run(stage: &Stage<'_>, rounds: u64) -> Result<String> {
-    let mut disk = match PowerDisk::mount(&stage.data) {
-        Ok(disk) => disk,
-        Err(error) => return Ok(format!("  skipped, because this system has no FUSE for us: {error:#}\n")),
+    let (mut disk, stage) = match stage.on_own_disk() {
+        Ok(there) => there,
+        Err(skipped) => return Ok(skipped),
     };
-    // The server's folder is a new name on the disk, too.
-    let stage = Stage { data: stage.data.join("server"), ..*stage };
     for round in 1..=rounds.div_ceil(2) {
         disk.replace()?;
         let mut dice = Dice::new(stage.seed, &[0x6e65_7721, round]);
         begin(&stage, &mut disk, &mut dice).with_context(|| format!("on new folder {round}"))?;
     }
     println!("  {} new folders", rounds.div_ceil(2));
-    kill::run(&stage, Some(disk), rounds)
+    kill::run(&stage, Hardship::PowerCuts(disk), rounds)
 }
 
 /// The power is cut while a folder is made, and again just after the first append.
-fn begin(stage: &Stage<'_>, disk: &mut PowerDisk, dice: &mut Dice) -> Result<()> {
+fn begin(stage: &Stage<'_>, disk: &mut OwnDisk, dice: &mut Dice) -> Result<()> {
     let after = NEW.mul_f64(dice.below(1_000) as f64 / 1_000.0);
     stage.program.start_and_kill(&stage.data, after)?;
     disk.cut(dice)?;

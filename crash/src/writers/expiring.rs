@@ -17,7 +17,7 @@ use crate::client::{Answer, Request};
 use crate::dice::Dice;
 use crate::payload::{self, Form, Key};
 use crate::reads::target;
-use crate::requests::{Scene, Went, create};
+use crate::requests::{Condition, Scene, Went, create};
 use crate::stream::{Life, Tracked};
 
 const SLOTS: usize = 6;
@@ -43,8 +43,6 @@ struct Slot {
     /// It is there for sure before `earliest`, and not after `latest`.
     earliest: Instant,
     latest: Instant,
-    /// The same as `earliest`, if only writing counted.
-    earliest_written: Instant,
     read_last: bool,
     uses_left: u64,
     next: Instant,
@@ -102,7 +100,6 @@ impl Slot {
             ttl,
             earliest: deadline,
             latest: deadline,
-            earliest_written: deadline,
             read_last: false,
             uses_left,
             next: now,
@@ -118,7 +115,7 @@ impl Slot {
         if matches!(self.stream.life(), Life::Unborn | Life::MaybeAlive) {
             return self.create(scene);
         }
-        let is_safe = Instant::now() + Duration::from_millis(300) < self.certain(scene);
+        let is_safe = Instant::now() + Duration::from_millis(300) < self.certain();
         if self.uses_left > 0 && !self.has_expired && is_safe {
             self.uses_left -= 1;
             return self.make_use(scene, key, dice);
@@ -139,7 +136,6 @@ impl Slot {
         if let Some(ttl) = self.ttl {
             // If an earlier try did it, its time counts; that may even be over, and this one did it again.
             self.earliest = if first { begun + ttl } else { self.earliest };
-            self.earliest_written = self.earliest;
             self.latest = Instant::now() + ttl;
         }
         Ok(went)
@@ -162,26 +158,19 @@ impl Slot {
         }
         if let Some(ttl) = self.ttl {
             self.latest = Instant::now() + ttl;
-            if went == Went::Well {
+            // On a bad disk a use by reading isn't written down, and a restart takes all of it back.
+            if went == Went::Well && (!by_reading || scene.disk == Condition::Good) {
                 self.read_last = by_reading;
                 self.earliest = begun + ttl;
-                if !by_reading {
-                    self.earliest_written = begun + ttl;
-                }
             }
         }
         Ok(went)
     }
 
     /// Until when it is there for sure.
-    fn certain(&self, scene: &Scene<'_>) -> Instant {
-        let (earliest, step) = match self.read_last {
-            // On a full disk a use by reading isn't written down, and a restart takes all of it back.
-            true if scene.may_be_full => (self.earliest_written, Duration::ZERO),
-            true => (self.earliest, TOUCH_STEP),
-            false => (self.earliest, Duration::ZERO),
-        };
-        earliest.checked_sub(step + CLOCK).unwrap_or(earliest)
+    fn certain(&self) -> Instant {
+        let step = if self.read_last { TOUCH_STEP } else { Duration::ZERO };
+        self.earliest.checked_sub(step + CLOCK).unwrap_or(self.earliest)
     }
 
     fn look(&mut self, scene: &Scene<'_>, request: &Request) -> Result<(Went, Option<Answer>)> {
@@ -202,7 +191,7 @@ impl Slot {
                     format!("{request}: {}", late(self.latest))
                 ))
             }
-            404 if !self.has_expired && Instant::now() < self.certain(scene) => {
+            404 if !self.has_expired && Instant::now() < self.certain() => {
                 let early = self.earliest.saturating_duration_since(Instant::now());
                 bail!(
                     self.stream

@@ -121,11 +121,11 @@ impl Subscribing {
     }
 
     fn ask(&self, scene: &Scene<'_>, request: &Request) -> Result<Reply> {
-        match scene.client.send(request) {
-            Ok(answer) if scene.expects_refusal(&answer) => Ok(Reply::Refused),
-            Ok(answer) => Ok(Reply::Answer(answer)),
-            Err(_) if scene.is_ending() => Ok(Reply::Lost),
-            Err(error) => Err(self.broken("a server that runs answers", format!("{error}, after {request}"))),
+        match scene.send(request) {
+            Ok(Some(answer)) if scene.expects_refusal(&answer) => Ok(Reply::Refused),
+            Ok(Some(answer)) => Ok(Reply::Answer(answer)),
+            Ok(None) => Ok(Reply::Lost),
+            Err(what) => Err(self.broken("a server that runs answers", what)),
         }
     }
 

@@ -120,6 +120,7 @@ pub(crate) fn replay(
     }
     live.sort_by_key(|(first, ..)| *first);
     let mut through = checkpoint;
+    let mut last = None;
     let mut rest = Vec::new();
     for (first, slot, bytes) in &live {
         if *first != through + 1 {
@@ -136,7 +137,9 @@ pub(crate) fn replay(
                 return Err(LogError::Damaged { path: slot.path().into(), what });
             }
             through = frame.number;
-            at += frame.size();
+            let next = at + frame.size();
+            last = bytes.get(at..next).map(|frame| (slot, frame, at as u64));
+            at = next;
         }
         rest.push((slot.path(), bytes.get(at..).unwrap_or_default()));
     }
@@ -148,11 +151,13 @@ pub(crate) fn replay(
             return Err(LogError::Damaged { path: path.into(), what });
         }
     }
-    let live: Vec<Slot> = live.into_iter().map(|(_, slot, _)| slot).collect();
-    for slot in &live {
-        // A killed process leaves frames that only the system's cache has; they count from now on.
-        slot.sync().map_err(|error| LogError::Io { path: slot.path().into(), error })?;
+    if let Some((slot, frame, at)) = last {
+        // The last frame counts from now on, and only the system's cache may have it. If its sync failed, the cache holds
+        // it for written: another sync alone would write nothing.
+        let made_durable = slot.make_durable(frame, at);
+        made_durable.map_err(|error| LogError::Io { path: slot.path().into(), error })?;
     }
+    let live: Vec<Slot> = live.into_iter().map(|(_, slot, _)| slot).collect();
     free.extend(unclear.into_iter().map(|(slot, _)| slot));
     Ok(Replayed { through, live, free })
 }

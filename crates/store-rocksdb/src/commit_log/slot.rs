@@ -71,8 +71,9 @@ impl Slot {
         self.disk.sync(self.direct.as_ref().unwrap_or(&self.file))
     }
 
-    /// Waits until the disk has everything, whoever wrote it.
-    pub(super) fn sync(&self) -> io::Result<()> {
+    /// Writes what was read and waits until the disk has it.
+    pub(super) fn make_durable(&self, bytes: &[u8], at: u64) -> io::Result<()> {
+        self.file.write_all_at(bytes, at)?;
         self.file.sync_all()
     }
 

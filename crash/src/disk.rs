@@ -1,5 +1,7 @@
-//! A disk whose power is cut: a file system of this process that knows what was flushed, and forgets the rest.
+//! A disk that misbehaves: a file system of this process that knows what was flushed, forgets the rest when its power is
+//! cut, and fails when it is told to.
 
+mod fault;
 mod files;
 mod mounted;
 
@@ -13,18 +15,19 @@ use anyhow::{Context, Result};
 use fuser::{BackgroundSession, Config, MountOption};
 
 use crate::dice::Dice;
+pub(crate) use fault::{Deed, Fault, Place};
 use files::Files;
 pub(crate) use files::Loss;
 
 /// The disk, mounted. Dropping it unmounts it.
 #[derive(Debug)]
-pub(crate) struct PowerDisk {
+pub(crate) struct OwnDisk {
     folder: PathBuf,
     files: Arc<Mutex<Files>>,
     session: Option<BackgroundSession>,
 }
 
-impl PowerDisk {
+impl OwnDisk {
     /// An empty disk.
     pub(crate) fn mount(folder: &Path) -> Result<Self> {
         fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
@@ -42,6 +45,16 @@ impl PowerDisk {
         Ok(loss)
     }
 
+    /// Lets something fail from now on, or nothing any more. Says how often what was to fail before has done so.
+    pub(crate) fn set_fault(&mut self, fault: Option<Fault>) -> u64 {
+        lock(&self.files).faults.set(fault)
+    }
+
+    /// How often something has failed.
+    pub(crate) fn struck(&self) -> u64 {
+        lock(&self.files).faults.struck()
+    }
+
     /// An empty disk instead.
     pub(crate) fn replace(&mut self) -> Result<()> {
         self.detach();
@@ -52,7 +65,7 @@ impl PowerDisk {
     /// The system's cache must not remember what the disk forgets: each life of the disk is mounted anew.
     fn attach(&mut self) -> Result<()> {
         let mut config = Config::default();
-        config.mount_options = vec![MountOption::FSName("power".into())];
+        config.mount_options = vec![MountOption::FSName("headwater-crash".into())];
         let mounted = fuser::spawn_mount(mounted::Mounted(self.files.clone()), &self.folder, &config);
         self.session = Some(mounted.context("cannot mount a file system of our own (FUSE)")?);
         Ok(())
@@ -66,7 +79,7 @@ impl PowerDisk {
     }
 }
 
-impl Drop for PowerDisk {
+impl Drop for OwnDisk {
     fn drop(&mut self) {
         self.detach();
     }

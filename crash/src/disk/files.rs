@@ -8,10 +8,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::ops::AddAssign;
 
+use super::fault::{Deed, Faults, Place};
 use crate::dice::Dice;
 
 /// The folder that everything is in.
 pub(super) const ROOT: u64 = 1;
+/// The folder whose files are RocksDB's.
+const ROCKSDB: &str = "rocksdb";
 /// What a disk writes whole or not at all.
 const SECTOR: usize = 512;
 
@@ -20,6 +23,8 @@ const SECTOR: usize = 512;
 pub(super) struct Files {
     nodes: BTreeMap<u64, Node>,
     next: u64,
+    rocksdb: BTreeSet<u64>,
+    pub(super) faults: Faults,
 }
 
 /// A file or a folder.
@@ -125,7 +130,12 @@ impl<T: Default, C: Change<T>> Kept<T, C> {
 
 impl Default for Files {
     fn default() -> Self {
-        Self { nodes: BTreeMap::from([(ROOT, Node::Folder(Kept::empty()))]), next: ROOT + 1 }
+        Self {
+            nodes: BTreeMap::from([(ROOT, Node::Folder(Kept::empty()))]),
+            next: ROOT + 1,
+            rocksdb: BTreeSet::new(),
+            faults: Faults::default(),
+        }
     }
 }
 
@@ -160,6 +170,9 @@ impl Files {
         self.next += 1;
         let node = if is_folder { Node::Folder(Kept::empty()) } else { Node::File(Kept::empty()) };
         self.nodes.insert(number, node);
+        if self.rocksdb.contains(&folder) || name == ROCKSDB {
+            self.rocksdb.insert(number);
+        }
         Some(number)
     }
 
@@ -195,6 +208,20 @@ impl Files {
             Node::Folder(names) => names.flush(),
         }
         Some(())
+    }
+
+    /// Whether this fails. A flush that fails does so as Linux does it: what it was to write is still seen, and no later
+    /// flush writes it.
+    pub(super) fn fails(&mut self, deed: Deed, number: u64) -> bool {
+        let place = if self.rocksdb.contains(&number) { Place::RocksDb } else { Place::CommitLog };
+        let fails = self.faults.strikes(deed, place);
+        if fails
+            && deed == Deed::Flush
+            && let Some(Node::File(file)) = self.nodes.get_mut(&number)
+        {
+            file.changes.clear();
+        }
+        fails
     }
 
     /// What is left after a power cut is what is seen from now on.

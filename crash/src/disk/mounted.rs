@@ -10,6 +10,7 @@ use fuser::{
     ReplyWrite, Request, TimeOrNow, WriteFlags,
 };
 
+use super::fault::Deed;
 use super::files::{Files, Node, Write};
 use super::lock;
 
@@ -27,22 +28,32 @@ impl Mounted {
         work(&mut lock(&self.0)).ok_or(Errno::ENOENT)
     }
 
-    fn empty(&self, reply: ReplyEmpty, work: impl FnOnce(&mut Files) -> Option<()>) {
-        match self.with(work) {
+    /// The same with something that the disk may refuse.
+    fn try_with<T>(
+        &self,
+        (deed, node): (Deed, INodeNo),
+        work: impl FnOnce(&mut Files) -> Option<T>,
+    ) -> Result<T, Errno> {
+        let mut files = lock(&self.0);
+        if files.fails(deed, node.0) {
+            return Err(Errno::EIO);
+        }
+        work(&mut files).ok_or(Errno::ENOENT)
+    }
+
+    fn change(&self, reply: ReplyEmpty, what: (Deed, INodeNo), work: impl FnOnce(&mut Files) -> Option<()>) {
+        match self.try_with(what, work) {
             Ok(()) => reply.ok(),
             Err(error) => reply.error(error),
         }
     }
 
-    fn entry(&self, reply: ReplyEntry, work: impl FnOnce(&mut Files) -> Option<u64>) {
-        let found = self.with(|files| {
-            let number = work(files)?;
+    fn make(&self, reply: ReplyEntry, parent: INodeNo, name: &OsStr, is_folder: bool) {
+        let made = self.try_with((Deed::Name, parent), |files| {
+            let number = files.make(parent.0, name, is_folder)?;
             attributes(files, number)
         });
-        match found {
-            Ok(attributes) => reply.entry(&TTL, &attributes, Generation(0)),
-            Err(error) => reply.error(error),
-        }
+        entry(reply, made);
     }
 }
 
@@ -70,13 +81,20 @@ fn attributes(files: &Files, number: u64) -> Option<FileAttr> {
     })
 }
 
+fn entry(reply: ReplyEntry, found: Result<FileAttr, Errno>) {
+    match found {
+        Ok(attributes) => reply.entry(&TTL, &attributes, Generation(0)),
+        Err(error) => reply.error(error),
+    }
+}
+
 fn position(offset: u64) -> usize {
     usize::try_from(offset).unwrap_or(usize::MAX)
 }
 
 impl Filesystem for Mounted {
     fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        self.entry(reply, |files| files.find(parent.0, name));
+        entry(reply, self.with(|files| attributes(files, files.find(parent.0, name)?)));
     }
 
     fn getattr(&self, _: &Request, ino: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
@@ -104,12 +122,13 @@ impl Filesystem for Mounted {
         _: Option<BsdFileFlags>,
         reply: ReplyAttr,
     ) {
-        let changed = self.with(|files| {
-            if let Some(size) = size {
+        let changed = match size {
+            None => self.with(|files| attributes(files, ino.0)),
+            Some(size) => self.try_with((Deed::Write, ino), |files| {
                 files.write(ino.0, Write::Length(position(size)))?;
-            }
-            attributes(files, ino.0)
-        });
+                attributes(files, ino.0)
+            }),
+        };
         match changed {
             Ok(attributes) => reply.attr(&TTL, &attributes),
             Err(error) => reply.error(error),
@@ -117,19 +136,19 @@ impl Filesystem for Mounted {
     }
 
     fn mknod(&self, _: &Request, parent: INodeNo, name: &OsStr, _: u32, _: u32, _: u32, reply: ReplyEntry) {
-        self.entry(reply, |files| files.make(parent.0, name, false));
+        self.make(reply, parent, name, false);
     }
 
     fn mkdir(&self, _: &Request, parent: INodeNo, name: &OsStr, _: u32, _: u32, reply: ReplyEntry) {
-        self.entry(reply, |files| files.make(parent.0, name, true));
+        self.make(reply, parent, name, true);
     }
 
     fn unlink(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        self.empty(reply, |files| files.unlink(parent.0, name));
+        self.change(reply, (Deed::Name, parent), |files| files.unlink(parent.0, name));
     }
 
     fn rmdir(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        self.empty(reply, |files| files.unlink(parent.0, name));
+        self.change(reply, (Deed::Name, parent), |files| files.unlink(parent.0, name));
     }
 
     fn rename(
@@ -142,7 +161,9 @@ impl Filesystem for Mounted {
         _: RenameFlags,
         reply: ReplyEmpty,
     ) {
-        self.empty(reply, |files| files.rename((parent.0, name), (newparent.0, newname)));
+        self.change(reply, (Deed::Name, parent), |files| {
+            files.rename((parent.0, name), (newparent.0, newname))
+        });
     }
 
     fn read(
@@ -182,18 +203,19 @@ impl Filesystem for Mounted {
         _: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
-        match self.with(|files| files.write(ino.0, Write::At(position(offset), data.to_vec()))) {
+        let write = Write::At(position(offset), data.to_vec());
+        match self.try_with((Deed::Write, ino), |files| files.write(ino.0, write)) {
             Ok(()) => reply.written(u32::try_from(data.len()).unwrap_or(u32::MAX)),
             Err(error) => reply.error(error),
         }
     }
 
     fn fsync(&self, _: &Request, ino: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
-        self.empty(reply, |files| files.flush(ino.0));
+        self.change(reply, (Deed::Flush, ino), |files| files.flush(ino.0));
     }
 
     fn fsyncdir(&self, _: &Request, ino: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
-        self.empty(reply, |files| files.flush(ino.0));
+        self.change(reply, (Deed::Flush, ino), |files| files.flush(ino.0));
     }
 
     /// A file that is closed isn't flushed for that.
