@@ -254,6 +254,7 @@ impl Base {
                 .map(|family| self.family(family));
         let (names, log, producers, expiry, control) = (names?, log?, producers?, expiry?, control?);
         let mut batch = WriteBatch::default();
+        let mut value = Vec::new();
         for &incarnation in &recent.removed {
             let (first, after) = log::range(incarnation);
             batch.delete_range_cf(log, first, after);
@@ -265,7 +266,13 @@ impl Base {
         }
         for (name, head) in &recent.heads {
             match head {
-                Some(head) => batch.put_cf(names, names::encode_key(name), &head.encoded),
+                Some(head) => {
+                    let encoded =
+                        recent.encoded(head).map_err(|Malformed| damaged(names::FAMILY, name.as_bytes()))?;
+                    value.clear();
+                    encoded.write(&mut value);
+                    batch.put_cf(names, names::encode_key(name), &value);
+                }
                 None => batch.delete_cf(names, names::encode_key(name)),
             }
         }
@@ -278,7 +285,6 @@ impl Base {
                 None => batch.delete_cf(control, control::encode_key(key)),
             }
         }
-        let mut value = Vec::new();
         for (&incarnation, life) in &recent.lives {
             for (id, state) in &life.producers {
                 batch.put_cf(

@@ -15,15 +15,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use headwater_protocol::path::StreamName;
+use headwater_protocol::{path::StreamName, stream::StreamHead};
 use headwater_store::{Commit, Edit, StoreError, Ticket, TicketSender, Work};
 
 use crate::{
     base::{self, Base},
+    codec::Malformed,
     commit_log::{CommitLog, SLOT_BYTES, Slot},
     generations::{Generations, Recall, Sealed},
+    head::{self, Encoded, Summary},
     recent::Recent,
-    record,
+    record::{self, Before},
 };
 
 /// A frame takes commits up to this size together; a single larger one is a frame of its own.
@@ -106,10 +108,12 @@ pub(crate) struct Slots {
 }
 
 /// What the store knows of a stream while it makes a frame.
-#[derive(Clone, Copy, Debug)]
-struct Known {
+#[derive(Clone, Copy, Debug, Default)]
+struct Known<'a> {
     version: u64,
     incarnation: u64,
+    /// Its head, if an earlier commit of the same frame has it.
+    head: Option<&'a StreamHead>,
 }
 
 /// Why a round made no frame.
@@ -219,22 +223,18 @@ impl Engine {
     /// One frame: checked, written, synced, applied. A result for each commit.
     fn round(&self, commits: &[Commit], log: &mut CommitLog) -> Result<Vec<Result<(), StoreError>>, NoSlot> {
         let mut known = HashMap::with_capacity(commits.len());
-        let mut scratch = Vec::new();
-        let frame = log.begin();
-        let mut results: Vec<_> = commits
-            .iter()
-            .map(|commit| {
-                let ended = self.check(commit, &mut known)?;
-                for (edit, ended) in commit.edits.iter().zip(ended) {
-                    record::encode(edit, ended, frame, &mut scratch);
-                }
-                Ok(())
-            })
-            .collect();
-        if log.payload().is_empty() {
-            return Ok(results);
-        }
-        if !log.fits(log.payload().len()) {
+        let mut before = Vec::with_capacity(commits.len());
+        let mut results: Vec<_> =
+            commits.iter().map(|commit| self.check(commit, &mut known, &mut before)).collect();
+        loop {
+            self.encode(commits, &results, &before, log.begin());
+            if log.payload().is_empty() {
+                return Ok(results);
+            }
+            if log.fits(log.payload().len()) {
+                break;
+            }
+            // Records count on earlier ones in the same slot: in the next one they are others.
             self.rotate(log)?;
         }
         let written = self.append(log);
@@ -279,53 +279,93 @@ impl Engine {
         error
     }
 
-    /// Checks one commit against the streams as they will be after the ones before. Gives for each edit the
-    /// incarnation that it ends, if it is a removal.
+    /// Checks one commit against the streams as they will be after the ones before, and adds what its edits find.
     fn check<'a>(
         &self,
         commit: &'a Commit,
-        known: &mut HashMap<&'a StreamName, Known>,
-    ) -> Result<Vec<u64>, StoreError> {
-        let mut after: Vec<(&StreamName, Known)> = Vec::with_capacity(commit.edits.len());
-        let mut ended = Vec::with_capacity(commit.edits.len());
+        known: &mut HashMap<&'a StreamName, Known<'a>>,
+        before: &mut Vec<Known<'a>>,
+    ) -> Result<(), StoreError> {
+        let mut after: Vec<(&StreamName, Known<'_>)> = Vec::with_capacity(commit.edits.len());
+        let begin = before.len();
         for edit in &commit.edits {
             let (name, expected, next) = match edit {
                 Edit::Put { name, expected, change } => {
-                    let incarnation = change.head.incarnation.get();
-                    (name, *expected, Known { version: change.head.version, incarnation })
+                    let StreamHead { version, incarnation, .. } = change.head;
+                    let head = Some(&change.head);
+                    (name, *expected, Known { version, incarnation: incarnation.get(), head })
                 }
-                Edit::Remove { name, expected } => (name, *expected, Known { version: 0, incarnation: 0 }),
+                Edit::Remove { name, expected } => (name, *expected, Known::default()),
                 Edit::Document { .. } => {
-                    ended.push(0);
+                    before.push(Known::default());
                     continue;
                 }
             };
             let here = after.iter().rev().find(|(other, _)| *other == name).map(|(_, found)| *found);
             let found = match here.or_else(|| known.get(name).copied()) {
-                Some(found) => found,
-                None => self.look_up(name)?,
+                Some(found) => Ok(found),
+                None => self.look_up(name),
             };
-            if found.version != expected {
-                return Err(StoreError::Stale { name: name.clone(), expected, found: found.version });
+            let checked = found.and_then(|found| match found.version {
+                version if version == expected => Ok(found),
+                found => Err(StoreError::Stale { name: name.clone(), expected, found }),
+            });
+            match checked {
+                Ok(found) => before.push(found),
+                Err(error) => {
+                    before.truncate(begin);
+                    return Err(error);
+                }
             }
-            ended.push(found.incarnation);
             after.push((name, next));
         }
         known.extend(after);
-        Ok(ended)
+        Ok(())
     }
 
-    fn look_up(&self, name: &StreamName) -> Result<Known, StoreError> {
-        let recalled = self.recent().summary(name.as_str());
-        let summary = match recalled {
-            Recall::Known(summary) => Some(summary),
-            Recall::Removed => None,
-            Recall::Unknown => base::summary(&self.base, name.as_str())?,
-        };
-        Ok(summary.map_or(Known { version: 0, incarnation: 0 }, |summary| Known {
+    fn look_up(&self, name: &StreamName) -> Result<Known<'static>, StoreError> {
+        Ok(self.summary(name.as_str())?.map_or(Known::default(), |summary| Known {
             version: summary.version,
             incarnation: summary.incarnation,
+            head: None,
         }))
+    }
+
+    /// What the store itself needs of a head.
+    pub(crate) fn summary(&self, name: &str) -> Result<Option<Summary>, StoreError> {
+        let recalled = self.recent().summary(name);
+        match recalled {
+            Recall::Known(summary) => summary
+                .map(Some)
+                .map_err(|Malformed| StoreError::Damaged(format!("the head of {name} makes no sense"))),
+            Recall::Removed => Ok(None),
+            Recall::Unknown => base::summary(&self.base, name),
+        }
+    }
+
+    /// Encodes the commits that were found right, with what was known before each of their edits.
+    fn encode(
+        &self,
+        commits: &[Commit],
+        results: &[Result<(), StoreError>],
+        before: &[Known<'_>],
+        out: &mut Vec<u8>,
+    ) {
+        let recent = self.recent();
+        let (mut head_before, mut scratch) = (Vec::new(), Vec::new());
+        let right = commits.iter().zip(results).filter(|(_, result)| result.is_ok());
+        for (edit, known) in right.flat_map(|(commit, _)| &commit.edits).zip(before) {
+            head_before.clear();
+            let head = match (edit, known.head) {
+                (_, Some(head)) => {
+                    head::encode(head, &mut head_before);
+                    Encoded::parse(&head_before).ok()
+                }
+                (Edit::Put { name, .. }, None) => recent.active_head(name.as_str()),
+                (Edit::Remove { .. } | Edit::Document { .. }, None) => None,
+            };
+            record::encode(edit, Before { incarnation: known.incarnation, head }, out, &mut scratch);
+        }
     }
 
     /// Goes on in a free slot; what was written so far is on its way to RocksDB.

@@ -3,12 +3,13 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use bytes::Bytes;
-use headwater_protocol::producer::ProducerState;
+use headwater_protocol::{producer::ProducerState, stream::StreamHead};
 use headwater_store::log::Gather;
 
 use crate::{
+    codec::Malformed,
     commit_log::Slot,
-    head::Summary,
+    head::{Encoded, Summary},
     recent::{Head, Recent},
 };
 
@@ -57,18 +58,25 @@ impl Generations {
         [&self.active].into_iter().chain(self.sealed.iter().rev().map(|sealed| &*sealed.recent))
     }
 
-    fn find_head<T>(&self, name: &str, map: impl Fn(&Head) -> T) -> Recall<T> {
-        Recall::of(self.iter().find_map(|recent| recent.heads.get(name)).map(|head| head.as_ref().map(map)))
+    fn find_head<T>(&self, name: &str, map: impl Fn(&Recent, &Head) -> T) -> Recall<T> {
+        let found = self.iter().find_map(|recent| Some((recent, recent.heads.get(name)?)));
+        Recall::of(found.map(|(recent, head)| head.as_ref().map(|head| map(recent, head))))
     }
 
-    /// A stream's head, encoded.
-    pub(crate) fn head(&self, name: &str) -> Recall<Box<[u8]>> {
-        self.find_head(name, |head| head.encoded.clone())
+    /// A stream's head.
+    pub(crate) fn head(&self, name: &str) -> Recall<Result<StreamHead, Malformed>> {
+        self.find_head(name, Recent::stream_head)
     }
 
     /// What the store needs of a head.
-    pub(crate) fn summary(&self, name: &str) -> Recall<Summary> {
-        self.find_head(name, |head| head.summary)
+    pub(crate) fn summary(&self, name: &str) -> Recall<Result<Summary, Malformed>> {
+        self.find_head(name, |recent, head| recent.encoded(head).map(|encoded| encoded.summary))
+    }
+
+    /// A head that is in the slot that is written now.
+    pub(crate) fn active_head(&self, name: &str) -> Option<Encoded<'_>> {
+        let head = self.active.heads.get(name)?.as_ref()?;
+        self.active.encoded(head).ok()
     }
 
     /// A producer's state.

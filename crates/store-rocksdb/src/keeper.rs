@@ -8,11 +8,7 @@ use std::{
 
 use headwater_store::StoreError;
 
-use crate::{
-    base::{self, unwritable},
-    engine::Engine,
-    generations::Recall,
-};
+use crate::{base::unwritable, engine::Engine};
 
 /// After so long without commits what is recent goes to RocksDB, and its memory back.
 const IDLE: Duration = Duration::from_secs(5);
@@ -108,10 +104,5 @@ fn stale_deadlines(engine: &Engine) -> Vec<(u64, Box<str>)> {
 
 /// The deadline that a stream has now.
 pub(crate) fn current_deadline_ms(engine: &Engine, name: &str) -> Result<Option<u64>, StoreError> {
-    let recalled = engine.recent().summary(name);
-    Ok(match recalled {
-        Recall::Known(summary) => summary.deadline_ms,
-        Recall::Removed => None,
-        Recall::Unknown => base::summary(&engine.base, name)?.and_then(|summary| summary.deadline_ms),
-    })
+    Ok(engine.summary(name)?.and_then(|summary| summary.deadline_ms))
 }

@@ -223,7 +223,7 @@ impl Store for RocksStore {
         let broken = |Malformed| StoreError::Damaged(format!("the head of {name} makes no sense"));
         let recalled = self.engine.recent().head(name.as_str());
         match recalled {
-            Recall::Known(encoded) => head::decode(&encoded).map(Some).map_err(broken),
+            Recall::Known(head) => head.map(Some).map_err(broken),
             Recall::Removed => Ok(None),
             Recall::Unknown => {
                 let name = name.clone();

@@ -5,7 +5,7 @@ use headwater_store::Edit;
 
 use crate::{
     codec::{Input, Malformed, put_bytes, put_number},
-    head::{self, Summary},
+    head::{self, Encoded},
 };
 
 const PUT: u8 = 1;
@@ -13,13 +13,34 @@ const PUT_BY_PRODUCER: u8 = 2;
 const REMOVE: u8 = 3;
 const DOCUMENT: u8 = 4;
 const DOCUMENT_GONE: u8 = 5;
+const APPEND: u8 = 6;
+const APPEND_BY_PRODUCER: u8 = 7;
 
 /// An edit, borrowed from a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Record<'a> {
-    Put { name: &'a str, summary: Summary, head: &'a [u8], bytes: &'a [u8], producer: Option<Producer<'a>> },
-    Remove { name: &'a str, incarnation: u64 },
-    Document { key: &'a str, value: Option<&'a [u8]> },
+    /// A stream's head, whatever it was before, and bytes that were appended.
+    Put {
+        name: &'a str,
+        head: &'a [u8],
+        bytes: &'a [u8],
+        producer: Option<Producer<'a>>,
+    },
+    /// An append to a stream whose head is in an earlier record of the same slot.
+    Append {
+        incarnation: u64,
+        changed_ms: u64,
+        bytes: &'a [u8],
+        producer: Option<Producer<'a>>,
+    },
+    Remove {
+        name: &'a str,
+        incarnation: u64,
+    },
+    Document {
+        key: &'a str,
+        value: Option<&'a [u8]>,
+    },
 }
 
 /// A producer's state afterwards.
@@ -30,16 +51,34 @@ pub(crate) struct Producer<'a> {
     pub(crate) seq_last: u64,
 }
 
-/// Adds an edit to a frame. `removed` is the incarnation of the stream that a removal ends.
-pub(crate) fn encode(edit: &Edit, removed: u64, out: &mut Vec<u8>, scratch: &mut Vec<u8>) {
+/// What a slot's earlier records say of the stream that an edit is about.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Before<'a> {
+    /// The incarnation that a removal ends.
+    pub(crate) incarnation: u64,
+    /// The head, if one of them has it.
+    pub(crate) head: Option<Encoded<'a>>,
+}
+
+/// Adds an edit to a frame.
+pub(crate) fn encode(edit: &Edit, before: Before<'_>, out: &mut Vec<u8>, scratch: &mut Vec<u8>) {
     match edit {
         Edit::Put { name, change, .. } => {
             let Change { head, bytes, producer } = change;
-            out.push(if producer.is_some() { PUT_BY_PRODUCER } else { PUT });
-            put_bytes(out, name.as_str().as_bytes());
             scratch.clear();
             head::encode(head, scratch);
-            put_bytes(out, scratch);
+            let appends = before.head.is_some_and(|before| {
+                Encoded::parse(scratch).is_ok_and(|after| after.is_append_to(&before, bytes.len()))
+            });
+            if appends {
+                out.push(if producer.is_some() { APPEND_BY_PRODUCER } else { APPEND });
+                put_number(out, head.incarnation.get());
+                put_number(out, head.changed_ms);
+            } else {
+                out.push(if producer.is_some() { PUT_BY_PRODUCER } else { PUT });
+                put_bytes(out, name.as_str().as_bytes());
+                put_bytes(out, scratch);
+            }
             if let Some((id, state)) = producer {
                 put_bytes(out, id.as_str().as_bytes());
                 put_number(out, state.epoch);
@@ -50,7 +89,7 @@ pub(crate) fn encode(edit: &Edit, removed: u64, out: &mut Vec<u8>, scratch: &mut
         Edit::Remove { name, .. } => {
             out.push(REMOVE);
             put_bytes(out, name.as_str().as_bytes());
-            put_number(out, removed);
+            put_number(out, before.incarnation);
         }
         Edit::Document { key, value } => {
             out.push(if value.is_some() { DOCUMENT } else { DOCUMENT_GONE });
@@ -79,20 +118,30 @@ pub(crate) fn records(frame: &[u8]) -> impl Iterator<Item = Result<Record<'_>, M
 
 fn decode<'a>(input: &mut Input<'a>) -> Result<Record<'a>, Malformed> {
     Ok(match input.byte()? {
-        kind @ (PUT | PUT_BY_PRODUCER) => {
-            let name = input.text()?;
-            let head = input.bytes()?;
-            let producer = if kind == PUT_BY_PRODUCER {
-                Some(Producer { id: input.text()?, epoch: input.number()?, seq_last: input.number()? })
-            } else {
-                None
-            };
-            Record::Put { name, summary: Summary::decode(head)?, head, bytes: input.bytes()?, producer }
-        }
+        kind @ (PUT | PUT_BY_PRODUCER) => Record::Put {
+            name: input.text()?,
+            head: input.bytes()?,
+            producer: producer(input, kind == PUT_BY_PRODUCER)?,
+            bytes: input.bytes()?,
+        },
+        kind @ (APPEND | APPEND_BY_PRODUCER) => Record::Append {
+            incarnation: input.number()?,
+            changed_ms: input.number()?,
+            producer: producer(input, kind == APPEND_BY_PRODUCER)?,
+            bytes: input.bytes()?,
+        },
         REMOVE => Record::Remove { name: input.text()?, incarnation: input.number()? },
         DOCUMENT => Record::Document { key: input.text()?, value: Some(input.bytes()?) },
         DOCUMENT_GONE => Record::Document { key: input.text()?, value: None },
         _ => return Err(Malformed),
+    })
+}
+
+fn producer<'a>(input: &mut Input<'a>, has_one: bool) -> Result<Option<Producer<'a>>, Malformed> {
+    Ok(if has_one {
+        Some(Producer { id: input.text()?, epoch: input.number()?, seq_last: input.number()? })
+    } else {
+        None
     })
 }
 
@@ -102,6 +151,7 @@ mod tests {
     use headwater_protocol::{
         path::StreamName,
         producer::{ProducerId, ProducerState},
+        stream::StreamHead,
     };
     use proptest::prelude::*;
 
@@ -120,20 +170,43 @@ mod tests {
                 Edit::Document { key: "k".into(), value: Some(Bytes::from_static(b"v")) },
                 Edit::Document { key: "k".into(), value: None },
             ];
-            let mut frame = Vec::new();
-            edits.iter().for_each(|edit| encode(edit, 77, &mut frame, &mut Vec::new()));
             let mut encoded = Vec::new();
             head::encode(&head, &mut encoded);
+            let mut frame = Vec::new();
+            let before = Before { incarnation: 77, head: None };
+            edits.iter().for_each(|edit| super::encode(edit, before, &mut frame, &mut Vec::new()));
             let producer = by_producer.then_some(Producer { id: "p", epoch, seq_last });
-            let summary = Summary::decode(&encoded).unwrap();
             let expected = [
-                Record::Put { name: "a/b", summary, head: &encoded, bytes: &bytes, producer },
+                Record::Put { name: "a/b", head: &encoded, bytes: &bytes, producer },
                 Record::Remove { name: "a/b", incarnation: 77 },
                 Record::Document { key: "k", value: Some(b"v") },
                 Record::Document { key: "k", value: None },
             ];
             let read: Vec<_> = records(&frame).map(Result::unwrap).collect();
             prop_assert_eq!(&read[..], &expected[..]);
+        }
+
+        #[test]
+        fn an_append_needs_no_head(head in heads(), bytes: Vec<u8>, by_producer: bool, epoch: u64, seq_last: u64, changed_ms: u64) {
+            let after = StreamHead {
+                version: head.version.saturating_add(1),
+                tail: head.tail.saturating_add(bytes.len() as u64),
+                changed_ms,
+                ..head.clone()
+            };
+            prop_assume!(after.version > head.version && after.tail - head.tail == bytes.len() as u64);
+            let producer = by_producer.then(|| (ProducerId::parse("p").unwrap(), ProducerState { epoch, seq_last }));
+            let change = Change { head: after, bytes: Bytes::from(bytes.clone()), producer };
+            let edit = Edit::Put { name: StreamName::from_stored("a/b"), expected: head.version, change };
+            let mut encoded = Vec::new();
+            head::encode(&head, &mut encoded);
+            let before = Before { incarnation: 0, head: Some(Encoded::parse(&encoded).unwrap()) };
+            let mut frame = Vec::new();
+            super::encode(&edit, before, &mut frame, &mut Vec::new());
+            let producer = by_producer.then_some(Producer { id: "p", epoch, seq_last });
+            let incarnation = head.incarnation.get();
+            let expected = Record::Append { incarnation, changed_ms, bytes: &bytes, producer };
+            prop_assert_eq!(records(&frame).collect::<Vec<_>>(), [Ok(expected)]);
         }
 
         #[test]

@@ -249,23 +249,23 @@ cases! {
 
     /// A deadline that moved or went away isn't found where it was.
     async fn deadlines_are_found_in_order_and_only_the_current_ones<S>(store) {
-        let until = |deadline_ms, version| StreamHead { deadline_ms, ..head(7, version, 0) };
-        for (text, deadline_ms) in [("late", 30), ("early", 10), ("middle", 20)] {
-            store.commit(one(put(text, until(Some(deadline_ms), 1), ""))).await.unwrap();
+        let until = |incarnation, deadline_ms, version| StreamHead { deadline_ms, ..head(incarnation, version, 0) };
+        for (text, incarnation, deadline_ms) in [("late", 1, 30), ("early", 2, 10), ("middle", 3, 20)] {
+            store.commit(one(put(text, until(incarnation, Some(deadline_ms), 1), ""))).await.unwrap();
         }
-        store.commit(one(put("never", until(None, 1), ""))).await.unwrap();
+        store.commit(one(put("never", until(4, None, 1), ""))).await.unwrap();
         assert_eq!(store.expired(9, 10).await, Ok(vec![]));
         assert_eq!(store.expired(20, 10).await, Ok(vec![name("early"), name("middle")]));
         assert_eq!(store.expired(99, 1).await, Ok(vec![name("early")]));
-        store.commit(one(put("early", until(Some(40), 2), ""))).await.unwrap();
-        store.commit(one(put("middle", until(None, 2), ""))).await.unwrap();
+        store.commit(one(put("early", until(2, Some(40), 2), ""))).await.unwrap();
+        store.commit(one(put("middle", until(3, None, 2), ""))).await.unwrap();
         assert_eq!(store.expired(35, 10).await, Ok(vec![name("late")]));
     }
 
     /// Pages of names.
     async fn names_are_listed_in_byte_order<S>(store) {
-        for text in ["b/1", "a", "b/2", "c", "b", "é"] {
-            store.commit(one(put(text, head(7, 1, 0), ""))).await.unwrap();
+        for (text, incarnation) in ["b/1", "a", "b/2", "c", "b", "é"].into_iter().zip(1..) {
+            store.commit(one(put(text, head(incarnation, 1, 0), ""))).await.unwrap();
         }
         let listed = |prefix, after: Option<&'static str>, limit| async move {
             let names = store.list(prefix, after.map(name).as_ref(), limit).await.unwrap();

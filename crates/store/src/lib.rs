@@ -12,7 +12,7 @@
 //! 5. **Reads are exact.** What [`Store::read`] gives is what was appended, byte for byte; bytes that can't be
 //!    trusted are an error ([`StoreError::Damaged`]), never different or fewer bytes.
 //! 6. **Incarnations are for ever.** [`Store::incarnation_last`] never goes back, not after removals and, in a store
-//!    that outlives its process, not after a restart.
+//!    that outlives its process, not after a restart. Each is given to one life of one stream.
 //!
 //! `contract` has them as tests (feature `contract`); [`faulty`] breaks a store on purpose.
 
