@@ -6,7 +6,7 @@
 
 pub(crate) mod disk;
 mod frame;
-mod pages;
+mod sectors;
 mod slot;
 
 use std::{
@@ -20,7 +20,7 @@ use memchr::memmem;
 
 use disk::Disk;
 use frame::{Frame, HEADER_BYTES};
-use pages::Pages;
+use sectors::Sectors;
 pub(crate) use slot::{SLOT_BYTES, Slot};
 
 /// How many slots there are: the one that is written, and time for the others to be checkpointed.
@@ -44,7 +44,7 @@ pub(crate) struct CommitLog {
     /// The number of the next frame.
     number: u64,
     buffer: Vec<u8>,
-    pages: Pages,
+    sectors: Sectors,
 }
 
 /// What an old log holds.
@@ -174,7 +174,8 @@ fn later_frame(bytes: &[u8], salt: u64, number: u64) -> Option<u64> {
 impl CommitLog {
     /// A log that goes on after frame `through`, at the beginning of a free slot.
     pub(crate) fn new(salt: u64, slot: Slot, through: u64) -> Self {
-        Self { salt, slot, position: 0, number: through + 1, buffer: Vec::new(), pages: Pages::default() }
+        let sectors = Sectors::new(slot.sector_bytes());
+        Self { salt, slot, position: 0, number: through + 1, buffer: Vec::new(), sectors }
     }
 
     /// The last frame.
@@ -207,7 +208,7 @@ impl CommitLog {
     /// Goes on in another slot; gives the one that was written.
     pub(crate) fn rotate(&mut self, slot: Slot) -> Slot {
         self.position = 0;
-        self.pages.restart();
+        self.sectors.restart(slot.sector_bytes());
         std::mem::replace(&mut self.slot, slot)
     }
 
@@ -221,8 +222,8 @@ impl CommitLog {
         }
         let slot = &self.slot;
         let failed = |error: io::Error| StoreError::Failed(format!("{}: {error}", slot.path().display()));
-        let (pages, at) = self.pages.stage(self.position, &self.buffer);
-        slot.write(pages, at).map_err(|error| {
+        let (sectors, at) = self.sectors.stage(self.position, &self.buffer);
+        slot.write(sectors, at).map_err(|error| {
             if is_full(&error) {
                 // Only a frame beyond the slot's usual length asks for space; what it got goes back.
                 let _ = slot.shrink();
@@ -231,7 +232,7 @@ impl CommitLog {
             failed(error)
         })?;
         slot.sync_written().map_err(failed)?;
-        self.pages.keep(&self.buffer);
+        self.sectors.keep(&self.buffer);
         self.position += self.buffer.len() as u64;
         self.number += 1;
         Ok(())

@@ -1,7 +1,7 @@
 //! A slot: a file that is written over and over, zero-filled before its first use.
 //!
 //! Writing over space that exists changes neither extents nor sizes, so that a sync costs one write of data and no
-//! journal: half the latency of a growing or merely allocated file. Pages go to the disk past the system's cache where
+//! journal: half the latency of a growing or merely allocated file. Sectors go to the disk past the system's cache where
 //! the file system allows that (`O_DIRECT`), which saves a tenth of a sync's processor time.
 
 use std::{
@@ -15,9 +15,11 @@ use super::disk::Disk;
 
 /// The length of a slot; only a single larger frame makes one longer, for as long as it holds it. Tests fill theirs fast.
 pub(crate) const SLOT_BYTES: u64 = if cfg!(test) { 256 << 10 } else { 16 << 20 };
-/// What is written at once: no disk has larger sectors. A slot is zero-filled page by page too, since what is written in
-/// one piece Linux may keep in one piece, and then a small write in it counts as one of the whole piece.
+/// No disk has larger sectors. A slot is zero-filled page by page, since what is written in one piece Linux may keep in
+/// one piece, and then a small write in it counts as one of the whole piece.
 pub(super) const PAGE: usize = 4096;
+/// No disk has smaller sectors. Most take these, also if theirs are larger inside.
+pub(super) const SECTOR: usize = 512;
 
 #[derive(Debug)]
 pub(crate) struct Slot {
@@ -25,6 +27,7 @@ pub(crate) struct Slot {
     file: File,
     /// The same file past the system's cache, where that is possible.
     direct: Option<File>,
+    sector_bytes: usize,
     disk: Disk,
 }
 
@@ -42,7 +45,9 @@ impl Slot {
     pub(crate) fn open(path: PathBuf, disk: Disk) -> io::Result<Self> {
         let file = OpenOptions::new().read(true).write(true).open(&path)?;
         let direct = open_direct(&path);
-        Ok(Self { path, file, direct, disk })
+        let takes_small = direct.as_ref().is_none_or(reads_small_sectors);
+        let sector_bytes = if takes_small { SECTOR } else { PAGE };
+        Ok(Self { path, file, direct, sector_bytes, disk })
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -61,9 +66,14 @@ impl Slot {
         Ok(self.file.metadata()?.len())
     }
 
-    /// Writes whole pages.
-    pub(super) fn write(&self, pages: &[u8], at: u64) -> io::Result<()> {
-        self.disk.write(self.direct.as_ref().unwrap_or(&self.file), pages, at)
+    /// What is written at once.
+    pub(super) const fn sector_bytes(&self) -> usize {
+        self.sector_bytes
+    }
+
+    /// Writes whole sectors.
+    pub(super) fn write(&self, sectors: &[u8], at: u64) -> io::Result<()> {
+        self.disk.write(self.direct.as_ref().unwrap_or(&self.file), sectors, at)
     }
 
     /// Waits until the disk has what [`Slot::write`] wrote. Past the system's cache isn't past the disk's own.
@@ -83,11 +93,19 @@ impl Slot {
     }
 }
 
+/// Whether the second small sector can be read alone, past the system's cache. It would be refused where sectors are larger.
+fn reads_small_sectors(direct: &File) -> bool {
+    let mut buffer = [0; PAGE + SECTOR];
+    let start = buffer.as_ptr().align_offset(PAGE).min(PAGE);
+    let sector = buffer.get_mut(start..start + SECTOR).unwrap_or_default();
+    direct.read_exact_at(sector, SECTOR as u64).is_ok()
+}
+
 #[cfg(target_os = "linux")]
 fn open_direct(path: &Path) -> Option<File> {
     use std::os::unix::fs::OpenOptionsExt;
     // Some file systems in memory or in user space refuse; then the cache and a sync do.
-    OpenOptions::new().write(true).custom_flags(libc::O_DIRECT).open(path).ok()
+    OpenOptions::new().read(true).write(true).custom_flags(libc::O_DIRECT).open(path).ok()
 }
 
 #[cfg(not(target_os = "linux"))]

@@ -1,29 +1,36 @@
-//! Frames in whole pages, at an address that the disk can take them from.
+//! Frames in whole sectors, at an address that the disk can take them from.
 //!
-//! The page that a frame ends in is written again with the next frame, with the same bytes before it: a disk that tears
-//! a write leaves sectors of one or the other, and the earlier frames are the same in both.
+//! The sector that a frame ends in is written again with the next frame, with the same bytes before it: a disk that tears
+//! a write leaves one or the other, and the earlier frames are the same in both.
 
 use super::slot::PAGE;
 
 /// After a larger frame the buffer is given back.
 const BUFFER_KEPT_BYTES: usize = 1 << 20;
 
-/// The slot's current page as far as it is written, and the pages that are being written.
-#[derive(Debug, Default)]
-pub(super) struct Pages {
+/// The slot's current sector as far as it is written, and the sectors that are being written.
+#[derive(Debug)]
+pub(super) struct Sectors {
+    /// How many bytes a sector has.
+    size: usize,
     begun: Vec<u8>,
     buffer: Vec<u8>,
 }
 
-impl Pages {
-    /// Forgets the current page: the next frame begins a slot.
-    pub(super) fn restart(&mut self) {
+impl Sectors {
+    pub(super) const fn new(size: usize) -> Self {
+        Self { size, begun: Vec::new(), buffer: Vec::new() }
+    }
+
+    /// Forgets the current sector: the next frame begins a slot, whose sectors may have another size.
+    pub(super) fn restart(&mut self, size: usize) {
+        self.size = size;
         self.begun.clear();
     }
 
-    /// The pages that a frame at `position` makes with what stands before it in its page, and where they begin.
+    /// The sectors that a frame at `position` makes with what stands before it in its own, and where they begin.
     pub(super) fn stage(&mut self, position: u64, frame: &[u8]) -> (&[u8], u64) {
-        let length = (self.begun.len() + frame.len()).next_multiple_of(PAGE);
+        let length = (self.begun.len() + frame.len()).next_multiple_of(self.size);
         self.buffer.clear();
         self.buffer.shrink_to(BUFFER_KEPT_BYTES.max(length + PAGE));
         self.buffer.reserve(length + PAGE);
@@ -36,10 +43,10 @@ impl Pages {
         (self.buffer.get(start..).unwrap_or_default(), position - self.begun.len() as u64)
     }
 
-    /// The frame is written: what it left in its last page stays.
+    /// The frame is written: what it left in its last sector stays.
     pub(super) fn keep(&mut self, frame: &[u8]) {
         let end = self.begun.len() + frame.len();
-        let in_last = end % PAGE;
+        let in_last = end % self.size;
         if in_last >= frame.len() {
             self.begun.extend_from_slice(frame);
         } else {
@@ -53,21 +60,22 @@ impl Pages {
 mod tests {
     use proptest::prelude::*;
 
-    use super::*;
+    use super::{super::slot::SECTOR, *};
 
     proptest! {
         #[test]
-        fn frames_stand_one_after_the_other(sizes in prop::collection::vec(1..9_000usize, 1..40)) {
-            let mut pages = Pages::default();
+        fn frames_stand_one_after_the_other(sizes in prop::collection::vec(1..9_000usize, 1..40), is_small: bool) {
+            let size = if is_small { SECTOR } else { PAGE };
+            let mut sectors = Sectors::new(size);
             let (mut file, mut whole) = (vec![0xff; 400_000], Vec::new());
-            for (index, size) in sizes.into_iter().enumerate() {
-                let frame = vec![index as u8; size];
-                let (staged, at) = pages.stage(whole.len() as u64, &frame);
-                prop_assert_eq!((staged.len() % PAGE, at % PAGE as u64), (0, 0));
+            for (index, length) in sizes.into_iter().enumerate() {
+                let frame = vec![index as u8; length];
+                let (staged, at) = sectors.stage(whole.len() as u64, &frame);
+                prop_assert_eq!((staged.len() % size, at % size as u64), (0, 0));
                 prop_assert_eq!(staged.as_ptr().align_offset(PAGE), 0);
                 let at = usize::try_from(at).unwrap();
                 file[at..at + staged.len()].copy_from_slice(staged);
-                pages.keep(&frame);
+                sectors.keep(&frame);
                 whole.extend_from_slice(&frame);
                 prop_assert_eq!(&file[..whole.len()], &whole[..]);
             }
