@@ -62,7 +62,9 @@ impl<S: Store> Inner<S> {
                     if !stream.durable(queued).await {
                         continue;
                     }
-                    self.touch(&stream, self.clock.now_ms());
+                    if let Some(durable) = stream.view().head {
+                        self.touch(&stream, &durable, self.clock.now_ms());
+                    }
                     return Ok(append.respond(&ack));
                 }
                 Decided::Refuse(refusal, queued) => {
@@ -85,7 +87,7 @@ impl<S: Store> Inner<S> {
         stream: &Arc<OpenStream>,
         mut writer: MutexGuard<'_, Writer>,
     ) -> Decided<S> {
-        let head = writer.head.as_ref().map(|head| stream.current(head));
+        let head = writer.head.clone().map(|head| stream.current(head));
         match append.decide(head.as_deref(), producer, payload, self.clock.now_ms()) {
             Verdict::Commit(change, ack) => {
                 let parts = vec![(stream, &mut *writer, Alteration::Put(change))];

@@ -1,8 +1,11 @@
 //! The only place that knows what time it is; tests bring one that they push.
 
-use std::{pin::Pin, time::Duration};
+use std::{future, pin::Pin, sync::Arc, time::Duration};
 
 use tokio::sync::watch;
+
+/// Resolves when its time has come.
+pub type Sleep = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Tells the time and waits for it.
 pub trait Clock: Send + Sync + 'static {
@@ -15,7 +18,7 @@ pub trait Clock: Send + Sync + 'static {
     }
 
     /// Resolves when the time has come.
-    fn sleep_until(&self, at_ms: u64) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
+    fn sleep_until(&self, at_ms: u64) -> Sleep;
 }
 
 /// The machine's clock.
@@ -30,7 +33,7 @@ impl Clock for SystemClock {
     }
 
     #[expect(clippy::disallowed_methods, reason = "this is the clock")]
-    fn sleep_until(&self, at_ms: u64) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+    fn sleep_until(&self, at_ms: u64) -> Sleep {
         Box::pin(tokio::time::sleep(Duration::from_millis(at_ms.saturating_sub(self.now_ms()))))
     }
 }
@@ -57,10 +60,35 @@ impl Clock for ManualClock {
         *self.0.borrow()
     }
 
-    fn sleep_until(&self, at_ms: u64) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+    fn sleep_until(&self, at_ms: u64) -> Sleep {
         let mut now = self.0.subscribe();
         Box::pin(async move {
             let _ = now.wait_for(|now_us| *now_us >= at_ms.saturating_mul(1_000)).await;
         })
+    }
+}
+
+/// An alarm for who waits again and again, nearly always until later than before: it is set anew only when it would ring
+/// too late, and may ring too early.
+pub(crate) struct Alarm {
+    clock: Arc<dyn Clock>,
+    set: Option<(u64, Sleep)>,
+}
+
+impl Alarm {
+    pub(crate) const fn new(clock: Arc<dyn Clock>) -> Self {
+        Self { clock, set: None }
+    }
+
+    /// Resolves at that time, or earlier.
+    pub(crate) async fn ring(&mut self, at_ms: u64) {
+        if self.set.as_ref().is_none_or(|(set_ms, _)| *set_ms > at_ms) {
+            self.set = Some((at_ms, self.clock.sleep_until(at_ms)));
+        }
+        match &mut self.set {
+            Some((_, sleep)) => sleep.await,
+            None => future::pending().await,
+        }
+        self.set = None;
     }
 }

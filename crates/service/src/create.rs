@@ -38,7 +38,7 @@ impl<S: Store> Inner<S> {
                 continue;
             }
             let now_ms = self.clock.now_ms();
-            let head = writer.head.as_ref().map(|head| stream.current(head));
+            let head = writer.head.clone().map(|head| stream.current(head));
             match create.site(head.as_deref(), now_ms) {
                 Ok(Site::Free) => {}
                 Ok(Site::Expired) => {
@@ -67,7 +67,7 @@ impl<S: Store> Inner<S> {
             let source_head = source
                 .as_ref()
                 .zip(source_writer.as_deref())
-                .and_then(|(source, writer)| writer.head.as_ref().map(|head| source.current(head)));
+                .and_then(|(source, writer)| writer.head.clone().map(|head| source.current(head)));
             let fork = match &create.fork {
                 Some(request) => {
                     let source_head = usable_source(source_head.as_deref(), now_ms)?;

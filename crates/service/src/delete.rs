@@ -63,7 +63,7 @@ impl<S: Store> Inner<S> {
                 continue;
             }
             let now_ms = self.clock.now_ms();
-            let head = writer.head.as_ref().map(|head| stream.current(head));
+            let head = writer.head.clone().map(|head| stream.current(head));
             let removal = match decide(head.as_deref(), now_ms) {
                 Ok(Some(removal)) => removal,
                 Ok(None) => return Ok(None),

@@ -23,6 +23,7 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 use crate::{
     Body, Found, Inner,
     chunks::{Chunk, Span},
+    clock::Alarm,
     read::touch_again_ms,
     streams::{OpenStream, View},
 };
@@ -64,7 +65,7 @@ struct Reader<S: Store> {
     read: Read,
     stream: Arc<OpenStream>,
     changes: watch::Receiver<View>,
-    draining: watch::Receiver<bool>,
+    alarm: Alarm,
     session: EventSession,
     encoding: SseEncoding,
     incarnation: Incarnation,
@@ -90,7 +91,7 @@ impl<S: Store> Inner<S> {
         let reader = Reader {
             service: self.clone(),
             changes: stream.subscribe(),
-            draining: self.draining.subscribe(),
+            alarm: Alarm::new(self.clock.clone()),
             session: EventSession::new(position, self.config.chunk_bytes, times, now_ms),
             encoding: head.content_type.sse_encoding(),
             incarnation: head.incarnation,
@@ -111,19 +112,20 @@ impl<S: Store> Reader<S> {
     /// The next bytes to send; `None` at the end.
     async fn next(&mut self) -> Option<Bytes> {
         loop {
-            self.changes.mark_unchanged();
-            if self.stream.is_abandoned() {
+            let mut view = self.changes.borrow_and_update().clone();
+            if view.abandoned {
                 self.stream = self.service.open(&self.read.name).await.ok()?;
                 self.changes = self.stream.subscribe();
+                view = self.changes.borrow_and_update().clone();
             }
             let now_ms = self.service.clock.now_ms();
             // A stream that was recreated under the same name is another one: this reader's is gone.
-            let visible = self.service.visible(&self.stream).ok();
-            let head = visible.filter(|head| head.incarnation == self.incarnation);
-            if head.is_some() {
-                self.service.touch(&self.stream, now_ms);
+            let usable = self.service.usable(&self.stream, view.head.clone()).ok();
+            let head = usable.filter(|head| head.incarnation == self.incarnation);
+            if let Some(durable) = view.head.filter(|_| head.is_some()) {
+                self.service.touch(&self.stream, &durable, now_ms);
             }
-            let draining = *self.draining.borrow_and_update();
+            let draining = *self.service.draining.borrow();
             match (self.session.step(head.as_deref(), now_ms, draining), head) {
                 (EventStep::Data { from, target, last }, Some(head)) => {
                     let span = Span { from, target };
@@ -142,8 +144,7 @@ impl<S: Store> Reader<S> {
                     let touch_ms = head.map_or(u64::MAX, |head| touch_again_ms(&head, now_ms));
                     tokio::select! {
                         _ = self.changes.changed() => {}
-                        _ = self.draining.changed() => {}
-                        () = self.service.clock.sleep_until(until_ms.min(touch_ms)) => {}
+                        () = self.alarm.ring(until_ms.min(touch_ms)) => {}
                     }
                 }
                 (EventStep::End | EventStep::Data { .. } | EventStep::Control(_), _) => return None,

@@ -182,6 +182,8 @@ impl<S: Store> Service<S> {
     /// From now on live readers end and new requests are refused; what was begun is answered.
     pub fn drain(&self) {
         self.0.draining.send_replace(true);
+        // Waiting readers look at their stream only: they are woken through it, and see that it drains.
+        self.0.streams.wake_readers();
     }
 
     /// Resolves when the service drains.
@@ -344,10 +346,9 @@ impl<S: Store> Inner<S> {
         now_ms.saturating_add(longest_ms - (spread_ms.saturating_mul(part) >> 32))
     }
 
-    /// Counts a use of a stream. The new deadline is committed in the background once it has moved far enough.
-    fn touch(self: &Arc<Self>, stream: &Arc<OpenStream>, now_ms: u64) {
-        let Some(head) = stream.view().head else { return };
-        if stream.touch(&head, now_ms)
+    /// Counts a use of a stream whose head the store has. The new deadline is committed in the background once it has moved far enough.
+    fn touch(self: &Arc<Self>, stream: &Arc<OpenStream>, durable: &StreamHead, now_ms: u64) {
+        if stream.touch(durable, now_ms)
             && let Some(writer) = stream.try_lock()
         {
             self.commit_touch(stream, writer);
@@ -366,7 +367,7 @@ impl<S: Store> Inner<S> {
         mut writer: tokio::sync::MutexGuard<'_, streams::Writer>,
     ) {
         let Some(head) = writer.head.clone().filter(|_| !stream.is_abandoned()) else { return };
-        let current = stream.current(&head);
+        let current = stream.current(head.clone());
         if current.deadline_ms == head.deadline_ms {
             return;
         }

@@ -19,6 +19,7 @@ use headwater_store::Store;
 use crate::{
     Body, Found, Inner,
     chunks::{Chunk, Span},
+    clock::Alarm,
     streams::OpenStream,
 };
 
@@ -36,7 +37,8 @@ impl<S: Store> Inner<S> {
 
     pub(crate) async fn read(self: &Arc<Self>, read: Read) -> Result<Found, Refusal> {
         let stream = self.open(&read.name).await?;
-        let head = match self.visible(&stream) {
+        let durable = stream.view().head;
+        let head = match self.usable(&stream, durable.clone()) {
             Ok(head) => head,
             Err(refusal) => {
                 self.forget(stream, &refusal);
@@ -44,8 +46,10 @@ impl<S: Store> Inner<S> {
             }
         };
         let position = head.position(read.from)?;
-        self.touch(&stream, self.clock.now_ms());
-        let head = stream.current(&head);
+        if let Some(durable) = durable {
+            self.touch(&stream, &durable, self.clock.now_ms());
+        }
+        let head = stream.current(head);
         match read.mode {
             Mode::CatchUp => {
                 let target = chunk_target(position, head.tail, self.config.chunk_bytes);
@@ -111,36 +115,38 @@ impl<S: Store> Inner<S> {
         let mut stream = stream.clone();
         // Subscribe, then look: the other way round a change in between would be missed.
         let mut changes = stream.subscribe();
-        let mut draining = self.draining.subscribe();
+        let mut alarm = Alarm::new(self.clock.clone());
         loop {
-            changes.mark_unchanged();
-            if stream.is_abandoned() {
+            let mut view = changes.borrow_and_update().clone();
+            if view.abandoned {
                 stream = self.open(&read.name).await?;
                 changes = stream.subscribe();
+                view = changes.borrow_and_update().clone();
             }
-            let head = self.visible(&stream)?;
+            let head = self.usable(&stream, view.head.clone())?;
             // A stream that was recreated meanwhile is another one: this reader's place is gone with the old one.
             if head.incarnation != first.incarnation {
                 return Err(Refusal::OffsetGone);
             }
-            self.touch(&stream, self.clock.now_ms());
-            let draining_now = *draining.borrow_and_update();
             let now_ms = self.clock.now_ms();
-            match poll_step(&head, position, self.config.chunk_bytes, deadline_ms, now_ms, draining_now) {
+            if let Some(durable) = &view.head {
+                self.touch(&stream, durable, now_ms);
+            }
+            let draining = *self.draining.borrow();
+            match poll_step(&head, position, self.config.chunk_bytes, deadline_ms, now_ms, draining) {
                 PollStep::Data { target } => {
                     return self.answer(read, &stream, &head, Span { from: position, target }).await;
                 }
                 PollStep::Nothing => {
                     let policies = &self.config.policies;
-                    let head = read.respond_nothing(&head, position, policies, now_ms, draining_now);
+                    let head = read.respond_nothing(&head, position, policies, now_ms, draining);
                     return Ok(Found { head, body: Body::Empty, source: Source::Memory });
                 }
                 PollStep::Wait { until_ms } => {
                     let until_ms = until_ms.min(touch_again_ms(&head, now_ms));
                     tokio::select! {
                         _ = changes.changed() => {}
-                        _ = draining.changed() => {}
-                        () = self.clock.sleep_until(until_ms) => {}
+                        () = alarm.ring(until_ms) => {}
                     }
                 }
             }
@@ -149,7 +155,16 @@ impl<S: Store> Inner<S> {
 
     /// The durable state of a stream that is usable now.
     pub(crate) fn visible(&self, stream: &OpenStream) -> Result<Arc<StreamHead>, Refusal> {
-        let head = stream.view().head.map(|head| stream.current(&head));
+        self.usable(stream, stream.view().head)
+    }
+
+    /// The same of a state that was looked at already.
+    pub(crate) fn usable(
+        &self,
+        stream: &OpenStream,
+        durable: Option<Arc<StreamHead>>,
+    ) -> Result<Arc<StreamHead>, Refusal> {
+        let head = durable.map(|head| stream.current(head));
         StreamHead::usable(head.as_deref(), self.clock.now_ms())?;
         head.ok_or(Refusal::NotFound)
     }

@@ -139,6 +139,15 @@ impl Streams {
         untouched
     }
 
+    /// Wakes all readers that wait.
+    pub(crate) fn wake_readers(&self) {
+        for stream in &self.map {
+            if let Some(loaded) = stream.loaded.get() {
+                loaded.view.send_modify(|_| {});
+            }
+        }
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.map.len()
     }
@@ -229,14 +238,14 @@ impl OpenStream {
     }
 
     /// A head with the deadline as use has moved it.
-    pub(crate) fn current(&self, head: &Arc<StreamHead>) -> Arc<StreamHead> {
+    pub(crate) fn current(&self, head: Arc<StreamHead>) -> Arc<StreamHead> {
         let touched_ms = self.touched_ms.load(Ordering::Relaxed);
         let moved_ms = head.lifetime.deadline_ms(touched_ms);
         match head.lifetime {
             Lifetime::Sliding { .. } if moved_ms > head.deadline_ms && !head.soft_deleted => {
-                Arc::new(StreamHead { deadline_ms: moved_ms, ..(**head).clone() })
+                Arc::new(StreamHead { deadline_ms: moved_ms, ..(*head).clone() })
             }
-            _ => head.clone(),
+            _ => head,
         }
     }
 
@@ -253,7 +262,7 @@ impl OpenStream {
         let loaded = self.loaded.get()?;
         let view = loaded.view.borrow();
         let head = view.head.as_ref()?;
-        let moved = self.current(head).deadline_ms;
+        let moved = self.current(head.clone()).deadline_ms;
         moved.filter(|_| moved != head.deadline_ms)
     }
 }

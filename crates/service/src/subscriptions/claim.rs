@@ -41,7 +41,7 @@ impl<S: Store> Inner<S> {
                 continue;
             }
             let now_ms = self.clock.now_ms();
-            let head = writer.head.as_ref().map(|head| stream.current(head));
+            let head = writer.head.clone().map(|head| stream.current(head));
             let (step, edits, verdict) = {
                 let registry = subscriptions.registry_for(serial);
                 let Some(entry) = registry.entries.get(&serial) else { return Ok(()) };
