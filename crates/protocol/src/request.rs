@@ -148,18 +148,13 @@ pub(crate) fn check_length(head: &impl RequestHead, limit_bytes: u64) -> Result<
     if too_large { Err(Refusal::BodyTooLarge { limit_bytes }) } else { Ok(()) }
 }
 
-/// A method by its name, if it is one of a stream's; `other` for those that clients make up.
+/// The methods of a stream.
+pub const METHODS: [&str; 6] = ["GET", "HEAD", "PUT", "POST", "DELETE", "OPTIONS"];
+
+/// A method by its name, if it is one of [`METHODS`]; `other` for those that clients make up.
 #[must_use]
 pub fn known_method(method: &str) -> &'static str {
-    match method {
-        "GET" => "GET",
-        "HEAD" => "HEAD",
-        "PUT" => "PUT",
-        "POST" => "POST",
-        "DELETE" => "DELETE",
-        "OPTIONS" => "OPTIONS",
-        _ => "other",
-    }
+    METHODS.into_iter().find(|known| *known == method).unwrap_or("other")
 }
 
 #[cfg(test)]

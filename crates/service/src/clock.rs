@@ -29,7 +29,9 @@ impl Clock for SystemClock {
     #[expect(clippy::disallowed_methods, reason = "this is the clock")]
     fn now_us(&self) -> u64 {
         let since_1970 = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-        since_1970.map_or(0, |since| u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
+        since_1970.map_or(0, |since| {
+            since.as_secs().saturating_mul(1_000_000).saturating_add(u64::from(since.subsec_micros()))
+        })
     }
 
     #[expect(clippy::disallowed_methods, reason = "this is the clock")]
