@@ -17,7 +17,7 @@ use rocksdb::{
 
 use crate::{
     codec::Malformed,
-    head::Summary,
+    head::{self, Summary},
     keys::{control, expiry, format, log, names, producers},
     recent::Recent,
     tuning::{self, Tuning},
@@ -264,13 +264,11 @@ impl Base {
         for (deadline_ms, name) in stale_deadlines {
             batch.delete_cf(expiry, expiry::encode_key(*deadline_ms, name));
         }
-        for (name, head) in &recent.heads {
-            match head {
+        for name in recent.names.keys() {
+            match recent.head(name).flatten() {
                 Some(head) => {
-                    let encoded =
-                        recent.encoded(head).map_err(|Malformed| damaged(names::FAMILY, name.as_bytes()))?;
                     value.clear();
-                    encoded.write(&mut value);
+                    head::encode(head, &mut value);
                     batch.put_cf(names, names::encode_key(name), &value);
                 }
                 None => batch.delete_cf(names, names::encode_key(name)),

@@ -20,10 +20,9 @@ use headwater_store::{Commit, Edit, StoreError, Ticket, TicketSender, Work};
 
 use crate::{
     base::{self, Base},
-    codec::Malformed,
     commit_log::{CommitLog, SLOT_BYTES, Slot},
     generations::{Generations, Recall, Sealed},
-    head::{self, Encoded, Summary},
+    head::Summary,
     recent::Recent,
     record::{self, Before},
 };
@@ -333,11 +332,9 @@ impl Engine {
 
     /// What the store itself needs of a head.
     pub(crate) fn summary(&self, name: &str) -> Result<Option<Summary>, StoreError> {
-        let recalled = self.recent().summary(name);
+        let recalled = self.recent().head(name, Summary::of);
         match recalled {
-            Recall::Known(summary) => summary
-                .map(Some)
-                .map_err(|Malformed| StoreError::Damaged(format!("the head of {name} makes no sense"))),
+            Recall::Known(summary) => Ok(Some(summary)),
             Recall::Removed => Ok(None),
             Recall::Unknown => base::summary(&self.base, name),
         }
@@ -352,17 +349,12 @@ impl Engine {
         out: &mut Vec<u8>,
     ) {
         let recent = self.recent();
-        let (mut head_before, mut scratch) = (Vec::new(), Vec::new());
+        let mut scratch = Vec::new();
         let right = commits.iter().zip(results).filter(|(_, result)| result.is_ok());
         for (edit, known) in right.flat_map(|(commit, _)| &commit.edits).zip(before) {
-            head_before.clear();
-            let head = match (edit, known.head) {
-                (_, Some(head)) => {
-                    head::encode(head, &mut head_before);
-                    Encoded::parse(&head_before).ok()
-                }
-                (Edit::Put { name, .. }, None) => recent.active_head(name.as_str()),
-                (Edit::Remove { .. } | Edit::Document { .. }, None) => None,
+            let head = match edit {
+                Edit::Put { name, .. } => known.head.or_else(|| recent.active.head(name.as_str()).flatten()),
+                Edit::Remove { .. } | Edit::Document { .. } => None,
             };
             record::encode(edit, Before { incarnation: known.incarnation, head }, out, &mut scratch);
         }

@@ -6,12 +6,7 @@ use bytes::Bytes;
 use headwater_protocol::{producer::ProducerState, stream::StreamHead};
 use headwater_store::log::Gather;
 
-use crate::{
-    codec::Malformed,
-    commit_log::Slot,
-    head::{Encoded, Summary},
-    recent::{Head, Recent},
-};
+use crate::{commit_log::Slot, recent::Recent};
 
 /// All that RocksDB doesn't hold yet.
 #[derive(Debug, Default)]
@@ -58,25 +53,9 @@ impl Generations {
         [&self.active].into_iter().chain(self.sealed.iter().rev().map(|sealed| &*sealed.recent))
     }
 
-    fn find_head<T>(&self, name: &str, map: impl Fn(&Recent, &Head) -> T) -> Recall<T> {
-        let found = self.iter().find_map(|recent| Some((recent, recent.heads.get(name)?)));
-        Recall::of(found.map(|(recent, head)| head.as_ref().map(|head| map(recent, head))))
-    }
-
     /// A stream's head.
-    pub(crate) fn head(&self, name: &str) -> Recall<Result<StreamHead, Malformed>> {
-        self.find_head(name, Recent::stream_head)
-    }
-
-    /// What the store needs of a head.
-    pub(crate) fn summary(&self, name: &str) -> Recall<Result<Summary, Malformed>> {
-        self.find_head(name, |recent, head| recent.encoded(head).map(|encoded| encoded.summary))
-    }
-
-    /// A head that is in the slot that is written now.
-    pub(crate) fn active_head(&self, name: &str) -> Option<Encoded<'_>> {
-        let head = self.active.heads.get(name)?.as_ref()?;
-        self.active.encoded(head).ok()
+    pub(crate) fn head<T>(&self, name: &str, map: impl FnOnce(&StreamHead) -> T) -> Recall<T> {
+        Recall::of(self.iter().find_map(|recent| recent.head(name)).map(|head| head.map(map)))
     }
 
     /// A producer's state.
@@ -125,7 +104,7 @@ impl Generations {
 
     /// The names of streams that were written, with whether they exist, the newest word first.
     pub(crate) fn names(&self) -> impl Iterator<Item = (&str, bool)> {
-        self.iter().flat_map(|recent| recent.heads.iter().map(|(name, head)| (&**name, head.is_some())))
+        self.iter().flat_map(|recent| recent.names.iter().map(|(name, life)| (&**name, life.is_some())))
     }
     /// The documents that were written, `None` for those that went, the newest word first.
     pub(crate) fn documents(&self) -> impl Iterator<Item = (&str, Option<&[u8]>)> {

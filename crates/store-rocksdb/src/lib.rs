@@ -40,7 +40,6 @@ use headwater_store::{Chunk, Commit, Document, ReadRange, Store, StoreError, Tic
 use rocksdb::{ErrorKind, ReadTier};
 
 use base::{Base, Found, Marks};
-use codec::Malformed;
 use commit_log::{CommitLog, LogError, Replayed, disk::Disk};
 use engine::Engine;
 use generations::{Generations, Recall, Sealed};
@@ -220,10 +219,9 @@ impl Store for RocksStore {
     }
 
     async fn load(&self, name: &StreamName) -> Result<Option<StreamHead>, StoreError> {
-        let broken = |Malformed| StoreError::Damaged(format!("the head of {name} makes no sense"));
-        let recalled = self.engine.recent().head(name.as_str());
+        let recalled = self.engine.recent().head(name.as_str(), StreamHead::clone);
         match recalled {
-            Recall::Known(head) => head.map(Some).map_err(broken),
+            Recall::Known(head) => Ok(Some(head)),
             Recall::Removed => Ok(None),
             Recall::Unknown => {
                 let name = name.clone();

@@ -1,26 +1,26 @@
 //! What the commit log holds and RocksDB doesn't yet: the effect of the frames since the last checkpoint, in memory.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet, hash_map::Entry};
 
 use headwater_protocol::{producer::ProducerState, stream::StreamHead};
 use headwater_store::log::Log;
 
 use crate::{
     codec::Malformed,
-    head::{self, Encoded, Summary},
+    head,
     record::{self, Producer, Record},
 };
 
 /// The effect of a run of frames.
 #[derive(Debug, Default)]
 pub(crate) struct Recent {
-    /// Heads that were written, by stream name; `None`: the stream was removed.
-    pub(crate) heads: HashMap<Box<str>, Option<Head>>,
-    /// What was written besides heads, by incarnation.
+    /// The streams that were written, with their incarnations; `None`: the stream was removed.
+    pub(crate) names: HashMap<Box<str>, Option<u64>>,
+    /// What was written, by incarnation.
     pub(crate) lives: HashMap<u64, Life>,
     /// Incarnations that were removed and that RocksDB may know something of.
     pub(crate) removed: HashSet<u64>,
-    /// The deadlines of `heads`.
+    /// The deadlines of the streams in `names`.
     pub(crate) deadlines: BTreeSet<(u64, Box<str>)>,
     /// Documents that were written; `None`: removed.
     pub(crate) documents: HashMap<Box<str>, Option<Box<[u8]>>>,
@@ -28,20 +28,12 @@ pub(crate) struct Recent {
     pub(crate) incarnation_last: u64,
 }
 
-/// A stream's head, as the last record with a whole one left it; its life tells how far it has come since.
-#[derive(Debug)]
-pub(crate) struct Head {
-    incarnation: u64,
-    deadline_ms: Option<u64>,
-    encoded: Box<[u8]>,
-}
-
 /// What one life of a stream was given.
 #[derive(Debug)]
 pub(crate) struct Life {
+    /// As of the last record.
+    pub(crate) head: StreamHead,
     pub(crate) log: Log,
-    version: u64,
-    changed_ms: u64,
     pub(crate) producers: HashMap<Box<str>, ProducerState>,
     /// It began here: RocksDB knows nothing of it.
     pub(crate) is_born: bool,
@@ -49,7 +41,7 @@ pub(crate) struct Life {
 
 impl Recent {
     pub(crate) fn is_empty(&self) -> bool {
-        self.heads.is_empty() && self.removed.is_empty() && self.documents.is_empty()
+        self.names.is_empty() && self.removed.is_empty() && self.documents.is_empty()
     }
 
     /// Applies a frame's payload.
@@ -57,50 +49,46 @@ impl Recent {
         record::records(payload).try_for_each(|record| self.apply_record(record?))
     }
 
-    /// A head as it is now. An error would be a bug: what is here was checked.
-    pub(crate) fn encoded<'a>(&self, head: &'a Head) -> Result<Encoded<'a>, Malformed> {
-        let life = self.lives.get(&head.incarnation).ok_or(Malformed)?;
-        let mut encoded = Encoded::parse(&head.encoded)?;
-        encoded.summary = Summary { version: life.version, tail: life.log.end(), ..encoded.summary };
-        encoded.changed_ms = life.changed_ms;
-        Ok(encoded)
-    }
-
-    /// The same in the protocol's words.
-    pub(crate) fn stream_head(&self, head: &Head) -> Result<StreamHead, Malformed> {
-        let Encoded { summary, changed_ms, .. } = self.encoded(head)?;
-        let decoded = head::decode(&head.encoded)?;
-        Ok(StreamHead { version: summary.version, tail: summary.tail, changed_ms, ..decoded })
+    /// A stream's head; `None` within: it was removed.
+    pub(crate) fn head(&self, name: &str) -> Option<Option<&StreamHead>> {
+        let incarnation = self.names.get(name)?;
+        Some(incarnation.and_then(|incarnation| self.lives.get(&incarnation)).map(|life| &life.head))
     }
 
     fn apply_record(&mut self, record: Record<'_>) -> Result<(), Malformed> {
         match record {
             Record::Put { name, head, bytes, producer } => {
-                let Encoded { summary, changed_ms, .. } = Encoded::parse(head)?;
-                self.incarnation_last = self.incarnation_last.max(summary.incarnation);
-                let life = self.lives.entry(summary.incarnation).or_insert_with(|| Life {
-                    log: Log::new(summary.tail.saturating_sub(bytes.len() as u64)),
-                    version: summary.version,
-                    changed_ms,
-                    producers: HashMap::new(),
-                    is_born: summary.version == 1,
-                });
-                life.append(summary.version, changed_ms, bytes, producer);
-                if life.log.end() != summary.tail {
-                    return Err(Malformed);
-                }
-                let Summary { incarnation, deadline_ms, .. } = summary;
-                self.set_head(name, Some(Head { incarnation, deadline_ms, encoded: head.into() }));
+                let head = head::decode(head)?;
+                let incarnation = head.incarnation.get();
+                self.incarnation_last = self.incarnation_last.max(incarnation);
+                self.set_name(name, Some(incarnation), head.deadline_ms);
+                let life = match self.lives.entry(incarnation) {
+                    Entry::Occupied(entry) => {
+                        let life = entry.into_mut();
+                        life.head = head;
+                        life
+                    }
+                    Entry::Vacant(entry) => entry.insert(Life {
+                        log: Log::new(head.tail.saturating_sub(bytes.len() as u64)),
+                        is_born: head.version == 1,
+                        head,
+                        producers: HashMap::new(),
+                    }),
+                };
+                life.append(bytes, producer)?;
             }
             Record::Append { incarnation, changed_ms, bytes, producer } => {
                 let life = self.lives.get_mut(&incarnation).ok_or(Malformed)?;
-                life.append(life.version.saturating_add(1), changed_ms, bytes, producer);
+                life.head.version = life.head.version.checked_add(1).ok_or(Malformed)?;
+                life.head.tail = life.head.tail.checked_add(bytes.len() as u64).ok_or(Malformed)?;
+                life.head.changed_ms = changed_ms;
+                life.append(bytes, producer)?;
             }
             Record::Remove { name, incarnation } => {
+                self.set_name(name, None, None);
                 if self.lives.remove(&incarnation).is_none_or(|life| !life.is_born) {
                     self.removed.insert(incarnation);
                 }
-                self.set_head(name, None);
             }
             Record::Document { key, value } => {
                 self.documents.insert(key.into(), value.map(Into::into));
@@ -109,16 +97,17 @@ impl Recent {
         Ok(())
     }
 
-    fn set_head(&mut self, name: &str, head: Option<Head>) {
-        let deadline_ms = |head: &Option<Head>| head.as_ref().and_then(|head| head.deadline_ms);
-        let after_ms = deadline_ms(&head);
-        let before_ms = match self.heads.get_mut(name) {
-            Some(known) => deadline_ms(&std::mem::replace(known, head)),
+    /// A name stands for this life from now on, or for none. Before the life changes: what it was tells its old deadline.
+    fn set_name(&mut self, name: &str, incarnation: Option<u64>, after_ms: Option<u64>) {
+        let before = match self.names.get_mut(name) {
+            Some(known) => std::mem::replace(known, incarnation),
             None => {
-                self.heads.insert(name.into(), head);
+                self.names.insert(name.into(), incarnation);
                 None
             }
         };
+        let before = before.and_then(|incarnation| self.lives.get(&incarnation));
+        let before_ms = before.and_then(|life| life.head.deadline_ms);
         if before_ms == after_ms {
             return;
         }
@@ -132,17 +121,21 @@ impl Recent {
 }
 
 impl Life {
-    fn append(&mut self, version: u64, changed_ms: u64, bytes: &[u8], producer: Option<Producer<'_>>) {
-        self.version = version;
-        self.changed_ms = changed_ms;
+    /// Adds the bytes that made the head, and what is known of their producer.
+    fn append(&mut self, bytes: &[u8], producer: Option<Producer<'_>>) -> Result<(), Malformed> {
         self.log.append(bytes);
-        let Some(Producer { id, epoch, seq_last }) = producer else { return };
-        let state = ProducerState { epoch, seq_last };
-        match self.producers.get_mut(id) {
-            Some(known) => *known = state,
-            None => {
-                self.producers.insert(id.into(), state);
+        if self.log.end() != self.head.tail {
+            return Err(Malformed);
+        }
+        if let Some(Producer { id, epoch, seq_last }) = producer {
+            let state = ProducerState { epoch, seq_last };
+            match self.producers.get_mut(id) {
+                Some(known) => *known = state,
+                None => {
+                    self.producers.insert(id.into(), state);
+                }
             }
         }
+        Ok(())
     }
 }

@@ -1,11 +1,11 @@
 //! One edit as the commit log holds it. Frames are runs of records; applying them needs nothing else.
 
-use headwater_protocol::stream::Change;
+use headwater_protocol::stream::{Change, StreamHead};
 use headwater_store::Edit;
 
 use crate::{
     codec::{Input, Malformed, put_bytes, put_number},
-    head::{self, Encoded},
+    head,
 };
 
 const PUT: u8 = 1;
@@ -51,13 +51,13 @@ pub(crate) struct Producer<'a> {
     pub(crate) seq_last: u64,
 }
 
-/// What a slot's earlier records say of the stream that an edit is about.
+/// What is known of a stream before an edit.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Before<'a> {
     /// The incarnation that a removal ends.
     pub(crate) incarnation: u64,
-    /// The head, if one of them has it.
-    pub(crate) head: Option<Encoded<'a>>,
+    /// The head, if an earlier record of the same slot has it.
+    pub(crate) head: Option<&'a StreamHead>,
 }
 
 /// Adds an edit to a frame.
@@ -65,16 +65,13 @@ pub(crate) fn encode(edit: &Edit, before: Before<'_>, out: &mut Vec<u8>, scratch
     match edit {
         Edit::Put { name, change, .. } => {
             let Change { head, bytes, producer } = change;
-            scratch.clear();
-            head::encode(head, scratch);
-            let appends = before.head.is_some_and(|before| {
-                Encoded::parse(scratch).is_ok_and(|after| after.is_append_to(&before, bytes.len()))
-            });
-            if appends {
+            if before.head.is_some_and(|before| head::is_append(before, head, bytes.len())) {
                 out.push(if producer.is_some() { APPEND_BY_PRODUCER } else { APPEND });
                 put_number(out, head.incarnation.get());
                 put_number(out, head.changed_ms);
             } else {
+                scratch.clear();
+                head::encode(head, scratch);
                 out.push(if producer.is_some() { PUT_BY_PRODUCER } else { PUT });
                 put_bytes(out, name.as_str().as_bytes());
                 put_bytes(out, scratch);
@@ -151,7 +148,6 @@ mod tests {
     use headwater_protocol::{
         path::StreamName,
         producer::{ProducerId, ProducerState},
-        stream::StreamHead,
     };
     use proptest::prelude::*;
 
@@ -198,9 +194,7 @@ mod tests {
             let producer = by_producer.then(|| (ProducerId::parse("p").unwrap(), ProducerState { epoch, seq_last }));
             let change = Change { head: after, bytes: Bytes::from(bytes.clone()), producer };
             let edit = Edit::Put { name: StreamName::from_stored("a/b"), expected: head.version, change };
-            let mut encoded = Vec::new();
-            head::encode(&head, &mut encoded);
-            let before = Before { incarnation: 0, head: Some(Encoded::parse(&encoded).unwrap()) };
+            let before = Before { incarnation: 0, head: Some(&head) };
             let mut frame = Vec::new();
             super::encode(&edit, before, &mut frame, &mut Vec::new());
             let producer = by_producer.then_some(Producer { id: "p", epoch, seq_last });
