@@ -7,7 +7,7 @@ pub mod settings;
 mod signals;
 mod telemetry;
 
-use std::{future::Future, net::TcpListener, process::ExitCode, sync::Arc, time::Duration};
+use std::{ffi::c_void, future::Future, net::TcpListener, process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use headwater_service::{Service, clock::SystemClock, config::Connections};
@@ -18,9 +18,11 @@ use headwater_webhook::HttpWebhooks;
 
 use settings::{Settings, StoreKind};
 
-/// A request is some dozens of small allocations, most of which another thread frees: what this allocator is made for.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+/// A request is some dozens of small allocations, most of which another thread frees: what this allocator is made for. It
+/// stands in for the system's `malloc`, also for RocksDB, whose memory goes back to the system that way. Naming it here
+/// links it.
+#[used]
+static ALLOCATOR: unsafe extern "C" fn(*mut c_void) = libmimalloc_sys::mi_free;
 
 /// A way to put the service on a listening socket.
 pub trait Adapter {
