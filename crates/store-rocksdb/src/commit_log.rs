@@ -71,10 +71,11 @@ pub(crate) fn create(folder: &Path) -> Result<(), LogError> {
 
 /// Whether anything was ever written to the slots of a folder.
 pub(crate) fn was_used(folder: &Path) -> bool {
+    let mut header = Vec::new();
     (0..SLOTS).any(|index| {
         let slot = Slot::open(slot_path(folder, index), Disk::default());
-        slot.and_then(|slot| slot.read(HEADER_BYTES as u64))
-            .is_ok_and(|header| header.iter().any(|&byte| byte != 0))
+        slot.and_then(|slot| slot.read(HEADER_BYTES as u64, &mut header))
+            .is_ok_and(|()| header.iter().any(|&byte| byte != 0))
     })
 }
 
@@ -90,9 +91,9 @@ pub(crate) fn replay(
     disk: &Disk,
     mut apply: impl FnMut(&[u8]) -> bool,
 ) -> Result<Replayed, LogError> {
-    let mut live = Vec::new();
-    let mut free = Vec::new();
-    let mut unclear = Vec::new();
+    let (mut live, mut unclear, mut free) = (Vec::new(), Vec::new(), Vec::new());
+    // One buffer for all: memory that is new to the process takes longer than what is read into it.
+    let mut bytes = Vec::new();
     for index in 0..SLOTS {
         let path = slot_path(folder, index);
         let io = |error| LogError::Io { path: path.clone(), error };
@@ -102,32 +103,25 @@ pub(crate) fn replay(
             let what = format!("it has {length} bytes instead of {SLOT_BYTES}");
             return Err(LogError::Damaged { path, what });
         }
-        let header = slot.read(HEADER_BYTES as u64).map_err(io)?;
-        let first = slot.read(frame::claimed_size(&header)).map_err(io)?;
-        let first = Frame::parse(&first, salt).map(|frame| frame.number);
-        match first {
+        slot.read(HEADER_BYTES as u64, &mut bytes).map_err(io)?;
+        slot.read(frame::claimed_size(&bytes), &mut bytes).map_err(io)?;
+        match Frame::parse(&bytes, salt).map(|frame| frame.number) {
             // Checkpointed: a frame with a later number is never in the same slot.
             Some(first) if first <= checkpoint => free.push(slot),
-            Some(first) => {
-                let bytes = slot.read(u64::MAX).map_err(io)?;
-                live.push((first, slot, bytes));
-            }
-            None => {
-                let bytes = slot.read(u64::MAX).map_err(io)?;
-                unclear.push((slot, bytes));
-            }
+            Some(first) => live.push((first, slot)),
+            None => unclear.push(slot),
         }
     }
-    live.sort_by_key(|(first, ..)| *first);
+    live.sort_by_key(|(first, _)| *first);
     let mut through = checkpoint;
     let mut last = None;
-    let mut rest = Vec::new();
-    for (first, slot, bytes) in &live {
+    for (first, slot) in &live {
         if *first != through + 1 {
             let what = format!("it begins with frame {first}, but frame {} is missing", through + 1);
             return Err(LogError::Damaged { path: slot.path().into(), what });
         }
-        let mut at = 0;
+        slot.read(u64::MAX, &mut bytes).map_err(|error| LogError::Io { path: slot.path().into(), error })?;
+        let (mut begin, mut at) = (0, 0);
         while let Some(frame) = bytes.get(at..).and_then(|rest| Frame::parse(rest, salt)) {
             if frame.number != through + 1 {
                 break;
@@ -137,29 +131,32 @@ pub(crate) fn replay(
                 return Err(LogError::Damaged { path: slot.path().into(), what });
             }
             through = frame.number;
-            let next = at + frame.size();
-            last = bytes.get(at..next).map(|frame| (slot, frame, at as u64));
-            at = next;
+            (begin, at) = (at, at + frame.size());
         }
-        rest.push((slot.path(), bytes.get(at..).unwrap_or_default()));
+        check_rest(slot, bytes.get(at..).unwrap_or_default(), salt, through)?;
+        last = bytes.get(begin..at).map(|frame| (slot, frame.to_vec(), begin as u64));
     }
-    let unclear_bytes = unclear.iter().map(|(slot, bytes)| (slot.path(), &bytes[..]));
-    for (path, bytes) in rest.into_iter().chain(unclear_bytes) {
-        if let Some(number) = later_frame(bytes, salt, through + 2) {
-            let what =
-                format!("frame {} is damaged: frame {number}, which is whole, came after it", through + 1);
-            return Err(LogError::Damaged { path: path.into(), what });
-        }
+    for slot in &unclear {
+        slot.read(u64::MAX, &mut bytes).map_err(|error| LogError::Io { path: slot.path().into(), error })?;
+        check_rest(slot, &bytes, salt, through)?;
     }
     if let Some((slot, frame, at)) = last {
         // The last frame counts from now on, and only the system's cache may have it. If its sync failed, the cache holds
         // it for written: another sync alone would write nothing.
-        let made_durable = slot.make_durable(frame, at);
+        let made_durable = slot.make_durable(&frame, at);
         made_durable.map_err(|error| LogError::Io { path: slot.path().into(), error })?;
     }
-    let live: Vec<Slot> = live.into_iter().map(|(_, slot, _)| slot).collect();
-    free.extend(unclear.into_iter().map(|(slot, _)| slot));
+    let live: Vec<Slot> = live.into_iter().map(|(_, slot)| slot).collect();
+    free.extend(unclear);
     Ok(Replayed { through, live, free })
+}
+
+/// Checks what follows the last frame, which is `through`: a whole frame with a later number but one proves that the next
+/// one was there.
+fn check_rest(slot: &Slot, rest: &[u8], salt: u64, through: u64) -> Result<(), LogError> {
+    let Some(number) = later_frame(rest, salt, through + 2) else { return Ok(()) };
+    let what = format!("frame {} is damaged: frame {number}, which is whole, came after it", through + 1);
+    Err(LogError::Damaged { path: slot.path().into(), what })
 }
 
 /// A whole frame anywhere in `bytes` whose number is `number` or later.

@@ -24,13 +24,18 @@ const PRIORITY: i32 = 5;
 /// Keeps house until [`Engine::end`]; then brings over what is left.
 pub(crate) fn keep_forever(engine: &Engine) {
     step_back();
-    let mut is_cleaning = false;
+    let (mut is_cleaning, mut has_told) = (false, false);
     while engine.wait(TICK) {
         engine.seal_if_idle(IDLE);
         checkpoint_all(engine);
         match engine.base.clean(is_cleaning) {
-            Ok(is) => is_cleaning = is,
-            Err(error) => tracing::warn!(%error, "whether space is unused can't be told"),
+            Ok(is) => (is_cleaning, has_told) = (is, false),
+            // Once, not every second.
+            Err(error) if !has_told => {
+                has_told = true;
+                tracing::warn!(%error, "blob files can't be cleaned now; it will be tried again");
+            }
+            Err(_) => {}
         }
     }
 }

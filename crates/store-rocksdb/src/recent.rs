@@ -16,8 +16,8 @@ use crate::{
 pub(crate) struct Recent {
     /// The streams that were written, with their incarnations; `None`: the stream was removed.
     pub(crate) names: HashMap<Box<str>, Option<u64>>,
-    /// What was written, by incarnation.
-    pub(crate) lives: HashMap<u64, Life>,
+    /// What was written, by incarnation. In boxes: there may be hundreds of thousands, and growing moves them all.
+    pub(crate) lives: HashMap<u64, Box<Life>>,
     /// Incarnations that were removed and that RocksDB may know something of.
     pub(crate) removed: HashSet<u64>,
     /// The deadlines of the streams in `names`.
@@ -68,12 +68,12 @@ impl Recent {
                         life.head = head;
                         life
                     }
-                    Entry::Vacant(entry) => entry.insert(Life {
+                    Entry::Vacant(entry) => entry.insert(Box::new(Life {
                         log: Log::new(head.tail.saturating_sub(bytes.len() as u64)),
                         is_born: head.version == 1,
                         head,
                         producers: HashMap::new(),
-                    }),
+                    })),
                 };
                 life.append(bytes, producer)?;
             }

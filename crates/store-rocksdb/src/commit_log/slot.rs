@@ -6,7 +6,7 @@
 
 use std::{
     fs::{File, OpenOptions},
-    io,
+    io::{self, Read, Seek},
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
 };
@@ -54,12 +54,13 @@ impl Slot {
         &self.path
     }
 
-    /// The bytes from the beginning, at most so many.
-    pub(crate) fn read(&self, bytes_max: u64) -> io::Result<Vec<u8>> {
-        let length = self.file.metadata()?.len().min(bytes_max);
-        let mut bytes = vec![0; usize::try_from(length).map_err(io::Error::other)?];
-        self.file.read_exact_at(&mut bytes, 0)?;
-        Ok(bytes)
+    /// Reads from the beginning, at most so many bytes, in place of what `bytes` holds.
+    pub(crate) fn read(&self, bytes_max: u64, bytes: &mut Vec<u8>) -> io::Result<()> {
+        bytes.clear();
+        let mut file = &self.file;
+        file.rewind()?;
+        file.take(bytes_max).read_to_end(bytes)?;
+        Ok(())
     }
 
     pub(crate) fn bytes(&self) -> io::Result<u64> {
