@@ -261,17 +261,22 @@ impl Run<'_> {
         if !self.arm(dice) {
             return Ok(());
         }
-        match self.stage.program.try_start(&self.stage.data, &[])? {
-            Start::Running(server) => server.kill()?,
-            Start::Ended { status, said } if status.code() == Some(1) && said.contains("can't be used") => {
-                self.struck.refused += 1;
+        let given_up = match self.stage.program.try_start(&self.stage.data, &[])? {
+            Start::Running(server) => {
+                server.kill()?;
+                None
             }
-            Start::Ended { status, said } => {
-                let what = format!("it ended with {status} and said:\n{said}");
+            Start::Ended { status, said } => Some((status, said)),
+        };
+        let has_failed = self.disarm() > 0;
+        if let Some((status, said)) = given_up {
+            if !has_failed || status.code() != Some(1) || !said.contains("can't be used") {
+                let what = format!("disk failed: {has_failed}; it ended with {status} and said:\n{said}");
                 return Err(broken("who can't start says why", "", what).into());
             }
+            self.struck.refused += 1;
         }
-        self.struck.starting += usize::from(self.disarm() > 0);
+        self.struck.starting += usize::from(has_failed);
         self.cut_power(dice)
     }
 

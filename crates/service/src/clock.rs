@@ -1,6 +1,6 @@
 //! The only place that knows what time it is; tests bring one that they push.
 
-use std::{future, pin::Pin, sync::Arc, time::Duration};
+use std::{pin::Pin, sync::Arc, time::Duration};
 
 use tokio::sync::watch;
 
@@ -84,13 +84,30 @@ impl Alarm {
 
     /// Resolves at that time, or earlier.
     pub(crate) async fn ring(&mut self, at_ms: u64) {
-        if self.set.as_ref().is_none_or(|(set_ms, _)| *set_ms > at_ms) {
-            self.set = Some((at_ms, self.clock.sleep_until(at_ms)));
-        }
-        match &mut self.set {
-            Some((_, sleep)) => sleep.await,
-            None => future::pending().await,
-        }
+        let in_time = self.set.take().filter(|(set_ms, _)| *set_ms <= at_ms);
+        let (_, sleep) = self.set.insert(in_time.unwrap_or_else(|| (at_ms, self.clock.sleep_until(at_ms))));
+        sleep.await;
         self.set = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    #[test]
+    fn an_alarm_is_kept_unless_it_would_ring_too_late() {
+        let clock = Arc::new(ManualClock::new(0));
+        let mut alarm = Alarm::new(clock.clone());
+        let mut rings = |at_ms| alarm.ring(at_ms).now_or_never().is_some();
+        assert!(!rings(100));
+        clock.advance(Duration::from_millis(100));
+        assert!(rings(300), "it was set to 100");
+        assert!(!rings(300), "it is set anew");
+        assert!(!rings(200), "that is earlier");
+        clock.advance(Duration::from_millis(100));
+        assert!(rings(300), "it was set to 200");
     }
 }
