@@ -218,7 +218,7 @@ mod tests {
 
     #[test]
     fn the_url_comes_from_the_line_it_prints() {
-        let script = "echo starting; echo 'listening on http://127.0.0.1:9/v1/stream'; trap 'exit 0' TERM; \
+        let script = "trap 'exit 0' TERM; echo starting; echo 'listening on http://127.0.0.1:9/v1/stream'; \
                       while :; do sleep 0.05; done";
         let server = start(script, "ready").expect("it prints the line");
         assert_eq!(server.url(), "http://127.0.0.1:9/v1/stream");
@@ -233,10 +233,9 @@ mod tests {
 
     #[test]
     fn a_panic_in_the_log_is_a_failure() {
-        let script = "echo 'listening on x'; echo \"thread 'main' panicked at src/lib.rs:1\" >&2; \
-                      trap 'exit 0' TERM; while :; do sleep 0.05; done";
+        let script = "trap 'exit 0' TERM; echo \"thread 'main' panicked at src/lib.rs:1\" >&2; \
+                      echo 'listening on x'; while :; do sleep 0.05; done";
         let server = start(script, "panic").expect("it prints the line");
-        thread::sleep(Duration::from_millis(100));
         let error = server.stop().expect_err("its log holds a panic");
         assert!(error.to_string().contains("src/lib.rs:1"), "{error}");
     }
