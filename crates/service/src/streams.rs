@@ -321,7 +321,10 @@ pub(crate) fn refuse(error: StoreError) -> Refusal {
     match error {
         StoreError::Full => Refusal::StorageFull,
         StoreError::Missing(_) => Refusal::NotFound,
-        StoreError::Stale { .. } | StoreError::Damaged(_) | StoreError::Failed(_) => {
+        StoreError::Stale { .. }
+        | StoreError::Misplaced { .. }
+        | StoreError::Damaged(_)
+        | StoreError::Failed(_) => {
             tracing::error!(%error, "the store failed");
             Refusal::StorageFailed
         }

@@ -9,7 +9,7 @@ use headwater_protocol::{
     producer::{ProducerId, ProducerState},
     stream::{Change, StreamHead},
 };
-use headwater_store::{Commit, Edit, StoreError, log::Log};
+use headwater_store::{Commit, Edit, Standing, StoreError, log::Log};
 
 /// What a stream, a producer or a document is charged besides its bytes.
 const ENTRY_BYTES: u64 = 512;
@@ -79,22 +79,15 @@ impl State {
         bytes + ENTRY_BYTES * (1 + producers)
     }
 
-    /// Versions, as they will be when the edits before are applied, and room; gives how much is held afterwards. What
+    /// Each edit against what the ones before leave, and room; gives how much is held afterwards. What
     /// needs no room is never refused for it, so that a full store lets streams be closed and deleted.
     fn check(&self, commit: &Commit) -> Result<u64, StoreError> {
-        let mut versions: HashMap<&StreamName, u64> = HashMap::new();
+        let mut standings: HashMap<&StreamName, Standing> = HashMap::new();
         for edit in &commit.edits {
-            let (name, expected, after) = match edit {
-                Edit::Put { name, expected, change } => (name, *expected, change.head.version),
-                Edit::Remove { name, expected } => (name, *expected, 0),
-                Edit::Document { .. } => continue,
-            };
-            let stored = || self.streams.get(name).map_or(0, |head| head.version);
-            let found = versions.get(name).copied().unwrap_or_else(stored);
-            if found != expected {
-                return Err(StoreError::Stale { name: name.clone(), expected, found });
-            }
-            versions.insert(name, after);
+            let Some(name) = edit.stream() else { continue };
+            let stored = || self.streams.get(name).map_or(Standing::default(), Standing::of);
+            let before = standings.get(name).copied().unwrap_or_else(stored);
+            standings.insert(name, edit.check(before)?);
         }
         let more: i64 = commit.edits.iter().map(|edit| self.growth(edit)).sum();
         let bytes = self.bytes.saturating_add_signed(more);

@@ -16,7 +16,7 @@ use std::{
 };
 
 use headwater_protocol::{path::StreamName, stream::StreamHead};
-use headwater_store::{Commit, Edit, StoreError, Ticket, TicketSender, Work};
+use headwater_store::{Commit, Edit, Standing, StoreError, Ticket, TicketSender, Work};
 
 use crate::{
     base::{self, Base},
@@ -109,8 +109,7 @@ pub(crate) struct Slots {
 /// What the store knows of a stream while it makes a frame.
 #[derive(Clone, Copy, Debug, Default)]
 struct Known<'a> {
-    version: u64,
-    incarnation: u64,
+    standing: Standing,
     /// Its head, if an earlier commit of the same frame has it.
     head: Option<&'a StreamHead>,
 }
@@ -288,46 +287,37 @@ impl Engine {
         let mut after: Vec<(&StreamName, Known<'_>)> = Vec::with_capacity(commit.edits.len());
         let begin = before.len();
         for edit in &commit.edits {
-            let (name, expected, next) = match edit {
-                Edit::Put { name, expected, change } => {
-                    let StreamHead { version, incarnation, .. } = change.head;
-                    let head = Some(&change.head);
-                    (name, *expected, Known { version, incarnation: incarnation.get(), head })
-                }
-                Edit::Remove { name, expected } => (name, *expected, Known::default()),
-                Edit::Document { .. } => {
-                    before.push(Known::default());
-                    continue;
-                }
+            let Some(name) = edit.stream() else {
+                before.push(Known::default());
+                continue;
             };
             let here = after.iter().rev().find(|(other, _)| *other == name).map(|(_, found)| *found);
             let found = match here.or_else(|| known.get(name).copied()) {
                 Some(found) => Ok(found),
                 None => self.look_up(name),
             };
-            let checked = found.and_then(|found| match found.version {
-                version if version == expected => Ok(found),
-                found => Err(StoreError::Stale { name: name.clone(), expected, found }),
-            });
-            match checked {
-                Ok(found) => before.push(found),
+            let checked = found.and_then(|found| Ok((found, edit.check(found.standing)?)));
+            let (found, standing) = match checked {
+                Ok(checked) => checked,
                 Err(error) => {
                     before.truncate(begin);
                     return Err(error);
                 }
-            }
-            after.push((name, next));
+            };
+            before.push(found);
+            let head = match edit {
+                Edit::Put { change, .. } => Some(&change.head),
+                Edit::Remove { .. } | Edit::Document { .. } => None,
+            };
+            after.push((name, Known { standing, head }));
         }
         known.extend(after);
         Ok(())
     }
 
     fn look_up(&self, name: &StreamName) -> Result<Known<'static>, StoreError> {
-        Ok(self.summary(name.as_str())?.map_or(Known::default(), |summary| Known {
-            version: summary.version,
-            incarnation: summary.incarnation,
-            head: None,
-        }))
+        let standing = self.summary(name.as_str())?.map_or(Standing::default(), Summary::standing);
+        Ok(Known { standing, head: None })
     }
 
     /// What the store itself needs of a head.
@@ -356,7 +346,7 @@ impl Engine {
                 Edit::Put { name, .. } => known.head.or_else(|| recent.active.head(name.as_str()).flatten()),
                 Edit::Remove { .. } | Edit::Document { .. } => None,
             };
-            record::encode(edit, Before { incarnation: known.incarnation, head }, out, &mut scratch);
+            record::encode(edit, Before { incarnation: known.standing.incarnation, head }, out, &mut scratch);
         }
     }
 

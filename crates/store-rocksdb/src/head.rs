@@ -12,6 +12,7 @@ use headwater_protocol::{
     producer::{Claim, ProducerId},
     stream::{Closure, StreamHead},
 };
+use headwater_store::Standing;
 
 use crate::codec::{Input, Malformed, put_bytes, put_number, put_option};
 
@@ -49,6 +50,11 @@ impl Summary {
     pub(crate) const fn of(head: &StreamHead) -> Self {
         let StreamHead { incarnation, version, tail, deadline_ms, .. } = *head;
         Self { incarnation: incarnation.get(), version, tail, deadline_ms }
+    }
+
+    pub(crate) const fn standing(self) -> Standing {
+        let Self { incarnation, version, tail, .. } = self;
+        Standing { version, incarnation: Incarnation::new(incarnation), tail }
     }
 
     fn write(&self, out: &mut Vec<u8>) {

@@ -1,6 +1,9 @@
 //! One edit as the commit log holds it. Frames are runs of records; applying them needs nothing else.
 
-use headwater_protocol::stream::{Change, StreamHead};
+use headwater_protocol::{
+    offset::Incarnation,
+    stream::{Change, StreamHead},
+};
 use headwater_store::Edit;
 
 use crate::{
@@ -55,7 +58,7 @@ pub(crate) struct Producer<'a> {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Before<'a> {
     /// The incarnation that a removal ends.
-    pub(crate) incarnation: u64,
+    pub(crate) incarnation: Option<Incarnation>,
     /// The head, if an earlier record of the same slot has it.
     pub(crate) head: Option<&'a StreamHead>,
 }
@@ -86,7 +89,7 @@ pub(crate) fn encode(edit: &Edit, before: Before<'_>, out: &mut Vec<u8>, scratch
         Edit::Remove { name, .. } => {
             out.push(REMOVE);
             put_bytes(out, name.as_str().as_bytes());
-            put_number(out, before.incarnation);
+            put_number(out, before.incarnation.map_or(0, Incarnation::get));
         }
         Edit::Document { key, value } => {
             out.push(if value.is_some() { DOCUMENT } else { DOCUMENT_GONE });
@@ -169,7 +172,7 @@ mod tests {
             let mut encoded = Vec::new();
             head::encode(&head, &mut encoded);
             let mut frame = Vec::new();
-            let before = Before { incarnation: 77, head: None };
+            let before = Before { incarnation: Incarnation::new(77), head: None };
             edits.iter().for_each(|edit| super::encode(edit, before, &mut frame, &mut Vec::new()));
             let producer = by_producer.then_some(Producer { id: "p", epoch, seq_last });
             let expected = [
@@ -194,7 +197,7 @@ mod tests {
             let producer = by_producer.then(|| (ProducerId::parse("p").unwrap(), ProducerState { epoch, seq_last }));
             let change = Change { head: after, bytes: Bytes::from(bytes.clone()), producer };
             let edit = Edit::Put { name: StreamName::from_stored("a/b"), expected: head.version, change };
-            let before = Before { incarnation: 0, head: Some(&head) };
+            let before = Before { incarnation: None, head: Some(&head) };
             let mut frame = Vec::new();
             super::encode(&edit, before, &mut frame, &mut Vec::new());
             let producer = by_producer.then_some(Producer { id: "p", epoch, seq_last });

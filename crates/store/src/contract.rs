@@ -26,6 +26,7 @@ macro_rules! contract_tests {
             reads_end_at_the_first_append_boundary_at_or_after_the_target,
             reads_say_whether_they_begin_where_an_append_began,
             stale_commits_change_nothing,
+            bytes_that_leave_a_gap_change_nothing,
             all_edits_of_a_commit_are_there_or_none,
             commits_of_one_stream_are_durable_in_order,
             producers_belong_to_one_life_of_a_stream,
@@ -171,6 +172,25 @@ cases! {
         assert_eq!(store.read(incarnation, range(0, 14)).await.unwrap().end, 14);
     }
 
+    /// Rule 6. Forks and lives that begin anew begin where they want.
+    async fn bytes_that_leave_a_gap_change_nothing<S>(store) {
+        let incarnation = three_appends(store).await;
+        let before = store.load(&name("a")).await;
+        for (tail, bytes) in [(13, ""), (14, "x"), (16, "x"), (2, "xyz"), (u64::MAX, "x")] {
+            let refused = store.commit(one(put("a", head(7, 4, tail), bytes))).await;
+            assert!(matches!(refused, Err(StoreError::Misplaced { tail: 14, .. })), "{tail} {refused:?}");
+        }
+        let too_short = store.commit(one(put("b", head(8, 1, 2), "xyz"))).await;
+        assert!(matches!(too_short, Err(StoreError::Misplaced { .. })), "{too_short:?}");
+        // Nor after an edit of the same commit.
+        let edits = vec![put("a", head(7, 4, 15), "x"), put("a", head(7, 5, 17), "y")];
+        assert!(matches!(store.commit(Commit { edits }).await, Err(StoreError::Misplaced { tail: 15, .. })));
+        assert_eq!(store.load(&name("a")).await, before);
+        assert_eq!(store.load(&name("b")).await, Ok(None));
+        assert_eq!(store.read(incarnation, range(0, 14)).await.unwrap().end, 14);
+        assert_eq!(store.commit(one(put("a", head(7, 4, 15), "x"))).await, Ok(()));
+    }
+
     /// Rule 1.
     async fn all_edits_of_a_commit_are_there_or_none<S>(store) {
         three_appends(store).await;
@@ -230,7 +250,7 @@ cases! {
         assert_eq!(store.list("", None, 10).await, Ok(vec![]));
     }
 
-    /// Rule 6.
+    /// Rule 7.
     async fn incarnations_never_go_back<S>(store) {
         assert_eq!(store.incarnation_last(), 0);
         store.commit(one(put("a", head(9, 1, 0), ""))).await.unwrap();

@@ -11,10 +11,12 @@
 //!    failure nothing of the commit will ever appear.
 //! 5. **Reads are exact.** What [`Store::read`] gives is what was appended, byte for byte; bytes that can't be
 //!    trusted are an error ([`StoreError::Damaged`]), never different or fewer bytes.
-//! 6. **Incarnations are for ever.** [`Store::incarnation_last`] never goes back, not after removals and, in a store
+//! 6. **Logs have no gaps.** A commit whose bytes don't begin where their log ends is refused
+//!    ([`StoreError::Misplaced`]) and changes nothing. A log begins where the first commit of its incarnation does.
+//! 7. **Incarnations are for ever.** [`Store::incarnation_last`] never goes back, not after removals and, in a store
 //!    that outlives its process, not after a restart. Each is given to one life of one stream.
 //!
-//! `contract` has them as tests (feature `contract`); [`faulty`] breaks a store on purpose.
+//! [`Edit::check`] is rules 2 and 6. `contract` has all as tests (feature `contract`); [`faulty`] breaks a store on purpose.
 
 use std::future::Future;
 
@@ -185,6 +187,59 @@ pub enum Edit {
     },
 }
 
+/// What a store has to know of a stream to check an edit; the default: there is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Standing {
+    /// The version; 0 if there is no such stream.
+    pub version: u64,
+    /// Which log is its own.
+    pub incarnation: Option<Incarnation>,
+    /// Where that ends.
+    pub tail: u64,
+}
+
+impl Standing {
+    /// What a head says.
+    #[must_use]
+    pub const fn of(head: &StreamHead) -> Self {
+        Self { version: head.version, incarnation: Some(head.incarnation), tail: head.tail }
+    }
+}
+
+impl Edit {
+    /// The stream that it changes, if it changes one.
+    #[must_use]
+    pub const fn stream(&self) -> Option<&StreamName> {
+        match self {
+            Self::Put { name, .. } | Self::Remove { name, .. } => Some(name),
+            Self::Document { .. } => None,
+        }
+    }
+
+    /// Checks an edit of a stream, and says how the stream stands afterwards.
+    ///
+    /// # Errors
+    /// [`StoreError::Stale`] if it expects another version, [`StoreError::Misplaced`] if it would leave a gap.
+    pub fn check(&self, before: Standing) -> Result<Standing, StoreError> {
+        let (name, expected) = match self {
+            Self::Put { name, expected, .. } | Self::Remove { name, expected } => (name, *expected),
+            Self::Document { .. } => return Ok(before),
+        };
+        if before.version != expected {
+            return Err(StoreError::Stale { name: name.clone(), expected, found: before.version });
+        }
+        let Self::Put { change, .. } = self else { return Ok(Standing::default()) };
+        let after = Standing::of(&change.head);
+        let begin = after.tail.checked_sub(change.bytes.len() as u64);
+        let goes_on = before.incarnation == after.incarnation;
+        if begin.is_some_and(|begin| !goes_on || begin == before.tail) {
+            Ok(after)
+        } else {
+            Err(StoreError::Misplaced { name: name.clone(), tail: before.tail })
+        }
+    }
+}
+
 /// A range of one log: from `from` to the first append boundary at or after `target`, but not past `limit`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReadRange {
@@ -219,6 +274,14 @@ pub enum StoreError {
         expected: u64,
         /// What is stored.
         found: u64,
+    },
+    /// A commit's bytes don't begin where the stream ends; nothing changed.
+    #[error("bytes for the stream {name} don't begin at its end, {tail}")]
+    Misplaced {
+        /// The stream.
+        name: StreamName,
+        /// Where it ends.
+        tail: u64,
     },
     /// No room; nothing changed.
     #[error("there is no room left")]
