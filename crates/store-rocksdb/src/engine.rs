@@ -229,7 +229,7 @@ impl Engine {
             if log.payload().is_empty() {
                 return Ok(results);
             }
-            if log.fits(log.payload().len()) {
+            if log.fits(log.payload().len()) && !self.recent().active.is_full() {
                 break;
             }
             // Records count on earlier ones in the same slot: in the next one they are others.

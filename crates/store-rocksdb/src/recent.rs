@@ -7,9 +7,16 @@ use headwater_store::log::Log;
 
 use crate::{
     codec::Malformed,
+    commit_log::SLOT_BYTES,
     head,
     record::{self, Producer, Record},
 };
+
+/// A generation that takes so much memory goes to RocksDB, however little of its slot is used: new streams and producers
+/// take more here than in the log.
+const MEMORY_BYTES: usize = SLOT_BYTES as usize;
+/// What an entry takes besides its content, about: its place in a map, and what allocations add.
+const ENTRY_BYTES: usize = 64;
 
 /// The effect of a run of frames.
 #[derive(Debug, Default)]
@@ -26,6 +33,8 @@ pub(crate) struct Recent {
     pub(crate) documents: HashMap<Box<str>, Option<Box<[u8]>>>,
     /// The largest incarnation that was written; 0 if none was.
     pub(crate) incarnation_last: u64,
+    /// About how much memory all that takes. It only grows: what is replaced or removed is small beside the rest.
+    memory_bytes: usize,
 }
 
 /// What one life of a stream was given.
@@ -44,6 +53,11 @@ impl Recent {
         self.names.is_empty() && self.removed.is_empty() && self.documents.is_empty()
     }
 
+    /// Whether it takes as much memory as one may.
+    pub(crate) const fn is_full(&self) -> bool {
+        self.memory_bytes >= MEMORY_BYTES
+    }
+
     /// Applies a frame's payload.
     pub(crate) fn apply(&mut self, payload: &[u8]) -> Result<(), Malformed> {
         record::records(payload).try_for_each(|record| self.apply_record(record?))
@@ -57,8 +71,8 @@ impl Recent {
 
     fn apply_record(&mut self, record: Record<'_>) -> Result<(), Malformed> {
         match record {
-            Record::Put { name, head, bytes, producer } => {
-                let head = head::decode(head)?;
+            Record::Put { name, head: encoded, bytes, producer } => {
+                let head = head::decode(encoded)?;
                 let incarnation = head.incarnation.get();
                 self.incarnation_last = self.incarnation_last.max(incarnation);
                 self.set_name(name, Some(incarnation), head.deadline_ms);
@@ -68,29 +82,34 @@ impl Recent {
                         life.head = head;
                         life
                     }
-                    Entry::Vacant(entry) => entry.insert(Box::new(Life {
-                        log: Log::new(head.tail.saturating_sub(bytes.len() as u64)),
-                        is_born: head.version == 1,
-                        head,
-                        producers: HashMap::new(),
-                    })),
+                    Entry::Vacant(entry) => {
+                        self.memory_bytes += ENTRY_BYTES + size_of::<Life>() + encoded.len();
+                        entry.insert(Box::new(Life {
+                            log: Log::new(head.tail.saturating_sub(bytes.len() as u64)),
+                            is_born: head.version == 1,
+                            head,
+                            producers: HashMap::new(),
+                        }))
+                    }
                 };
-                life.append(bytes, producer)?;
+                self.memory_bytes += life.append(bytes, producer)?;
             }
             Record::Append { incarnation, changed_ms, bytes, producer } => {
                 let life = self.lives.get_mut(&incarnation).ok_or(Malformed)?;
                 life.head.version = life.head.version.checked_add(1).ok_or(Malformed)?;
                 life.head.tail = life.head.tail.checked_add(bytes.len() as u64).ok_or(Malformed)?;
                 life.head.changed_ms = changed_ms;
-                life.append(bytes, producer)?;
+                self.memory_bytes += life.append(bytes, producer)?;
             }
             Record::Remove { name, incarnation } => {
                 self.set_name(name, None, None);
                 if self.lives.remove(&incarnation).is_none_or(|life| !life.is_born) {
+                    self.memory_bytes += ENTRY_BYTES;
                     self.removed.insert(incarnation);
                 }
             }
             Record::Document { key, value } => {
+                self.memory_bytes += ENTRY_BYTES + key.len() + value.map_or(0, <[u8]>::len);
                 self.documents.insert(key.into(), value.map(Into::into));
             }
         }
@@ -102,6 +121,7 @@ impl Recent {
         let before = match self.names.get_mut(name) {
             Some(known) => std::mem::replace(known, incarnation),
             None => {
+                self.memory_bytes += ENTRY_BYTES + name.len();
                 self.names.insert(name.into(), incarnation);
                 None
             }
@@ -115,27 +135,71 @@ impl Recent {
             self.deadlines.remove(&(before_ms, name.into()));
         }
         if let Some(after_ms) = after_ms {
+            self.memory_bytes += ENTRY_BYTES + name.len();
             self.deadlines.insert((after_ms, name.into()));
         }
     }
 }
 
 impl Life {
-    /// Adds the bytes that made the head, and what is known of their producer.
-    fn append(&mut self, bytes: &[u8], producer: Option<Producer<'_>>) -> Result<(), Malformed> {
+    /// Adds the bytes that made the head, and what is known of their producer. Says about how much memory that takes.
+    fn append(&mut self, bytes: &[u8], producer: Option<Producer<'_>>) -> Result<usize, Malformed> {
         self.log.append(bytes);
         if self.log.end() != self.head.tail {
             return Err(Malformed);
         }
+        let mut memory_bytes = bytes.len() + size_of::<u64>();
         if let Some(Producer { id, epoch, seq_last }) = producer {
             let state = ProducerState { epoch, seq_last };
             match self.producers.get_mut(id) {
                 Some(known) => *known = state,
                 None => {
+                    memory_bytes += ENTRY_BYTES + id.len();
                     self.producers.insert(id.into(), state);
                 }
             }
         }
-        Ok(())
+        Ok(memory_bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use headwater_protocol::stream::Change;
+    use headwater_store::{Edit, contract};
+
+    use super::*;
+    use crate::record::Before;
+
+    /// How many bytes of records such edits fill a generation with.
+    fn filled_by(edit: impl Fn(u64) -> Edit) -> u64 {
+        let mut recent = Recent::default();
+        let mut bytes = 0;
+        for number in 1.. {
+            let mut payload = Vec::new();
+            record::encode(&edit(number), Before::default(), &mut payload, &mut Vec::new());
+            recent.apply(&payload).unwrap();
+            bytes += payload.len() as u64;
+            if recent.is_full() {
+                break;
+            }
+        }
+        bytes
+    }
+
+    #[test]
+    fn new_streams_fill_a_generation_before_its_slot_and_bytes_do_not() {
+        let edit = |name: String, head: StreamHead, bytes: Bytes| {
+            let name = contract::name(&name);
+            Edit::Put { name, expected: head.version - 1, change: Change { head, bytes, producer: None } }
+        };
+        let creation = |number| edit(format!("stream-{number}"), contract::head(number, 1, 0), Bytes::new());
+        let creations = filled_by(creation);
+        assert!((SLOT_BYTES / 20..SLOT_BYTES / 5).contains(&creations), "{creations}");
+        let bytes = Bytes::from(vec![b'x'; 256]);
+        let append = |number| edit("a".into(), contract::head(7, number, number * 256), bytes.clone());
+        let appends = filled_by(append);
+        assert!(appends > SLOT_BYTES, "{appends}");
     }
 }
