@@ -49,6 +49,7 @@ metrics! {
     RSS: "rss_mib", "RSS MiB", Less;
     KIB_READER: "kib_per_reader", "KiB/reader", Less;
     KIB_STREAM: "kib_per_stream", "KiB/stream", Less;
+    KIB_IDLE_STREAM: "kib_per_idle_stream", "KiB/idle stream", Less;
     RESTART: "restart_s", "restart s", Less;
 }
 

@@ -1,10 +1,12 @@
-//! Very many streams: making them, what they cost in memory, and coming back after a crash.
+//! Very many streams: making them, what they cost in memory, used and idle, and coming back after a crash.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use crate::figures::{APPENDS, CREATE_P99, CREATES, Figures, KIB_STREAM, RESTART, RSS, WRITTEN_STREAM};
+use crate::figures::{
+    APPENDS, CREATE_P99, CREATES, Figures, KIB_IDLE_STREAM, KIB_STREAM, RESTART, RSS, WRITTEN_STREAM,
+};
 use crate::recorder::Recorder;
 use crate::trial::{Load, Trial, create, float, path};
 use headwater_bench::http::{self, Connection};
@@ -12,6 +14,8 @@ use headwater_bench::http::{self, Connection};
 const CONNECTIONS: usize = 64;
 const CONTENT_TYPE: &str = "application/octet-stream";
 const BODY_BYTES: usize = 256;
+/// How long nothing is asked before idle streams are weighed.
+const PAUSE: Duration = Duration::from_secs(12);
 /// How many streams are looked at after the restart.
 const SAMPLES: usize = 256;
 
@@ -34,7 +38,10 @@ pub(crate) async fn run(trial: &mut Trial<'_>) -> Result<Figures> {
     figures.add(CREATE_P99, latencies.lock().quantile_ms(0.99));
     figures.add(APPENDS, count / created.until(&full).elapsed.as_secs_f64());
     figures.add(RSS, float(whole.rss_kib) / 1024.0);
-    figures.add(KIB_STREAM, (float(whole.rss_kib) - float(empty.rss_kib())) / count);
+    let kib_each = |rss_kib| (float(rss_kib) - float(empty.rss_kib())) / count;
+    figures.add(KIB_STREAM, kib_each(whole.rss_kib));
+    tokio::time::sleep(PAUSE).await;
+    figures.add(KIB_IDLE_STREAM, kib_each(trial.server.snapshot()?.rss_kib()));
     if let Some((before, after)) = disk_before.zip(disk_after) {
         figures.add(WRITTEN_STREAM, float(after.saturating_sub(before)) / count);
     }

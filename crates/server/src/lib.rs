@@ -3,11 +3,12 @@
 //! A binary is `headwater_server::main::<ItsAdapter>()`. Whoever embeds an adapter in a program of their own needs
 //! nothing of this crate.
 
+mod memory;
 pub mod settings;
 mod signals;
 mod telemetry;
 
-use std::{ffi::c_void, future::Future, net::TcpListener, process::ExitCode, sync::Arc, time::Duration};
+use std::{future::Future, net::TcpListener, process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use headwater_service::{Service, clock::SystemClock, config::Connections};
@@ -17,12 +18,6 @@ use headwater_store_rocksdb::RocksStore;
 use headwater_webhook::HttpWebhooks;
 
 use settings::{Settings, StoreKind};
-
-/// A request is some dozens of small allocations, most of which another thread frees: what this allocator is made for. It
-/// stands in for the system's `malloc`, also for RocksDB, whose memory goes back to the system that way. Naming it here
-/// links it.
-#[used]
-static ALLOCATOR: unsafe extern "C" fn(*mut c_void) = libmimalloc_sys::mi_free;
 
 /// A way to put the service on a listening socket.
 pub trait Adapter {
@@ -93,7 +88,7 @@ async fn serve<A: Adapter, S: Store>(
     let service = service.with_subscriptions(Some(Arc::new(HttpWebhooks::default()))).await?;
     let sweeper = tokio::spawn({
         let service = service.clone();
-        async move { service.sweep().await }
+        async move { tokio::join!(service.sweep(), memory::give_back()) }
     });
     announce(&format!("listening on http://{address}{}", settings.base_path.as_str()));
     tracing::info!(adapter = A::NAME, store = ?settings.store, %address, "serving");
