@@ -22,6 +22,8 @@ pub struct Tuning {
     pub blob_gc_age_cutoff: f64,
     /// The size of a memory table.
     pub write_buffer_bytes: usize,
+    /// Entries that are not in the lowest level after so many seconds are brought there.
+    pub settle_s: u64,
 }
 
 impl Default for Tuning {
@@ -36,6 +38,9 @@ impl Default for Tuning {
             blob_gc_age_cutoff: 0.0,
             // A checkpoint is one batch and is flushed at once: it must never be cut by a full table.
             write_buffer_bytes: 64 << 20,
+            // What says that a stream is deleted frees its room only down there, and without more writes nothing else
+            // brings it there.
+            settle_s: 600,
         }
     }
 }
@@ -103,6 +108,7 @@ impl Tuning {
     fn any_family(&self) -> Options {
         let mut options = Options::default();
         options.set_write_buffer_size(self.write_buffer_bytes);
+        options.set_ttl(self.settle_s);
         // One that is filled, and others that are being flushed: checkpoints come one after the other, so that is enough.
         options.set_max_write_buffer_number(4);
         options
@@ -117,7 +123,7 @@ pub(crate) const AGE_CUTOFF: &str = "blob_garbage_collection_age_cutoff";
 pub(crate) const fn wants_cleaning(bytes: u64, unused_bytes: u64, is_cleaning: bool) -> bool {
     let part = if is_cleaning { 4 } else { 2 };
     // A few files aren't worth it.
-    const WORTH_BYTES: u64 = 64 << 20;
+    const WORTH_BYTES: u64 = if cfg!(test) { 1 << 20 } else { 64 << 20 };
     unused_bytes > WORTH_BYTES && unused_bytes > bytes / part
 }
 
