@@ -59,7 +59,7 @@ impl Store for MemStore {
     async fn read(&self, incarnation: Incarnation, range: ReadRange) -> Result<Chunk, StoreError> {
         let state = self.state();
         let log = state.logs.get(&incarnation).ok_or(StoreError::Missing(incarnation))?;
-        Ok(log.read(range))
+        log.read(range)
     }
 
     async fn expired(&self, until_ms: u64, limit: usize) -> Result<Vec<StreamName>, StoreError> {

@@ -257,7 +257,7 @@ impl Store for RocksStore {
             let mut gather = Gather::new(range);
             match self.engine.recent().gather(number, &mut gather) {
                 Recall::Known(()) if gather.is_done() || gather.next() >= range.target => {
-                    return Ok(gather.finish());
+                    return gather.finish();
                 }
                 Recall::Removed => return Err(StoreError::Missing(incarnation)),
                 // A checkpoint took it away in between.
@@ -337,17 +337,17 @@ fn gather_all(engine: &Engine, incarnation: Incarnation, range: ReadRange) -> Re
         }
         any |= recalled == Recall::Known(());
         if gather.is_done() {
-            return Ok(gather.finish());
+            return gather.finish();
         }
         let before = gather.next();
         any |= engine.base.gather(number, &mut gather)?;
         if gather.is_done() {
-            return Ok(gather.finish());
+            return gather.finish();
         }
         if gather.next() == before {
             return match any {
                 false => Err(missing),
-                true if before >= range.target => Ok(gather.finish()),
+                true if before >= range.target => gather.finish(),
                 true => {
                     let what =
                         format!("log {number}: the bytes from {before} on are missing ({from}, {begin:?})");

@@ -25,6 +25,7 @@ macro_rules! contract_tests {
             what_is_appended_is_read_byte_for_byte,
             reads_end_at_the_first_append_boundary_at_or_after_the_target,
             reads_say_whether_they_begin_where_an_append_began,
+            reads_that_begin_outside_of_a_log_are_errors,
             stale_commits_change_nothing,
             bytes_that_leave_a_gap_change_nothing,
             all_edits_of_a_commit_are_there_or_none,
@@ -155,6 +156,19 @@ cases! {
         for from in 0..14 {
             let chunk = store.read(incarnation, range(from, 14)).await.unwrap();
             assert_eq!(chunk.aligned, [0, 5, 11].contains(&from), "{from}");
+        }
+    }
+
+    /// Rule 5: nothing is there, and nothing else is given for it.
+    async fn reads_that_begin_outside_of_a_log_are_errors<S>(store) {
+        let whole = three_appends(store).await;
+        store.commit(one(put("fork", head(8, 1, 103), "abc"))).await.unwrap();
+        let fork = head(8, 1, 103).incarnation;
+        for (incarnation, from) in [(whole, 15), (whole, u64::MAX), (fork, 0), (fork, 99), (fork, 104)] {
+            for target in [from, from.saturating_add(1), u64::MAX] {
+                let read = store.read(incarnation, range(from, target)).await;
+                assert!(read.is_err(), "{from} {target} {read:?}");
+            }
         }
     }
 

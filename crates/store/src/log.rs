@@ -2,7 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 
-use crate::{Chunk, ReadRange};
+use crate::{Chunk, ReadRange, StoreError};
 
 /// A segment is left alone once it has so many bytes.
 const SEGMENT_BYTES: usize = 256 * 1024;
@@ -35,6 +35,8 @@ pub struct Gather {
     bytes: BytesMut,
     /// The position after the last byte gathered.
     next: u64,
+    /// Whether there was a part that the range begins in, or at the end of.
+    found: bool,
     aligned: bool,
     done: bool,
 }
@@ -48,7 +50,7 @@ impl Gather {
         let range = ReadRange { target, limit: range.limit.max(target), ..range };
         // A wrong range must not reserve the world.
         let bytes = BytesMut::with_capacity(expected.min(4 << 20));
-        Self { range, bytes, next: range.from, aligned: false, done: false }
+        Self { range, bytes, next: range.from, found: false, aligned: false, done: false }
     }
 
     /// The position that the next part has to contain.
@@ -72,6 +74,7 @@ impl Gather {
         if self.done || part.end() < self.next {
             return true;
         }
+        self.found = true;
         let ReadRange { from, target, limit } = self.range;
         if self.next == from {
             let begins_here = part.starts_append && part.start == from;
@@ -89,9 +92,14 @@ impl Gather {
     }
 
     /// What was gathered.
-    #[must_use]
-    pub fn finish(self) -> Chunk {
-        Chunk { bytes: Bytes::from(self.bytes), end: self.next, aligned: self.aligned }
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] if no part has the position that the range begins at.
+    pub fn finish(self) -> Result<Chunk, StoreError> {
+        if !self.found {
+            return Err(StoreError::Damaged(format!("nothing begins or ends at position {}", self.range.from)));
+        }
+        Ok(Chunk { bytes: Bytes::from(self.bytes), end: self.next, aligned: self.aligned })
     }
 }
 
@@ -158,9 +166,11 @@ impl Log {
     }
 
     /// A range, as far as the log has it.
-    #[must_use]
-    pub fn read(&self, range: ReadRange) -> Chunk {
-        let mut gather = Gather::new(ReadRange { from: range.from.clamp(self.begin, self.end()), ..range });
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] if it begins outside of the log.
+    pub fn read(&self, range: ReadRange) -> Result<Chunk, StoreError> {
+        let mut gather = Gather::new(range);
         for part in self.parts(gather.next()) {
             if gather.is_done() || !gather.add(part) {
                 break;
@@ -194,7 +204,7 @@ mod tests {
             let tail = *ends.last().unwrap();
             let from = (begin + from).min(tail);
             let target = (from + span).min(tail);
-            let chunk = log.read(ReadRange { from, target, limit: u64::MAX });
+            let chunk = log.read(ReadRange { from, target, limit: u64::MAX }).unwrap();
             let expected = *ends.iter().find(|&&end| end >= target).unwrap();
             prop_assert_eq!(chunk.end, expected.max(from));
             prop_assert_eq!(&chunk.bytes[..], &whole[(from - begin) as usize..(chunk.end - begin) as usize]);
@@ -216,6 +226,6 @@ mod tests {
         assert!(!gather.add(part(6, false, b"g", &[])), "position 5 is missing");
         assert!(gather.add(part(4, false, b"efgh", &[8])));
         assert!(gather.is_done());
-        assert_eq!(gather.finish(), Chunk { bytes: Bytes::from_static(b"defgh"), end: 8, aligned: false });
+        assert_eq!(gather.finish(), Ok(Chunk { bytes: Bytes::from_static(b"defgh"), end: 8, aligned: false }));
     }
 }
