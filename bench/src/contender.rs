@@ -161,7 +161,8 @@ impl Contender {
 
 /// Streams are idle after five seconds, so that a workload can see what idle ones take; everything else as it comes.
 fn headwater(command: &mut Command, place: &Place<'_>, store: &str) {
-    command.args(["--idle-stream", "5s"]).args(["--listen", &format!("127.0.0.1:{}", place.port), "--log", "warn", "--store", store]);
+    command.args(["--listen", &format!("127.0.0.1:{}", place.port), "--log", "warn", "--store", store]);
+    command.args(["--idle-stream", "5s"]);
     if store != "mem" {
         command.arg("--data-dir").arg(place.data_dir);
     }

@@ -97,7 +97,10 @@ impl Gather {
     /// [`StoreError::Damaged`] if no part has the position that the range begins at.
     pub fn finish(self) -> Result<Chunk, StoreError> {
         if !self.found {
-            return Err(StoreError::Damaged(format!("nothing begins or ends at position {}", self.range.from)));
+            return Err(StoreError::Damaged(format!(
+                "nothing begins or ends at position {}",
+                self.range.from
+            )));
         }
         Ok(Chunk { bytes: Bytes::from(self.bytes), end: self.next, aligned: self.aligned })
     }
@@ -226,6 +229,9 @@ mod tests {
         assert!(!gather.add(part(6, false, b"g", &[])), "position 5 is missing");
         assert!(gather.add(part(4, false, b"efgh", &[8])));
         assert!(gather.is_done());
-        assert_eq!(gather.finish(), Ok(Chunk { bytes: Bytes::from_static(b"defgh"), end: 8, aligned: false }));
+        assert_eq!(
+            gather.finish(),
+            Ok(Chunk { bytes: Bytes::from_static(b"defgh"), end: 8, aligned: false })
+        );
     }
 }
