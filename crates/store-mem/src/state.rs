@@ -79,8 +79,8 @@ impl State {
         bytes + ENTRY_BYTES * (1 + producers)
     }
 
-    /// Each edit against what the ones before leave, and room; gives how much is held afterwards. What
-    /// needs no room is never refused for it, so that a full store lets streams be closed and deleted.
+    /// Each edit against what the ones before leave, and room; gives how much is held afterwards. What needs no room is
+    /// never refused for it, so that a full store lets streams be closed and deleted.
     fn check(&self, commit: &Commit) -> Result<u64, StoreError> {
         let mut standings: HashMap<&StreamName, Standing> = HashMap::new();
         for edit in &commit.edits {

@@ -33,7 +33,7 @@ pub(crate) struct Recent {
     pub(crate) documents: HashMap<Box<str>, Option<Box<[u8]>>>,
     /// The largest incarnation that was written; 0 if none was.
     pub(crate) incarnation_last: u64,
-    /// About how much memory all that takes. It only grows: what is replaced or removed is small beside the rest.
+    /// About how much memory all that takes. What is replaced or removed still counts, as it does in the slot.
     memory_bytes: usize,
 }
 

@@ -32,6 +32,14 @@ fn crash(mut store: RocksStore, folder: &TempDir) -> TempDir {
     left
 }
 
+/// Brings what was committed to RocksDB.
+fn checkpoint(store: &RocksStore) {
+    store.engine.seal();
+    while store.engine.oldest_sealed().is_some() {
+        thread::yield_now();
+    }
+}
+
 fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {

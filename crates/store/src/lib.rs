@@ -10,7 +10,8 @@
 //! 4. **Durability.** A ticket resolves with success only when a crash can't take the commit back any more. After a
 //!    failure nothing of the commit will ever appear.
 //! 5. **Reads are exact.** What [`Store::read`] gives is what was appended, byte for byte; bytes that can't be
-//!    trusted are an error ([`StoreError::Damaged`]), never different or fewer bytes.
+//!    trusted are an error ([`StoreError::Damaged`]), never different or fewer bytes. So is a range that begins outside
+//!    of its log.
 //! 6. **Logs have no gaps.** A commit whose bytes don't begin where their log ends is refused
 //!    ([`StoreError::Misplaced`]) and changes nothing. A log begins where the first commit of its incarnation does.
 //! 7. **Incarnations are for ever.** [`Store::incarnation_last`] never goes back, not after removals and, in a store

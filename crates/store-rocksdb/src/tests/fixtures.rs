@@ -21,10 +21,7 @@ fn fill(store: &RocksStore) {
     wait(store.commit(one(Edit::Put { name: name("b/c"), expected: 0, change }))).unwrap();
     wait(store.commit(one(Edit::Document { key: "k".into(), value: Some(Bytes::from_static(b"v")) })))
         .unwrap();
-    store.engine.seal();
-    while store.engine.oldest_sealed().is_some() {
-        std::thread::yield_now();
-    }
+    checkpoint(store);
     append(store, "a", 3, 3_013, b"end").unwrap();
 }
 

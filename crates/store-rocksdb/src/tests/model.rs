@@ -133,12 +133,7 @@ impl Pair {
                 let value = value.map(|byte| Bytes::from(vec![byte]));
                 self.commit(vec![Edit::Document { key: "k".into(), value }]);
             }
-            Step::Checkpoint => {
-                self.real().engine.seal();
-                while self.real().engine.oldest_sealed().is_some() {
-                    std::thread::yield_now();
-                }
-            }
+            Step::Checkpoint => checkpoint(self.real()),
             Step::Restart => {
                 drop(self.real.take());
                 self.real = Some(open(self.folder.path()));

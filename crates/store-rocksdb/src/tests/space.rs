@@ -13,14 +13,6 @@ fn used_bytes(folder: &Path) -> u64 {
     files.filter_map(|file| Some(file.ok()?.metadata().ok()?.len())).sum()
 }
 
-/// Seals what was committed and waits until it is in RocksDB.
-fn checkpoint(store: &RocksStore) {
-    store.engine.seal();
-    while store.engine.oldest_sealed().is_some() {
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
-
 #[test]
 fn room_comes_back_when_streams_are_deleted() {
     let folder = tempfile::tempdir().unwrap();
