@@ -85,13 +85,13 @@ const STEPS: [Step; 14] = [
     Step {
         name: "crash",
         what: "cargo xtask crash, the short form: 20 kills, 40 power cuts, 20 failing disks, each file damaged once in each way",
-        next: "the command that repeats it is above; crash/README.md tells how to read what it says",
+        next: "the command that repeats it is above; verify/crash/README.md tells how to read what it says",
         run: crash::run_short,
     },
     Step {
         name: "differential",
         what: "cargo xtask differential, the short form: 1,500 scripts on our four servers",
-        next: "the command that repeats it is above; differential/README.md tells how to read what it says",
+        next: "the command that repeats it is above; verify/differential/README.md tells how to read what it says",
         run: differential::run_short,
     },
     Step {

@@ -13,7 +13,7 @@ mod report;
 mod run;
 mod scenario;
 // The chores draw the same tables.
-#[path = "../../xtask/src/table.rs"]
+#[path = "../../../xtask/src/table.rs"]
 mod table;
 mod tally;
 mod viewer;

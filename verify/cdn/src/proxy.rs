@@ -140,7 +140,7 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
 fn replace(file: &Path, what: &str, with: &str) -> Result<()> {
     let text = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
     if !text.contains(what) {
-        bail!("{} doesn't say {what} any more: adapt cdn/src/proxy.rs", file.display());
+        bail!("{} doesn't say {what} any more: adapt verify/cdn/src/proxy.rs", file.display());
     }
     fs::write(file, text.replace(what, with)).with_context(|| format!("cannot write {}", file.display()))
 }

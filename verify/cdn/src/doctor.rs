@@ -107,7 +107,7 @@ const FAULTS: [&str; 8] = [
     "credentials are in the key",
 ];
 /// Beside `edge/`.
-const CARELESS: &str = "../cdn/careless";
+const CARELESS: &str = "../verify/cdn/careless";
 
 /// A table of all, and what to change.
 pub(crate) fn text(findings: &[Finding]) -> String {
