@@ -1,6 +1,6 @@
 //! Streams inside of an actix application, beside its own routes and behind its own auth middleware.
 //!
-//! `cargo run -p server-actix --example mounted`, then
+//! `cargo run -p headwater-actix --example mounted`, then
 //! `curl -X PUT -H 'Authorization: Bearer secret' http://127.0.0.1:4437/v1/stream/hello`.
 
 use std::{io, sync::Arc};
@@ -14,10 +14,10 @@ use actix_web::{
     middleware::{Next, from_fn},
     rt, web,
 };
+use headwater_actix::Streams;
 use headwater_service::{Service, clock::SystemClock, config::Config};
 use headwater_store::Store;
 use headwater_store_mem::MemStore;
-use server_actix::Streams;
 use tokio::signal;
 
 fn main() -> io::Result<()> {

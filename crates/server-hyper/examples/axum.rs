@@ -1,6 +1,6 @@
 //! Streams inside of an axum program, beside its own routes and behind its own auth layer.
 //!
-//! `cargo run -p server-hyper --example axum`, then
+//! `cargo run -p headwater-hyper --example axum`, then
 //! `curl -X PUT -H 'Authorization: Bearer secret' http://127.0.0.1:4437/v1/stream/hello`.
 
 use std::{io, sync::Arc};
@@ -13,9 +13,9 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
+use headwater_hyper::Streams;
 use headwater_service::{Service, clock::SystemClock, config::Config};
 use headwater_store_mem::MemStore;
-use server_hyper::Streams;
 use tokio::{net::TcpListener, signal};
 
 #[tokio::main]

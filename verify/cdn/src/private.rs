@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use anyhow::Result;
+use headwater_hyper::{ResponseBody, Streams};
 use headwater_service::Service;
 use headwater_service::clock::SystemClock;
 use headwater_service::config::Config;
@@ -18,7 +19,6 @@ use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use server_hyper::{ResponseBody, Streams};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, spawn_local};

@@ -17,7 +17,7 @@ impl Adapter for Hyper {
         connections: Connections,
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) -> impl Future<Output = io::Result<()>> {
-        server_hyper::serve(listener, service, connections, shutdown)
+        headwater_hyper::serve(listener, service, connections, shutdown)
     }
 }
 

@@ -19,7 +19,7 @@ impl Adapter for Actix {
         connections: Connections,
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) -> impl Future<Output = io::Result<()>> {
-        server_actix::serve(listener, service, connections, shutdown)
+        headwater_actix::serve(listener, service, connections, shutdown)
     }
 }
 
