@@ -21,7 +21,7 @@ use std::{
 
 use bytes::Bytes;
 use headwater_protocol::{
-    ParseContext, Refusal, Request, RequestHead,
+    ParseContext, Refusal, Request,
     cache::CachePolicy,
     content_type::ContentType,
     cross_origin::Origins,
@@ -34,7 +34,7 @@ use headwater_protocol::{
     response::ResponseHead,
     stream::StreamHead,
 };
-use http::{HeaderName, HeaderValue, Response, header, request::Parts};
+use http::{HeaderValue, Response, header, request::Parts};
 use http_body_util::Full;
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
@@ -84,7 +84,7 @@ impl Origin {
         let base_path = BasePath::parse("/v1/stream").ok_or(Refusal::NotFound)?;
         let now_ms = milliseconds(SystemTime::now());
         let context = ParseContext { base_path: &base_path, body_bytes_max: 0, now_ms };
-        match Request::parse(&Head(head), &context)? {
+        match Request::parse(head, &context)? {
             Request::Read(read) if read.name.as_str() == STREAM => self.catch_up(&read, now_ms),
             Request::Head(head) if head.name.as_str() == STREAM => {
                 let (_, stream) = self.open()?;
@@ -172,35 +172,6 @@ fn microseconds(time: SystemTime) -> u64 {
 
 fn milliseconds(time: SystemTime) -> u64 {
     microseconds(time) / 1_000
-}
-
-/// A request's head as the rules see it.
-struct Head<'a>(&'a Parts);
-
-impl<'h> RequestHead for Head<'h> {
-    fn method(&self) -> &str {
-        self.0.method.as_str()
-    }
-
-    fn path(&self) -> &str {
-        self.0.uri.path()
-    }
-
-    fn query(&self) -> Option<&str> {
-        self.0.uri.query()
-    }
-
-    fn authority(&self) -> Option<&str> {
-        self.0.headers.get(header::HOST).and_then(|host| host.to_str().ok())
-    }
-
-    fn version(&self) -> http::Version {
-        self.0.version
-    }
-
-    fn header<'a>(&'a self, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> + use<'a, 'h> {
-        self.0.headers.get_all(name).iter().map(HeaderValue::as_bytes)
-    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Request heads: what is read of them, and how the five verbs are told apart.
 
-use http::{HeaderName, Version, header, uri::Authority};
+use http::{HeaderName, HeaderValue, Version, header, request::Parts, uri::Authority};
 
 use crate::{
     Refusal, cross_origin, names,
@@ -23,6 +23,34 @@ pub trait RequestHead {
     fn version(&self) -> Version;
     /// The values of a header, one for each line.
     fn header<'a>(&'a self, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> + use<'a, Self>;
+}
+
+impl RequestHead for Parts {
+    fn method(&self) -> &str {
+        self.method.as_str()
+    }
+
+    fn path(&self) -> &str {
+        self.uri.path()
+    }
+
+    fn query(&self) -> Option<&str> {
+        self.uri.query()
+    }
+
+    /// The authority of the request's target, or what its Host header says.
+    fn authority(&self) -> Option<&str> {
+        let host = || self.headers.get(header::HOST).and_then(|host| host.to_str().ok());
+        self.uri.authority().map(Authority::as_str).or_else(host)
+    }
+
+    fn version(&self) -> Version {
+        self.version
+    }
+
+    fn header<'a>(&'a self, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        self.headers.get_all(name).iter().map(HeaderValue::as_bytes)
+    }
 }
 
 /// What a request asks for.

@@ -8,41 +8,8 @@ use std::{
 };
 
 use bytes::Bytes;
-
-use headwater_protocol::RequestHead;
 use headwater_service::{Body, Response};
-use http::{HeaderName, HeaderValue, Version, header::HOST, request::Parts};
 use http_body::{Frame, SizeHint};
-
-/// A request's head, borrowed.
-pub(crate) struct Head<'a>(pub(crate) &'a Parts);
-
-impl<'h> RequestHead for Head<'h> {
-    fn method(&self) -> &str {
-        self.0.method.as_str()
-    }
-
-    fn path(&self) -> &str {
-        self.0.uri.path()
-    }
-
-    fn query(&self) -> Option<&str> {
-        self.0.uri.query()
-    }
-
-    fn authority(&self) -> Option<&str> {
-        let host = || self.0.headers.get(HOST).and_then(|host| host.to_str().ok());
-        self.0.uri.authority().map(http::uri::Authority::as_str).or_else(host)
-    }
-
-    fn version(&self) -> Version {
-        self.0.version
-    }
-
-    fn header<'a>(&'a self, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> + use<'a, 'h> {
-        self.0.headers.get_all(name).iter().map(HeaderValue::as_bytes)
-    }
-}
 
 /// The answer as hyper sends it.
 pub(crate) fn response(response: Response) -> http::Response<ResponseBody> {

@@ -47,7 +47,7 @@ impl<S: Store> Streams<S> {
         B::Error: fmt::Display,
     {
         let (head, body) = request.into_parts();
-        let call = self.0.parse(&convert::Head(&head));
+        let call = self.0.parse(&head);
         let service = self.0.clone();
         Box::pin(async move {
             let body = BodyDataStream::new(body).map_err(|error| io::Error::other(error.to_string()));

@@ -9,7 +9,6 @@ pub mod keys;
 pub mod link;
 pub mod pattern;
 pub mod refusal;
-pub mod stored;
 pub mod target;
 pub mod token;
 pub mod view;

@@ -14,12 +14,14 @@ use headwater_protocol::{
     subscription::{
         Config, Delivery, Link, Serial, Subscription, SubscriptionId, SubscriptionRefusal, Wakes,
         keys::KeyRing,
-        stored::{self, Common},
     },
 };
 use headwater_store::{Edit, Store};
 
-use super::registry::{self, Entry, document};
+use super::{
+    registry::{self, Entry, document},
+    stored::{self, Common},
+};
 use crate::{Inner, streams::refuse};
 
 /// Names that are listed at a time.

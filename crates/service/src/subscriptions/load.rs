@@ -12,10 +12,7 @@ use std::{
 
 use headwater_protocol::{
     Refusal,
-    subscription::{
-        Delivery, Link, Serial, Subscription,
-        stored::{self, Common, Malformed},
-    },
+    subscription::{Delivery, Link, Serial},
 };
 use headwater_store::{Commit, Edit, Store, StoreError};
 use tokio::sync::Semaphore;
@@ -23,6 +20,7 @@ use tokio::sync::Semaphore;
 use super::{
     Subscriptions, control,
     registry::{Entry, Linked, Registry, document},
+    stored::{self, Common, Malformed},
 };
 use crate::{Inner, streams::refuse, webhooks::Webhooks};
 
@@ -54,7 +52,7 @@ impl<S: Store> Inner<S> {
         loop {
             let page = self.store.documents(stored::SUBSCRIPTION_PREFIX, after.as_deref(), PAGE).await?;
             for (key, value) in &page {
-                match Subscription::decode(value) {
+                match stored::decode_subscription(value) {
                     Ok(subscription) => registry.insert(Entry::new(subscription)),
                     Err(error) => {
                         tracing::error!(error = %damaged(key, error), "a subscription wakes nobody");
@@ -107,7 +105,7 @@ impl<S: Store> Inner<S> {
                     continue;
                 };
                 if let Some(entry) = registry.entries.get(&serial) {
-                    let link = Link::decode(value).unwrap_or_else(|error| {
+                    let link = stored::decode_link(value).unwrap_or_else(|error| {
                         tracing::error!(error = %damaged(key, error), "a cursor is lost: its stream begins anew");
                         let explicit = !entry.subscription.config.discovers(&name);
                         Link { explicit, ..Link::default() }

@@ -14,6 +14,7 @@ mod membership;
 mod patterns;
 pub(crate) mod registry;
 mod settle;
+mod stored;
 #[cfg(test)]
 mod tests;
 mod transit;

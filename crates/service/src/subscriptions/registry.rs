@@ -19,7 +19,6 @@ use headwater_protocol::{
     subscription::{
         Delivery, LINKS_MAX, Link, Serial, Subscription, SubscriptionId, WAKE_STREAMS_MAX, Wakes,
         keys::KeyRing,
-        stored::{self, Common},
         view::StreamView,
         wake::{Kind, Next},
     },
@@ -27,7 +26,10 @@ use headwater_protocol::{
 use headwater_store::Edit;
 use tokio::sync::{Mutex, Notify};
 
-use super::patterns::PatternIndex;
+use super::{
+    patterns::PatternIndex,
+    stored::{self, Common},
+};
 
 /// All subscriptions.
 #[derive(Debug, Default)]
@@ -162,12 +164,12 @@ pub(crate) fn progress_views(streams: &[(StreamName, Link)]) -> Vec<StreamView> 
 
 /// An edit that writes a subscription.
 pub(crate) fn write(subscription: &Subscription) -> Edit {
-    document(stored::subscription_key(subscription.serial), Some(subscription.encode()))
+    document(stored::subscription_key(subscription.serial), Some(stored::encode_subscription(subscription)))
 }
 
 /// An edit that writes a link.
 pub(crate) fn write_link(serial: Serial, name: &StreamName, link: &Link) -> Edit {
-    document(stored::link_key(serial, name), Some(link.encode()))
+    document(stored::link_key(serial, name), Some(stored::encode_link(link)))
 }
 
 /// An edit that removes a link.

@@ -4,9 +4,7 @@
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
-
-use crate::{
+use headwater_protocol::{
     offset::{Offset, ReadFrom},
     path::StreamName,
     subscription::{
@@ -17,27 +15,28 @@ use crate::{
         wake::{Phase, Retry},
     },
 };
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 /// The document that every server with subscriptions has: [`Common`].
-pub const COMMON_KEY: &str = "subscriptions";
+pub(crate) const COMMON_KEY: &str = "subscriptions";
 /// The document of the signing keys.
-pub const KEYS_KEY: &str = "webhook-keys";
+pub(crate) const KEYS_KEY: &str = "webhook-keys";
 /// What the keys of subscriptions begin with.
-pub const SUBSCRIPTION_PREFIX: &str = "subscription/";
+pub(crate) const SUBSCRIPTION_PREFIX: &str = "subscription/";
 /// What the keys of links begin with.
-pub const LINK_PREFIX: &str = "subscription-link/";
+pub(crate) const LINK_PREFIX: &str = "subscription-link/";
 
 /// What a store gave makes no sense.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Malformed;
+pub(crate) struct Malformed;
 
 /// What all subscriptions share.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Common {
+pub(crate) struct Common {
     /// What tokens and wake ids are made with.
-    pub secret: Secret,
+    pub(crate) secret: Secret,
     /// The last serial that was given out: the tombstone of every subscription that is gone.
-    pub serial_last: u64,
+    pub(crate) serial_last: u64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -48,8 +47,7 @@ struct CommonDocument {
 
 impl Common {
     /// The document.
-    #[must_use]
-    pub fn encode(&self) -> Bytes {
+    pub(crate) fn encode(&self) -> Bytes {
         encode(&CommonDocument { secret: encode_secret(&self.secret), serial_last: self.serial_last })
     }
 
@@ -57,7 +55,7 @@ impl Common {
     ///
     /// # Errors
     /// [`Malformed`].
-    pub fn decode(document: &[u8]) -> Result<Self, Malformed> {
+    pub(crate) fn decode(document: &[u8]) -> Result<Self, Malformed> {
         let CommonDocument { secret, serial_last } = decode(document)?;
         Ok(Self { secret: decode_secret(&secret)?, serial_last })
     }
@@ -70,8 +68,7 @@ struct KeyDocument {
 }
 
 /// The document of a key ring.
-#[must_use]
-pub fn encode_keys(ring: &KeyRing) -> Bytes {
+pub(crate) fn encode_keys(ring: &KeyRing) -> Bytes {
     let document = |key: &Key| KeyDocument { seed: encode_secret(&key.seed), from_ms: key.from_ms };
     encode(&ring.keys().iter().map(document).collect::<Vec<_>>())
 }
@@ -80,7 +77,7 @@ pub fn encode_keys(ring: &KeyRing) -> Bytes {
 ///
 /// # Errors
 /// [`Malformed`].
-pub fn decode_keys(document: &[u8]) -> Result<KeyRing, Malformed> {
+pub(crate) fn decode_keys(document: &[u8]) -> Result<KeyRing, Malformed> {
     let documents: Vec<KeyDocument> = decode(document)?;
     let key = |KeyDocument { seed, from_ms }| Ok(Key { seed: decode_secret(&seed)?, from_ms });
     documents.into_iter().map(key).collect::<Result<_, _>>().map(KeyRing::new)
@@ -96,8 +93,7 @@ fn decode_secret(text: &str) -> Result<Secret, Malformed> {
 }
 
 /// The key of a subscription's document.
-#[must_use]
-pub fn subscription_key(serial: Serial) -> Box<str> {
+pub(crate) fn subscription_key(serial: Serial) -> Box<str> {
     format!("{SUBSCRIPTION_PREFIX}{:020}", serial.0).into()
 }
 
@@ -105,20 +101,18 @@ pub fn subscription_key(serial: Serial) -> Box<str> {
 ///
 /// # Errors
 /// [`Malformed`].
-pub fn decode_subscription_key(key: &str) -> Result<Serial, Malformed> {
+pub(crate) fn decode_subscription_key(key: &str) -> Result<Serial, Malformed> {
     let serial = key.strip_prefix(SUBSCRIPTION_PREFIX).ok_or(Malformed)?;
     serial.parse().map(Serial).map_err(|_| Malformed)
 }
 
 /// The key of a link's document.
-#[must_use]
-pub fn link_key(serial: Serial, name: &StreamName) -> Box<str> {
+pub(crate) fn link_key(serial: Serial, name: &StreamName) -> Box<str> {
     format!("{}{name}", links_prefix(serial)).into()
 }
 
 /// What the keys of one subscription's links begin with.
-#[must_use]
-pub fn links_prefix(serial: Serial) -> String {
+pub(crate) fn links_prefix(serial: Serial) -> String {
     format!("{LINK_PREFIX}{:020}/", serial.0)
 }
 
@@ -126,7 +120,7 @@ pub fn links_prefix(serial: Serial) -> String {
 ///
 /// # Errors
 /// [`Malformed`].
-pub fn decode_link_key(key: &str) -> Result<(Serial, StreamName), Malformed> {
+pub(crate) fn decode_link_key(key: &str) -> Result<(Serial, StreamName), Malformed> {
     let (serial, name) =
         key.strip_prefix(LINK_PREFIX).and_then(|rest| rest.split_once('/')).ok_or(Malformed)?;
     let serial = serial.parse().map_err(|_| Malformed)?;
@@ -159,81 +153,78 @@ enum PhaseDocument {
     Leased { holder: Option<String>, until_ms: u64 },
 }
 
-impl Subscription {
-    /// The document.
-    #[must_use]
-    pub fn encode(&self) -> Bytes {
-        let Config { pattern, delivery, lease_ttl_ms, description, hash } = &self.config;
-        let (webhook, wake_stream) = match delivery {
-            Delivery::Webhook(url) => (Some(url.as_str().to_owned()), None),
-            Delivery::PullWake(name) => (None, Some(name.as_str().to_owned())),
-        };
-        encode(&SubscriptionDocument {
-            id: self.id.as_str().to_owned(),
-            serial: self.serial.0,
-            created_ms: self.created_ms,
-            root: self.root.to_string(),
-            pattern: pattern.as_ref().map(ToString::to_string),
-            webhook,
-            wake_stream,
-            lease_ttl_ms: *lease_ttl_ms,
-            description: description.as_ref().map(ToString::to_string),
-            hash: hash.0.to_string(),
-            generation: self.wakes.generation,
-            phase: match &self.wakes.phase {
-                Phase::Idle => PhaseDocument::Idle,
-                Phase::Waking { until_ms } => PhaseDocument::Waking { until_ms: *until_ms },
-                Phase::Leased { holder, until_ms } => PhaseDocument::Leased {
-                    holder: holder.as_ref().map(ToString::to_string),
-                    until_ms: *until_ms,
-                },
+/// The document of a subscription.
+pub(crate) fn encode_subscription(subscription: &Subscription) -> Bytes {
+    let Config { pattern, delivery, lease_ttl_ms, description, hash } = &subscription.config;
+    let (webhook, wake_stream) = match delivery {
+        Delivery::Webhook(url) => (Some(url.as_str().to_owned()), None),
+        Delivery::PullWake(name) => (None, Some(name.as_str().to_owned())),
+    };
+    encode(&SubscriptionDocument {
+        id: subscription.id.as_str().to_owned(),
+        serial: subscription.serial.0,
+        created_ms: subscription.created_ms,
+        root: subscription.root.to_string(),
+        pattern: pattern.as_ref().map(ToString::to_string),
+        webhook,
+        wake_stream,
+        lease_ttl_ms: *lease_ttl_ms,
+        description: description.as_ref().map(ToString::to_string),
+        hash: hash.0.to_string(),
+        generation: subscription.wakes.generation,
+        phase: match &subscription.wakes.phase {
+            Phase::Idle => PhaseDocument::Idle,
+            Phase::Waking { until_ms } => PhaseDocument::Waking { until_ms: *until_ms },
+            Phase::Leased { holder, until_ms } => PhaseDocument::Leased {
+                holder: holder.as_ref().map(ToString::to_string),
+                until_ms: *until_ms,
             },
-            failures: self.wakes.retry.map_or(0, |retry| retry.failures),
-            next_attempt_at: self.wakes.retry.map(|retry| retry.next_attempt_ms),
-        })
-    }
+        },
+        failures: subscription.wakes.retry.map_or(0, |retry| retry.failures),
+        next_attempt_at: subscription.wakes.retry.map(|retry| retry.next_attempt_ms),
+    })
+}
 
-    /// Reads the document.
-    ///
-    /// # Errors
-    /// [`Malformed`].
-    pub fn decode(document: &[u8]) -> Result<Self, Malformed> {
-        let document: SubscriptionDocument = decode(document)?;
-        let delivery = match (document.webhook, document.wake_stream) {
-            // Whether it may be called now is asked when it is.
-            (Some(url), None) => WebhookUrl::parse(&url, LocalTargets::Allowed)
-                .map(Delivery::Webhook)
-                .map_err(|_| Malformed)?,
-            (None, Some(name)) => Delivery::PullWake(StreamName::from_stored(&name)),
-            _ => return Err(Malformed),
-        };
-        let pattern = document.pattern.as_deref().map(Pattern::parse).transpose().map_err(|_| Malformed)?;
-        let retry = |next_attempt_ms| Retry { failures: document.failures, next_attempt_ms };
-        Ok(Self {
-            serial: Serial(document.serial),
-            id: SubscriptionId::from_stored(&document.id),
-            config: Config {
-                pattern,
-                delivery,
-                lease_ttl_ms: document.lease_ttl_ms,
-                description: document.description.map(Into::into),
-                hash: ConfigHash(document.hash.into()),
+/// Reads the document of a subscription.
+///
+/// # Errors
+/// [`Malformed`].
+pub(crate) fn decode_subscription(document: &[u8]) -> Result<Subscription, Malformed> {
+    let document: SubscriptionDocument = decode(document)?;
+    let delivery = match (document.webhook, document.wake_stream) {
+        // Whether it may be called now is asked when it is.
+        (Some(url), None) => {
+            WebhookUrl::parse(&url, LocalTargets::Allowed).map(Delivery::Webhook).map_err(|_| Malformed)?
+        }
+        (None, Some(name)) => Delivery::PullWake(StreamName::from_stored(&name)),
+        _ => return Err(Malformed),
+    };
+    let pattern = document.pattern.as_deref().map(Pattern::parse).transpose().map_err(|_| Malformed)?;
+    let retry = |next_attempt_ms| Retry { failures: document.failures, next_attempt_ms };
+    Ok(Subscription {
+        serial: Serial(document.serial),
+        id: SubscriptionId::from_stored(&document.id),
+        config: Config {
+            pattern,
+            delivery,
+            lease_ttl_ms: document.lease_ttl_ms,
+            description: document.description.map(Into::into),
+            hash: ConfigHash(document.hash.into()),
+        },
+        created_ms: document.created_ms,
+        root: document.root.into(),
+        wakes: Wakes {
+            generation: document.generation,
+            phase: match document.phase {
+                PhaseDocument::Idle => Phase::Idle,
+                PhaseDocument::Waking { until_ms } => Phase::Waking { until_ms },
+                PhaseDocument::Leased { holder, until_ms } => {
+                    Phase::Leased { holder: holder.map(Into::into), until_ms }
+                }
             },
-            created_ms: document.created_ms,
-            root: document.root.into(),
-            wakes: Wakes {
-                generation: document.generation,
-                phase: match document.phase {
-                    PhaseDocument::Idle => Phase::Idle,
-                    PhaseDocument::Waking { until_ms } => Phase::Waking { until_ms },
-                    PhaseDocument::Leased { holder, until_ms } => {
-                        Phase::Leased { holder: holder.map(Into::into), until_ms }
-                    }
-                },
-                retry: document.next_attempt_at.map(retry),
-            },
-        })
-    }
+            retry: document.next_attempt_at.map(retry),
+        },
+    })
 }
 
 #[derive(Serialize, Deserialize)]
@@ -243,28 +234,25 @@ struct LinkDocument {
     explicit: bool,
 }
 
-impl Link {
-    /// The document. What was seen of the stream isn't in it.
-    #[must_use]
-    pub fn encode(&self) -> Bytes {
-        let acked = self.acked.map(|offset| offset.to_string());
-        encode(&LinkDocument { acked, explicit: self.explicit })
-    }
+/// The document of a link. What was seen of the stream isn't in it.
+pub(crate) fn encode_link(link: &Link) -> Bytes {
+    let acked = link.acked.map(|offset| offset.to_string());
+    encode(&LinkDocument { acked, explicit: link.explicit })
+}
 
-    /// Reads the document.
-    ///
-    /// # Errors
-    /// [`Malformed`].
-    pub fn decode(document: &[u8]) -> Result<Self, Malformed> {
-        let LinkDocument { acked, explicit } = decode(document)?;
-        let offset = |text: &str| -> Result<Offset, Malformed> {
-            match ReadFrom::parse(text) {
-                Ok(ReadFrom::At(offset)) => Ok(offset),
-                _ => Err(Malformed),
-            }
-        };
-        Ok(Self { explicit, acked: acked.as_deref().map(offset).transpose()?, tail: None })
-    }
+/// Reads the document of a link.
+///
+/// # Errors
+/// [`Malformed`].
+pub(crate) fn decode_link(document: &[u8]) -> Result<Link, Malformed> {
+    let LinkDocument { acked, explicit } = decode(document)?;
+    let offset = |text: &str| -> Result<Offset, Malformed> {
+        match ReadFrom::parse(text) {
+            Ok(ReadFrom::At(offset)) => Ok(offset),
+            _ => Err(Malformed),
+        }
+    };
+    Ok(Link { explicit, acked: acked.as_deref().map(offset).transpose()?, tail: None })
 }
 
 #[expect(clippy::expect_used, reason = "texts and numbers always have a JSON form")]
@@ -278,10 +266,21 @@ fn decode<T: DeserializeOwned>(document: &[u8]) -> Result<T, Malformed> {
 
 #[cfg(test)]
 mod tests {
+    use headwater_protocol::offset::Incarnation;
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{offset::Incarnation, subscription::tests::subscription};
+
+    fn subscription(body: &str) -> Subscription {
+        Subscription {
+            serial: Serial(7),
+            id: SubscriptionId::from_stored("sub-1"),
+            config: Config::parse(body.as_bytes(), LocalTargets::Allowed).unwrap().0,
+            created_ms: 1_778_284_800_000,
+            root: "http://streams.example/v1/stream".into(),
+            wakes: Wakes::default(),
+        }
+    }
 
     #[test]
     fn subscriptions_come_back_in_every_state() {
@@ -304,7 +303,7 @@ mod tests {
         ] {
             for subscription in [&webhook, &pulled] {
                 let subscription = Subscription { wakes: wakes.clone(), ..subscription.clone() };
-                assert_eq!(Subscription::decode(&subscription.encode()), Ok(subscription));
+                assert_eq!(decode_subscription(&encode_subscription(&subscription)), Ok(subscription));
             }
         }
     }
@@ -335,12 +334,12 @@ mod tests {
         fn links_come_back(incarnation in 1..=Incarnation::MAX, position in 0..=Offset::POSITION_MAX, is_there: bool, explicit: bool) {
             let acked = is_there.then(|| Offset { incarnation: Incarnation::new(incarnation).unwrap(), position });
             let link = Link { explicit, acked, tail: None };
-            prop_assert_eq!(Link::decode(&link.encode()), Ok(link));
+            prop_assert_eq!(decode_link(&encode_link(&link)), Ok(link));
         }
 
         #[test]
         fn garbage_is_malformed_at_worst(document: Vec<u8>, key: String) {
-            let _ = (Common::decode(&document), decode_keys(&document), Subscription::decode(&document), Link::decode(&document));
+            let _ = (Common::decode(&document), decode_keys(&document), decode_subscription(&document), decode_link(&document));
             let _ = decode_link_key(&key);
         }
     }

@@ -14,7 +14,7 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::stream;
-use headwater_protocol::{RequestHead, subscription::stored};
+use headwater_protocol::RequestHead;
 use headwater_store::{Store, StoreError, faulty::Faulty};
 use headwater_store_mem::MemStore;
 use http::{HeaderName, StatusCode, Version};
@@ -25,6 +25,7 @@ use crate::{
     Body, Service,
     clock::ManualClock,
     config::Config,
+    subscriptions::stored,
     webhooks::{Answering, WebhookAnswer, WebhookRequest, Webhooks},
 };
 
