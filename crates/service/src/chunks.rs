@@ -81,11 +81,11 @@ async fn gather<S: Store>(store: &S, head: &StreamHead, span: Span) -> Result<Ch
     while end < span.target {
         let piece = head.piece(end);
         let limit = piece.until.unwrap_or(head.tail);
-        let range = ReadRange { from: end, target: span.target.min(limit), limit };
+        let range = ReadRange::new(end, span.target.min(limit)).up_to(limit);
         let part = store.read(piece.incarnation, range).await.map_err(refuse)?;
         if part.end <= end || part.bytes.len() as u64 != part.end - end {
             let what = format!("the log {} ends at {end} instead of {limit}", piece.incarnation.get());
-            return Err(refuse(StoreError::Damaged(what)));
+            return Err(refuse(StoreError::damaged(what)));
         }
         // A message is whole from one append boundary to the next; anything else would not be JSON.
         if parts.is_empty() && !part.aligned && head.content_type.is_json() {
@@ -119,9 +119,9 @@ pub(crate) async fn next_append<S: Store>(
     }
     let piece = head.piece(position);
     let limit = piece.until.unwrap_or(head.tail);
-    let range = ReadRange { from: position, target: position + 1, limit };
+    let range = ReadRange::new(position, position + 1).up_to(limit);
     let part = store.read(piece.incarnation, range).await.map_err(|error| match error {
-        StoreError::Missing(_) => refuse(StoreError::Damaged(error.to_string())),
+        StoreError::Missing(_) => refuse(StoreError::damaged(error)),
         error => refuse(error),
     })?;
     Ok(part.bytes)

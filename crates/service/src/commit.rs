@@ -92,7 +92,7 @@ impl<S: Store> Inner<S> {
             });
         }
         let begun_us = self.clock.now_us();
-        let ticket = Some(self.store.commit(Commit { edits: company.edits }));
+        let ticket = Some(self.store.commit(Commit::new(company.edits)));
         let pledge = company.pledge;
         Pending { service: self.clone(), ticket, publications, pledge, bytes, begun_us }
     }

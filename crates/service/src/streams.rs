@@ -321,10 +321,7 @@ pub(crate) fn refuse(error: StoreError) -> Refusal {
     match error {
         StoreError::Full => Refusal::StorageFull,
         StoreError::Missing(_) => Refusal::NotFound,
-        StoreError::Stale { .. }
-        | StoreError::Misplaced { .. }
-        | StoreError::Damaged(_)
-        | StoreError::Failed(_) => {
+        error => {
             tracing::error!(%error, "the store failed");
             Refusal::StorageFailed
         }

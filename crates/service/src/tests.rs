@@ -258,7 +258,7 @@ async fn damage_is_an_error_and_never_fewer_bytes() {
     let world = World::new();
     world.create("a", &[]).await;
     world.append("a", "x").await;
-    world.store.fail_next_read(StoreError::Damaged("a flipped bit".into()));
+    world.store.fail_next_read(StoreError::damaged("a flipped bit"));
     assert_eq!(world.status("GET", "a?offset=-1").await, StatusCode::INTERNAL_SERVER_ERROR);
     world.store.fail_next_read(StoreError::Missing(Incarnation::new(1).unwrap()));
     assert_eq!(world.status("GET", "a?offset=-1").await, StatusCode::INTERNAL_SERVER_ERROR);
@@ -301,7 +301,7 @@ async fn event_streams_beat_survive_a_failed_commit_and_end_in_time() {
     let advance = |by_ms| world.clock.advance(Duration::from_millis(by_ms));
     advance(15_000);
     assert_eq!(next_event(&mut response.body).await.unwrap(), ":\n\n");
-    world.store.fail_next_commit(StoreError::Failed("EIO".into()));
+    world.store.fail_next_commit(StoreError::failed("EIO"));
     assert_eq!(world.append("a", "lost").await.head.status, StatusCode::INTERNAL_SERVER_ERROR);
     world.append("a", "kept").await;
     assert!(next_event(&mut response.body).await.unwrap().contains("\ndata:kept\n"));

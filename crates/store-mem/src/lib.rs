@@ -1,11 +1,15 @@
 //! The readable reference store: everything in memory, gone with the process.
 //!
 //! It is the obvious reading of the contract in `headwater-store`: one lock, plain maps, and commits that are checked
-//! whole before anything is applied. Its memory is bounded; a commit that doesn't fit is refused.
+//! whole before anything is applied. A commit that doesn't fit in its memory is refused.
 
 mod state;
 
-use std::sync::{PoisonError, RwLock, RwLockReadGuard};
+use std::{
+    future,
+    ops::Bound,
+    sync::{PoisonError, RwLock, RwLockReadGuard},
+};
 
 use bytes::Bytes;
 use headwater_protocol::{
@@ -14,7 +18,7 @@ use headwater_protocol::{
     producer::{ProducerId, ProducerState},
     stream::StreamHead,
 };
-use headwater_store::{Chunk, Commit, Document, ReadRange, Store, StoreError, Ticket};
+use headwater_store::{Chunk, Commit, Document, ReadRange, Store, StoreError, StoreFuture, Ticket};
 
 use state::State;
 
@@ -23,7 +27,8 @@ use state::State;
 pub struct MemStore(RwLock<State>);
 
 impl MemStore {
-    /// A store that holds at most `bytes_max` bytes: of payload, and a flat charge for every stream and producer.
+    /// Makes a store that holds at most `bytes_max` bytes: of payload, and a flat charge for every stream, producer and
+    /// document.
     #[must_use]
     pub fn new(bytes_max: u64) -> Self {
         Self(RwLock::new(State::new(bytes_max)))
@@ -40,67 +45,73 @@ impl Store for MemStore {
         self.state().incarnation_last
     }
 
-    async fn load(&self, name: &StreamName) -> Result<Option<StreamHead>, StoreError> {
-        Ok(self.state().streams.get(name).cloned())
+    fn load<'a>(&'a self, name: &'a StreamName) -> StoreFuture<'a, Option<StreamHead>> {
+        ready(Ok(self.state().streams.get(name).cloned()))
     }
 
-    async fn producer(
-        &self,
+    fn producer<'a>(
+        &'a self,
         incarnation: Incarnation,
-        id: &ProducerId,
-    ) -> Result<Option<ProducerState>, StoreError> {
-        Ok(self.state().producers.get(&incarnation).and_then(|producers| producers.get(id)).copied())
+        id: &'a ProducerId,
+    ) -> StoreFuture<'a, Option<ProducerState>> {
+        ready(Ok(self.state().producers.get(&incarnation).and_then(|producers| producers.get(id)).copied()))
     }
 
     fn commit(&self, commit: Commit) -> Ticket {
         Ticket::ready(self.0.write().unwrap_or_else(PoisonError::into_inner).commit(commit))
     }
 
-    async fn read(&self, incarnation: Incarnation, range: ReadRange) -> Result<Chunk, StoreError> {
+    fn read(&self, incarnation: Incarnation, range: ReadRange) -> StoreFuture<'_, Chunk> {
         let state = self.state();
-        let log = state.logs.get(&incarnation).ok_or(StoreError::Missing(incarnation))?;
-        log.read(range)
+        let log = state.logs.get(&incarnation).ok_or(StoreError::Missing(incarnation));
+        ready(log.and_then(|log| log.read(range)))
     }
 
-    async fn expired(&self, until_ms: u64, limit: usize) -> Result<Vec<StreamName>, StoreError> {
+    fn expired(&self, until_ms: u64, limit: usize) -> StoreFuture<'_, Vec<StreamName>> {
         let state = self.state();
         let due = state.deadlines.iter().take_while(|(deadline_ms, _)| *deadline_ms <= until_ms);
-        Ok(due.take(limit).map(|(_, name)| name.clone()).collect())
+        ready(Ok(due.take(limit).map(|(_, name)| name.clone()).collect()))
     }
 
-    async fn list(
-        &self,
-        prefix: &str,
-        after: Option<&StreamName>,
+    fn list<'a>(
+        &'a self,
+        prefix: &'a str,
+        after: Option<&'a StreamName>,
         limit: usize,
-    ) -> Result<Vec<StreamName>, StoreError> {
-        let state = self.state();
+    ) -> StoreFuture<'a, Vec<StreamName>> {
         let first = StreamName::from_stored(prefix);
-        let names = state.streams.range(&first..).map(|(name, _)| name);
-        let page = names
-            .take_while(|name| name.as_str().starts_with(prefix))
-            .filter(|name| after.is_none_or(|after| *name > after));
-        Ok(page.take(limit).cloned().collect())
-    }
-
-    async fn document(&self, key: &str) -> Result<Option<Bytes>, StoreError> {
-        Ok(self.state().documents.get(key).cloned())
-    }
-
-    async fn documents(
-        &self,
-        prefix: &str,
-        after: Option<&str>,
-        limit: usize,
-    ) -> Result<Vec<Document>, StoreError> {
         let state = self.state();
-        let first = Box::from(prefix);
-        let documents = state.documents.range::<Box<str>, _>(&first..);
-        let page = documents
-            .take_while(|(key, _)| key.starts_with(prefix))
-            .filter(|(key, _)| after.is_none_or(|after| &***key > after));
-        Ok(page.take(limit).map(|(key, value)| (key.clone(), value.clone())).collect())
+        let names = state.streams.range(first_key(&first, after)).map(|(name, _)| name);
+        let page = names.take_while(|name| name.as_str().starts_with(prefix)).take(limit);
+        ready(Ok(page.cloned().collect()))
     }
+
+    fn document<'a>(&'a self, key: &'a str) -> StoreFuture<'a, Option<Bytes>> {
+        ready(Ok(self.state().documents.get(key).cloned()))
+    }
+
+    fn documents<'a>(
+        &'a self,
+        prefix: &'a str,
+        after: Option<&'a str>,
+        limit: usize,
+    ) -> StoreFuture<'a, Vec<Document>> {
+        let state = self.state();
+        let documents = state.documents.range::<str, _>(first_key(prefix, after));
+        let page = documents.take_while(|(key, _)| key.starts_with(prefix)).take(limit);
+        ready(Ok(page.map(|(key, value)| (key.clone(), value.clone())).collect()))
+    }
+}
+
+/// Nothing here waits.
+fn ready<'a, T: Send + 'a>(result: Result<T, StoreError>) -> StoreFuture<'a, T> {
+    Box::pin(future::ready(result))
+}
+
+/// Where a page begins: with what follows `after`, if that isn't before all keys of the page.
+fn first_key<'a, K: Ord + ?Sized>(first: &'a K, after: Option<&'a K>) -> (Bound<&'a K>, Bound<&'a K>) {
+    let begin = after.filter(|after| *after >= first).map_or(Bound::Included(first), Bound::Excluded);
+    (begin, Bound::Unbounded)
 }
 
 #[cfg(test)]
@@ -120,7 +131,7 @@ mod tests {
         run(async {
             let store = MemStore::new(3_000);
             let big: &'static str = Box::leak("x".repeat(1_400).into_boxed_str());
-            let commit = |edit| Commit { edits: vec![edit] };
+            let commit = |edit| Commit::new(vec![edit]);
             assert_eq!(store.commit(commit(put("a", head(1, 1, 1_400), big))).await, Ok(()));
             let full = store.commit(commit(put("a", head(1, 2, 2_800), big))).await;
             assert_eq!(full, Err(StoreError::Full));
@@ -136,8 +147,8 @@ mod tests {
         run(async {
             let store = MemStore::new(2 * 512 + 3);
             let both = vec![put("source", head(1, 1, 3), "abc"), put("fork", head(2, 1, 3), "")];
-            assert_eq!(store.commit(Commit { edits: both }).await, Ok(()));
-            let commit = |edits| store.commit(Commit { edits });
+            assert_eq!(store.commit(Commit::new(both)).await, Ok(()));
+            let commit = |edits| store.commit(Commit::new(edits));
             assert_eq!(commit(vec![put("source", head(1, 2, 4), "d")]).await, Err(StoreError::Full));
             assert_eq!(commit(vec![put("more", head(3, 1, 0), "")]).await, Err(StoreError::Full));
             let closed = StreamHead { closed: Some(Closure::default()), ..head(1, 2, 3) };

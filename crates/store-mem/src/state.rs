@@ -1,4 +1,4 @@
-//! What the store holds, and how a commit changes it: checked whole, then applied whole.
+//! The content of the store, and how a commit changes it: checked whole, then applied whole.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -9,9 +9,9 @@ use headwater_protocol::{
     producer::{ProducerId, ProducerState},
     stream::{Change, StreamHead},
 };
-use headwater_store::{Commit, Edit, Standing, StoreError, log::Log};
+use headwater_store::{Commit, Edit, StoreError, StreamState, log::Log};
 
-/// What a stream, a producer or a document is charged besides its bytes.
+/// The charge for a stream, a producer or a document besides its bytes.
 const ENTRY_BYTES: u64 = 512;
 
 #[derive(Debug)]
@@ -53,7 +53,7 @@ impl State {
         Ok(())
     }
 
-    /// How much more an edit makes the store hold; less than nothing where it frees room.
+    /// Returns by how many bytes an edit makes the store grow; negative where it frees room.
     fn growth(&self, edit: &Edit) -> i64 {
         let (after, before) = match edit {
             Edit::Put { expected, change, .. } => {
@@ -72,22 +72,23 @@ impl State {
         after.cast_signed() - before.cast_signed()
     }
 
-    /// What a stream is charged.
+    /// Returns the charge for a stream.
     fn held(&self, head: &StreamHead) -> u64 {
         let bytes = self.logs.get(&head.incarnation).map_or(0, |log| log.end() - log.begin());
         let producers = self.producers.get(&head.incarnation).map_or(0, HashMap::len) as u64;
         bytes + ENTRY_BYTES * (1 + producers)
     }
 
-    /// Each edit against what the ones before leave, and room; gives how much is held afterwards. What needs no room is
-    /// never refused for it, so that a full store lets streams be closed and deleted.
+    /// Checks each edit against the state that the ones before leave, and that there is room; returns the bytes held
+    /// afterwards. An edit that needs no room is never refused for it, so that a full store lets streams be closed and
+    /// deleted.
     fn check(&self, commit: &Commit) -> Result<u64, StoreError> {
-        let mut standings: HashMap<&StreamName, Standing> = HashMap::new();
+        let mut states: HashMap<&StreamName, StreamState> = HashMap::new();
         for edit in &commit.edits {
             let Some(name) = edit.stream() else { continue };
-            let stored = || self.streams.get(name).map_or(Standing::default(), Standing::of);
-            let before = standings.get(name).copied().unwrap_or_else(stored);
-            standings.insert(name, edit.check(before)?);
+            let stored = || self.streams.get(name).map_or(StreamState::default(), StreamState::of);
+            let before = states.get(name).copied().unwrap_or_else(stored);
+            states.insert(name, edit.check(before)?);
         }
         let more: i64 = commit.edits.iter().map(|edit| self.growth(edit)).sum();
         let bytes = self.bytes.saturating_add_signed(more);
@@ -103,8 +104,10 @@ impl State {
         if let Some(deadline_ms) = head.deadline_ms {
             self.deadlines.insert((deadline_ms, name.clone()));
         }
-        let begin = head.tail.saturating_sub(bytes.len() as u64);
-        self.logs.entry(head.incarnation).or_insert_with(|| Log::new(begin)).append(&bytes);
+        let log =
+            self.logs.entry(head.incarnation).or_insert_with(|| Log::new(head.tail - bytes.len() as u64));
+        log.append(&bytes);
+        assert_eq!(log.end(), head.tail, "the edit was checked: its bytes begin at the end of their log");
         if let Some((id, state)) = producer {
             self.producers.entry(head.incarnation).or_default().insert(id, state);
         }

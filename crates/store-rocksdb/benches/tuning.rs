@@ -117,7 +117,7 @@ fn measure(runtime: &Runtime, folder: &Path, tuning: &Tuning, bytes: u64) -> Out
     let tail = appends / STREAMS * APPEND_BYTES as u64;
     let begun = Instant::now();
     for stream in 0..STREAMS {
-        let range = ReadRange { from: 0, target: tail, limit: tail };
+        let range = ReadRange::new(0, tail);
         runtime.block_on(store.read(contract::head(stream + 1, 1, 0).incarnation, range))?;
     }
     figures.scan_mib_per_s = (tail * STREAMS) as f64 / f64::from(1 << 20) / begun.elapsed().as_secs_f64();
@@ -125,7 +125,7 @@ fn measure(runtime: &Runtime, folder: &Path, tuning: &Tuning, bytes: u64) -> Out
     for number in 0..LOOKUPS {
         // Scattered, as a hash would.
         let from = number.wrapping_mul(0x9e37_79b9) % (tail / 1_024) * 1_024;
-        let range = ReadRange { from, target: from + 1_024, limit: tail };
+        let range = ReadRange::new(from, from + 1_024).up_to(tail);
         runtime.block_on(store.read(contract::head(number % STREAMS + 1, 1, 0).incarnation, range))?;
     }
     figures.small_reads_per_s = LOOKUPS as f64 / begun.elapsed().as_secs_f64();
@@ -152,7 +152,7 @@ fn append(stream: u64, version: u64) -> Commit {
     }
     let head = contract::head(stream + 1, version, version * APPEND_BYTES as u64);
     let change = Change { head, bytes: Bytes::from(bytes), producer: None };
-    Commit { edits: vec![Edit::Put { name: name(stream, "stream"), expected: version - 1, change }] }
+    Commit::new(vec![Edit::Put { name: name(stream, "stream"), expected: version - 1, change }])
 }
 
 /// What this process has used, in all its threads, also those that are gone.

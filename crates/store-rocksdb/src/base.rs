@@ -67,7 +67,7 @@ impl Base {
     }
 
     fn family(&self, name: &str) -> Result<&ColumnFamily, StoreError> {
-        self.0.cf_handle(name).ok_or_else(|| StoreError::Damaged(format!("there is no column family {name}")))
+        self.0.cf_handle(name).ok_or_else(|| StoreError::damaged(format!("there is no column family {name}")))
     }
 
     fn get<T>(
@@ -138,7 +138,7 @@ impl Base {
                 if !gather.add(part) {
                     let what =
                         format!("log {incarnation}: bytes are missing between {next} and {}", part.start);
-                    return Err(StoreError::Damaged(what));
+                    return Err(StoreError::damaged(what));
                 }
                 any = true;
             }
@@ -215,7 +215,7 @@ impl Base {
             Some(version) => {
                 let (found, known) =
                     (String::from_utf8_lossy(&version), String::from_utf8_lossy(format::VERSION));
-                return Err(StoreError::Failed(format!(
+                return Err(StoreError::failed(format!(
                     "the data has format \"{found}\", this program \"{known}\""
                 )));
             }
@@ -373,24 +373,24 @@ impl<'a> Iterator for Split<'a> {
 }
 
 fn damaged(family: &str, key: &[u8]) -> StoreError {
-    StoreError::Damaged(format!("{family}: the entry {} makes no sense", key.escape_ascii()))
+    StoreError::damaged(format!("{family}: the entry {} makes no sense", key.escape_ascii()))
 }
 
 fn unreadable(error: &Error) -> StoreError {
-    StoreError::Damaged(error.to_string())
+    StoreError::damaged(error.clone())
 }
 
 /// RocksDB tells a full disk only in words.
 pub(crate) fn unwritable(error: &Error) -> StoreError {
     let text = error.to_string();
     let full = ["No space left", "Disk quota exceeded", "File too large"];
-    if full.iter().any(|words| text.contains(words)) { StoreError::Full } else { StoreError::Failed(text) }
+    if full.iter().any(|words| text.contains(words)) { StoreError::Full } else { StoreError::failed(text) }
 }
 
 /// A head's summary, from the disk if need be.
 pub(crate) fn summary(base: &Base, name: &str) -> Result<Option<Summary>, StoreError> {
     match base.head(name, ReadTier::All, Summary::decode)? {
         Found::Now(summary) => Ok(summary),
-        Found::OnDisk => Err(StoreError::Damaged("RocksDB didn't ask its disk".into())),
+        Found::OnDisk => Err(StoreError::damaged("RocksDB didn't ask its disk")),
     }
 }

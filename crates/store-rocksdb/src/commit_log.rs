@@ -218,7 +218,7 @@ impl CommitLog {
             return Err(StoreError::Full);
         }
         let slot = &self.slot;
-        let failed = |error: io::Error| StoreError::Failed(format!("{}: {error}", slot.path().display()));
+        let failed = |error: io::Error| StoreError::failed(format!("{}: {error}", slot.path().display()));
         let (sectors, at) = self.sectors.stage(self.position, &self.buffer);
         slot.write(sectors, at).map_err(|error| {
             if is_full(&error) {

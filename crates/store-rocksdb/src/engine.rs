@@ -16,7 +16,7 @@ use std::{
 };
 
 use headwater_protocol::{path::StreamName, stream::StreamHead};
-use headwater_store::{Commit, Edit, Standing, StoreError, Ticket, TicketSender, Work};
+use headwater_store::{Commit, Edit, GroupCommit, StoreError, StreamState, Ticket, TicketSender};
 
 use crate::{
     base::{self, Base},
@@ -109,7 +109,7 @@ pub(crate) struct Slots {
 /// What the store knows of a stream while it makes a frame.
 #[derive(Clone, Copy, Debug, Default)]
 struct Known<'a> {
-    standing: Standing,
+    state: StreamState,
     /// Its head, if an earlier commit of the same frame has it.
     head: Option<&'a StreamHead>,
 }
@@ -165,7 +165,7 @@ impl Engine {
             return Ticket::ready(Err(error.clone()));
         }
         let (sender, ticket) = match queue.leader {
-            Leader::Nobody => Ticket::worked_on(self.clone()),
+            Leader::Nobody => Ticket::pending_in(self.clone()),
             Leader::Waiter | Leader::Writer => Ticket::pending(),
         };
         queue.bytes += commit.edits.iter().map(edit_bytes).sum::<usize>();
@@ -264,7 +264,7 @@ impl Engine {
                 self.committed_ms.store(now_ms, Ordering::Relaxed);
                 Ok(())
             }
-            Err(StoreError::Failed(what)) => Err(self.stop(&what)),
+            Err(StoreError::Failed(cause)) => Err(self.stop(&cause.to_string())),
             Err(error) => Err(error),
         }
     }
@@ -272,7 +272,7 @@ impl Engine {
     /// From now on nothing is written: what the disk holds is known again only after a restart.
     fn stop(&self, what: &str) -> StoreError {
         tracing::error!(what, "the disk failed; nothing is written any more, restart to recover");
-        let error = StoreError::Failed(format!("nothing is written any more: {what}"));
+        let error = StoreError::failed(format!("nothing is written any more: {what}"));
         lock(&self.queue).stopped = Some(error.clone());
         error
     }
@@ -296,8 +296,8 @@ impl Engine {
                 Some(found) => Ok(found),
                 None => self.look_up(name),
             };
-            let checked = found.and_then(|found| Ok((found, edit.check(found.standing)?)));
-            let (found, standing) = match checked {
+            let checked = found.and_then(|found| Ok((found, edit.check(found.state)?)));
+            let (found, state) = match checked {
                 Ok(checked) => checked,
                 Err(error) => {
                     before.truncate(begin);
@@ -309,15 +309,15 @@ impl Engine {
                 Edit::Put { change, .. } => Some(&change.head),
                 Edit::Remove { .. } | Edit::Document { .. } => None,
             };
-            after.push((name, Known { standing, head }));
+            after.push((name, Known { state, head }));
         }
         known.extend(after);
         Ok(())
     }
 
     fn look_up(&self, name: &StreamName) -> Result<Known<'static>, StoreError> {
-        let standing = self.summary(name.as_str())?.map_or(Standing::default(), Summary::standing);
-        Ok(Known { standing, head: None })
+        let state = self.summary(name.as_str())?.map_or(StreamState::default(), Summary::state);
+        Ok(Known { state, head: None })
     }
 
     /// What the store itself needs of a head.
@@ -346,7 +346,7 @@ impl Engine {
                 Edit::Put { name, .. } => known.head.or_else(|| recent.active.head(name.as_str()).flatten()),
                 Edit::Remove { .. } | Edit::Document { .. } => None,
             };
-            record::encode(edit, Before { incarnation: known.standing.incarnation, head }, out, &mut scratch);
+            record::encode(edit, Before { incarnation: known.state.incarnation, head }, out, &mut scratch);
         }
     }
 
@@ -457,8 +457,8 @@ impl Engine {
     }
 }
 
-impl Work for Engine {
-    fn work(&self) {
+impl GroupCommit for Engine {
+    fn commit_inline(&self) {
         let mut queue = lock(&self.queue);
         let is_quick = u128::from(self.sync_ns.load(Ordering::Relaxed)) < LEAD_SYNC.as_nanos();
         let is_small = queue.waiting.len() <= LEAD_COMMITS && queue.bytes <= LEAD_BYTES;
@@ -477,7 +477,7 @@ impl Work for Engine {
         self.hand_over(&mut queue);
     }
 
-    fn delegate(&self) {
+    fn hand_off(&self) {
         self.hand_over(&mut lock(&self.queue));
     }
 }

@@ -12,7 +12,7 @@ use headwater_protocol::{
     producer::{Claim, ProducerId},
     stream::{Closure, StreamHead},
 };
-use headwater_store::Standing;
+use headwater_store::StreamState;
 
 use crate::codec::{Input, Malformed, put_bytes, put_number, put_option};
 
@@ -52,9 +52,9 @@ impl Summary {
         Self { incarnation: incarnation.get(), version, tail, deadline_ms }
     }
 
-    pub(crate) const fn standing(self) -> Standing {
+    pub(crate) const fn state(self) -> StreamState {
         let Self { incarnation, version, tail, .. } = self;
-        Standing { version, incarnation: Incarnation::new(incarnation), tail }
+        StreamState { version, incarnation: Incarnation::new(incarnation), tail }
     }
 
     fn write(&self, out: &mut Vec<u8>) {

@@ -36,7 +36,9 @@ use headwater_protocol::{
     producer::{ProducerId, ProducerState},
     stream::StreamHead,
 };
-use headwater_store::{Chunk, Commit, Document, ReadRange, Store, StoreError, Ticket, log::Gather};
+use headwater_store::{
+    Chunk, Commit, Document, ReadRange, Store, StoreError, StoreFuture, Ticket, log::Gather,
+};
 use rocksdb::{ErrorKind, ReadTier};
 
 use base::{Base, Found, Marks};
@@ -181,7 +183,7 @@ impl RocksStore {
         }
         self.on_disk(move |engine| match question(&engine.base, ReadTier::All)? {
             Found::Now(answer) => Ok(answer),
-            Found::OnDisk => Err(StoreError::Damaged("RocksDB didn't ask its disk".into())),
+            Found::OnDisk => Err(StoreError::damaged("RocksDB didn't ask its disk")),
         })
         .await
     }
@@ -192,7 +194,7 @@ impl RocksStore {
     ) -> Result<T, StoreError> {
         let engine = self.engine.clone();
         let done = tokio::task::spawn_blocking(move || work(&engine)).await;
-        done.unwrap_or_else(|_| Err(StoreError::Failed("the store is stopping".into())))
+        done.unwrap_or_else(|_| Err(StoreError::failed("the store is stopping")))
     }
 }
 
@@ -218,89 +220,97 @@ impl Store for RocksStore {
         self.engine.incarnation_last.load(Ordering::Relaxed)
     }
 
-    async fn load(&self, name: &StreamName) -> Result<Option<StreamHead>, StoreError> {
-        let recalled = self.engine.recent().head(name.as_str(), StreamHead::clone);
-        match recalled {
-            Recall::Known(head) => Ok(Some(head)),
-            Recall::Removed => Ok(None),
-            Recall::Unknown => {
-                let name = name.clone();
-                self.ask(move |base, tier| base.head(name.as_str(), tier, head::decode)).await
+    fn load<'a>(&'a self, name: &'a StreamName) -> StoreFuture<'a, Option<StreamHead>> {
+        Box::pin(async move {
+            let recalled = self.engine.recent().head(name.as_str(), StreamHead::clone);
+            match recalled {
+                Recall::Known(head) => Ok(Some(head)),
+                Recall::Removed => Ok(None),
+                Recall::Unknown => {
+                    let name = name.clone();
+                    self.ask(move |base, tier| base.head(name.as_str(), tier, head::decode)).await
+                }
             }
-        }
+        })
     }
 
-    async fn producer(
-        &self,
+    fn producer<'a>(
+        &'a self,
         incarnation: Incarnation,
-        id: &ProducerId,
-    ) -> Result<Option<ProducerState>, StoreError> {
-        let recalled = self.engine.recent().producer(incarnation.get(), id.as_str());
-        match recalled {
-            Recall::Known(state) => Ok(Some(state)),
-            Recall::Removed => Ok(None),
-            Recall::Unknown => {
-                let id = id.clone();
-                self.ask(move |base, tier| base.producer(incarnation.get(), id.as_str(), tier)).await
+        id: &'a ProducerId,
+    ) -> StoreFuture<'a, Option<ProducerState>> {
+        Box::pin(async move {
+            let recalled = self.engine.recent().producer(incarnation.get(), id.as_str());
+            match recalled {
+                Recall::Known(state) => Ok(Some(state)),
+                Recall::Removed => Ok(None),
+                Recall::Unknown => {
+                    let id = id.clone();
+                    self.ask(move |base, tier| base.producer(incarnation.get(), id.as_str(), tier)).await
+                }
             }
-        }
+        })
     }
 
     fn commit(&self, commit: Commit) -> Ticket {
         self.engine.commit(commit)
     }
 
-    async fn read(&self, incarnation: Incarnation, range: ReadRange) -> Result<Chunk, StoreError> {
-        let number = incarnation.get();
-        let begin = self.engine.recent().log_begin(number);
-        if begin.is_some_and(|begin| begin <= range.from) {
-            let mut gather = Gather::new(range);
-            match self.engine.recent().gather(number, &mut gather) {
-                Recall::Known(()) if gather.is_done() || gather.next() >= range.target => {
-                    return gather.finish();
+    fn read(&self, incarnation: Incarnation, range: ReadRange) -> StoreFuture<'_, Chunk> {
+        Box::pin(async move {
+            let number = incarnation.get();
+            let begin = self.engine.recent().log_begin(number);
+            if begin.is_some_and(|begin| begin <= range.from) {
+                let mut gather = Gather::new(range);
+                match self.engine.recent().gather(number, &mut gather) {
+                    Recall::Known(()) if gather.is_done() || gather.next() >= range.target => {
+                        return gather.finish();
+                    }
+                    Recall::Removed => return Err(StoreError::Missing(incarnation)),
+                    // A checkpoint took it away in between.
+                    Recall::Known(()) | Recall::Unknown => {}
                 }
-                Recall::Removed => return Err(StoreError::Missing(incarnation)),
-                // A checkpoint took it away in between.
-                Recall::Known(()) | Recall::Unknown => {}
             }
-        }
-        self.on_disk(move |engine| gather_all(engine, incarnation, range)).await
+            self.on_disk(move |engine| gather_all(engine, incarnation, range)).await
+        })
     }
 
-    async fn expired(&self, until_ms: u64, limit: usize) -> Result<Vec<StreamName>, StoreError> {
-        self.on_disk(move |engine| expired(engine, until_ms, limit)).await
+    fn expired(&self, until_ms: u64, limit: usize) -> StoreFuture<'_, Vec<StreamName>> {
+        Box::pin(self.on_disk(move |engine| expired(engine, until_ms, limit)))
     }
 
-    async fn list(
-        &self,
-        prefix: &str,
-        after: Option<&StreamName>,
+    fn list<'a>(
+        &'a self,
+        prefix: &'a str,
+        after: Option<&'a StreamName>,
         limit: usize,
-    ) -> Result<Vec<StreamName>, StoreError> {
+    ) -> StoreFuture<'a, Vec<StreamName>> {
         let (prefix, after) = (prefix.to_owned(), after.cloned());
-        self.on_disk(move |engine| list(engine, &prefix, after.as_ref(), limit)).await
+        Box::pin(self.on_disk(move |engine| list(engine, &prefix, after.as_ref(), limit)))
     }
 
-    async fn document(&self, key: &str) -> Result<Option<Bytes>, StoreError> {
-        let recalled = self.engine.recent().document(key);
-        match recalled {
-            Recall::Known(value) => Ok(Some(value)),
-            Recall::Removed => Ok(None),
-            Recall::Unknown => {
-                let key = key.to_owned();
-                Ok(self.ask(move |base, tier| base.document(&key, tier)).await?.map(Bytes::from))
+    fn document<'a>(&'a self, key: &'a str) -> StoreFuture<'a, Option<Bytes>> {
+        Box::pin(async move {
+            let recalled = self.engine.recent().document(key);
+            match recalled {
+                Recall::Known(value) => Ok(Some(value)),
+                Recall::Removed => Ok(None),
+                Recall::Unknown => {
+                    let key = key.to_owned();
+                    Ok(self.ask(move |base, tier| base.document(&key, tier)).await?.map(Bytes::from))
+                }
             }
-        }
+        })
     }
 
-    async fn documents(
-        &self,
-        prefix: &str,
-        after: Option<&str>,
+    fn documents<'a>(
+        &'a self,
+        prefix: &'a str,
+        after: Option<&'a str>,
         limit: usize,
-    ) -> Result<Vec<Document>, StoreError> {
+    ) -> StoreFuture<'a, Vec<Document>> {
         let (prefix, after) = (prefix.to_owned(), after.map(ToOwned::to_owned));
-        self.on_disk(move |engine| documents(engine, &prefix, after.as_deref(), limit)).await
+        Box::pin(self.on_disk(move |engine| documents(engine, &prefix, after.as_deref(), limit)))
     }
 }
 
@@ -351,7 +361,7 @@ fn gather_all(engine: &Engine, incarnation: Incarnation, range: ReadRange) -> Re
                 true => {
                     let what =
                         format!("log {number}: the bytes from {before} on are missing ({from}, {begin:?})");
-                    Err(StoreError::Damaged(what))
+                    Err(StoreError::damaged(what))
                 }
             };
         }

@@ -59,7 +59,7 @@ fn wait<T>(future: impl Future<Output = T>) -> T {
 }
 
 fn one(edit: Edit) -> Commit {
-    Commit { edits: vec![edit] }
+    Commit::new(vec![edit])
 }
 
 /// Appends `bytes` to a stream of one incarnation and says what the store said.
@@ -74,6 +74,6 @@ fn append(store: &RocksStore, text: &str, version: u64, tail: u64, bytes: &[u8])
 /// All bytes of that stream.
 fn content(store: &RocksStore, text: &str) -> Vec<u8> {
     let head = wait(store.load(&headwater_store::contract::name(text))).unwrap().unwrap();
-    let range = ReadRange { from: 0, target: head.tail, limit: head.tail };
+    let range = ReadRange::new(0, head.tail);
     wait(store.read(head.incarnation, range)).unwrap().bytes.to_vec()
 }

@@ -2,8 +2,6 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "these are tests")]
 
-use std::pin::Pin;
-
 use bytes::Bytes;
 use headwater_protocol::{
     content_type::ContentType,
@@ -15,38 +13,6 @@ use headwater_protocol::{
 };
 
 use crate::{Commit, Edit, ReadRange, Store, StoreError};
-
-/// Makes a test of every case of the contract, each with a store of its own.
-#[macro_export]
-macro_rules! contract_tests {
-    ($make:expr) => {
-        $crate::contract_tests!(@each $make,
-            what_is_committed_is_loaded,
-            what_is_appended_is_read_byte_for_byte,
-            reads_end_at_the_first_append_boundary_at_or_after_the_target,
-            reads_say_whether_they_begin_where_an_append_began,
-            reads_that_begin_outside_of_a_log_are_errors,
-            stale_commits_change_nothing,
-            bytes_that_leave_a_gap_change_nothing,
-            all_edits_of_a_commit_are_there_or_none,
-            commits_of_one_stream_are_durable_in_order,
-            producers_belong_to_one_life_of_a_stream,
-            removed_streams_leave_nothing,
-            incarnations_never_go_back,
-            a_log_may_begin_past_zero,
-            deadlines_are_found_in_order_and_only_the_current_ones,
-            names_are_listed_in_byte_order,
-            documents_are_kept_and_removed,
-            documents_are_listed_in_byte_order,
-        );
-    };
-    (@each $make:expr, $($case:ident,)*) => {
-        $(#[test]
-        fn $case() {
-            $crate::contract::run($crate::contract::$case(&$make()));
-        })*
-    };
-}
 
 /// Runs one case.
 pub fn run(case: impl Future<Output = ()>) {
@@ -89,33 +55,44 @@ pub fn put(text: &str, head: StreamHead, bytes: &'static str) -> Edit {
 }
 
 fn one(edit: Edit) -> Commit {
-    Commit { edits: vec![edit] }
+    Commit::new(vec![edit])
 }
 
 fn range(from: u64, target: u64) -> ReadRange {
-    ReadRange { from, target, limit: u64::MAX }
+    ReadRange::new(from, target)
 }
 
 /// Three appends: `[0, 5)`, `[5, 11)`, `[11, 14)`.
-async fn three_appends(store: &impl Store) -> Incarnation {
+async fn three_appends(store: &dyn Store) -> Incarnation {
     for (version, tail, bytes) in [(1, 5, "hello"), (2, 11, " world"), (3, 14, "..!")] {
         assert_eq!(store.commit(one(put("a", head(7, version, tail), bytes))).await, Ok(()));
     }
     head(7, 1, 0).incarnation
 }
 
+/// Defines the cases, and the macro that makes a test of each.
 macro_rules! cases {
-    ($($(#[$doc:meta])* async fn $case:ident<$store:ident>($parameter:ident) $body:block)*) => {
+    ($dollar:tt $($(#[$doc:meta])* async fn $case:ident($store:ident) $body:block)*) => {
         $($(#[$doc])*
-        pub fn $case<$store: Store>($parameter: &$store) -> Pin<Box<dyn Future<Output = ()> + '_>> {
-            Box::pin(async move $body)
-        })*
+        pub async fn $case($store: &dyn Store) $body)*
+
+        /// Makes a test of every case of the contract, each with a store of its own.
+        #[macro_export]
+        macro_rules! contract_tests {
+            ($dollar make:expr) => {
+                $(#[test]
+                fn $case() {
+                    $dollar crate::contract::run($dollar crate::contract::$case(&$dollar make()));
+                })*
+            };
+        }
     };
 }
 
 cases! {
+    $
     /// What a commit put, `load` gives; what nobody put is absent.
-    async fn what_is_committed_is_loaded<S>(store) {
+    async fn what_is_committed_is_loaded(store) {
         assert_eq!(store.load(&name("a")).await, Ok(None));
         let mut written = head(7, 1, 3);
         written.seq_last = Some((*b"x").into());
@@ -125,7 +102,7 @@ cases! {
     }
 
     /// Any range gives exactly its bytes.
-    async fn what_is_appended_is_read_byte_for_byte<S>(store) {
+    async fn what_is_appended_is_read_byte_for_byte(store) {
         let incarnation = three_appends(store).await;
         let whole = b"hello world..!";
         for from in 0..14u64 {
@@ -139,19 +116,19 @@ cases! {
     }
 
     /// The target is rounded up to a boundary, the limit isn't.
-    async fn reads_end_at_the_first_append_boundary_at_or_after_the_target<S>(store) {
+    async fn reads_end_at_the_first_append_boundary_at_or_after_the_target(store) {
         let incarnation = three_appends(store).await;
         for (from, target, end) in [(0, 1, 5), (0, 5, 5), (0, 6, 11), (3, 4, 5), (5, 11, 11), (11, 12, 14)] {
             let chunk = store.read(incarnation, range(from, target)).await.unwrap();
             assert_eq!(chunk.end, end, "{from} {target}");
             assert_eq!(chunk.bytes.len() as u64, end - from);
         }
-        let limited = ReadRange { from: 0, target: 6, limit: 8 };
+        let limited = ReadRange::new(0, 6).up_to(8);
         assert_eq!(&store.read(incarnation, limited).await.unwrap().bytes[..], b"hello wo");
     }
 
     /// JSON depends on it.
-    async fn reads_say_whether_they_begin_where_an_append_began<S>(store) {
+    async fn reads_say_whether_they_begin_where_an_append_began(store) {
         let incarnation = three_appends(store).await;
         for from in 0..14 {
             let chunk = store.read(incarnation, range(from, 14)).await.unwrap();
@@ -160,7 +137,7 @@ cases! {
     }
 
     /// Rule 5: nothing is there, and nothing else is given for it.
-    async fn reads_that_begin_outside_of_a_log_are_errors<S>(store) {
+    async fn reads_that_begin_outside_of_a_log_are_errors(store) {
         let whole = three_appends(store).await;
         store.commit(one(put("fork", head(8, 1, 103), "abc"))).await.unwrap();
         let fork = head(8, 1, 103).incarnation;
@@ -173,7 +150,7 @@ cases! {
     }
 
     /// Rule 2.
-    async fn stale_commits_change_nothing<S>(store) {
+    async fn stale_commits_change_nothing(store) {
         let incarnation = three_appends(store).await;
         let before = store.load(&name("a")).await;
         for version in [1, 2, 3, 5] {
@@ -187,7 +164,7 @@ cases! {
     }
 
     /// Rule 6. Forks and lives that begin anew begin where they want.
-    async fn bytes_that_leave_a_gap_change_nothing<S>(store) {
+    async fn bytes_that_leave_a_gap_change_nothing(store) {
         let incarnation = three_appends(store).await;
         let before = store.load(&name("a")).await;
         for (tail, bytes) in [(13, ""), (14, "x"), (16, "x"), (2, "xyz"), (u64::MAX, "x")] {
@@ -198,7 +175,7 @@ cases! {
         assert!(matches!(too_short, Err(StoreError::Misplaced { .. })), "{too_short:?}");
         // Nor after an edit of the same commit.
         let edits = vec![put("a", head(7, 4, 15), "x"), put("a", head(7, 5, 17), "y")];
-        assert!(matches!(store.commit(Commit { edits }).await, Err(StoreError::Misplaced { tail: 15, .. })));
+        assert!(matches!(store.commit(Commit::new(edits)).await, Err(StoreError::Misplaced { tail: 15, .. })));
         assert_eq!(store.load(&name("a")).await, before);
         assert_eq!(store.load(&name("b")).await, Ok(None));
         assert_eq!(store.read(incarnation, range(0, 14)).await.unwrap().end, 14);
@@ -206,25 +183,22 @@ cases! {
     }
 
     /// Rule 1.
-    async fn all_edits_of_a_commit_are_there_or_none<S>(store) {
+    async fn all_edits_of_a_commit_are_there_or_none(store) {
         three_appends(store).await;
         let document = Edit::Document { key: "d".into(), value: Some(Bytes::from_static(b"x")) };
-        let mixed = Commit {
-            edits: vec![put("b", head(8, 1, 1), "b"), document.clone(), put("a", head(7, 9, 15), "x")],
-        };
+        let mixed = Commit::new(vec![put("b", head(8, 1, 1), "b"), document.clone(), put("a", head(7, 9, 15), "x")]);
         assert!(store.commit(mixed).await.is_err());
         assert_eq!(store.load(&name("b")).await, Ok(None));
         assert_eq!(store.document("d").await, Ok(None));
-        let replaced = Commit {
-            edits: vec![Edit::Remove { name: name("a"), expected: 3 }, put("a", head(9, 1, 1), "n"), document],
-        };
+        let replaced =
+            Commit::new(vec![Edit::Remove { name: name("a"), expected: 3 }, put("a", head(9, 1, 1), "n"), document]);
         assert_eq!(store.commit(replaced).await, Ok(()));
         assert_eq!(store.load(&name("a")).await.unwrap().unwrap().incarnation.get(), 9);
         assert_eq!(store.document("d").await, Ok(Some(Bytes::from_static(b"x"))));
     }
 
     /// Rule 3: a later commit's ticket says that the earlier ones are durable too.
-    async fn commits_of_one_stream_are_durable_in_order<S>(store) {
+    async fn commits_of_one_stream_are_durable_in_order(store) {
         let tickets: Vec<_> =
             (1..=50).map(|version| store.commit(one(put("a", head(7, version, version), "x")))).collect();
         let mut tickets = tickets.into_iter().rev();
@@ -237,7 +211,7 @@ cases! {
     }
 
     /// A recreated stream remembers nobody.
-    async fn producers_belong_to_one_life_of_a_stream<S>(store) {
+    async fn producers_belong_to_one_life_of_a_stream(store) {
         let id = ProducerId::parse("p").unwrap();
         let state = ProducerState { epoch: 3, seq_last: 9 };
         let change = Change { head: head(7, 1, 1), bytes: Bytes::from_static(b"x"), producer: Some((id.clone(), state)) };
@@ -249,7 +223,7 @@ cases! {
     }
 
     /// Neither head nor bytes nor producers nor deadline.
-    async fn removed_streams_leave_nothing<S>(store) {
+    async fn removed_streams_leave_nothing(store) {
         let id = ProducerId::parse("p").unwrap();
         let state = ProducerState { epoch: 0, seq_last: 0 };
         let written = StreamHead { deadline_ms: Some(5), ..head(7, 1, 1) };
@@ -265,7 +239,7 @@ cases! {
     }
 
     /// Rule 7.
-    async fn incarnations_never_go_back<S>(store) {
+    async fn incarnations_never_go_back(store) {
         assert_eq!(store.incarnation_last(), 0);
         store.commit(one(put("a", head(9, 1, 0), ""))).await.unwrap();
         store.commit(one(put("b", head(7, 1, 0), ""))).await.unwrap();
@@ -274,7 +248,7 @@ cases! {
     }
 
     /// A fork's own log begins at the fork point.
-    async fn a_log_may_begin_past_zero<S>(store) {
+    async fn a_log_may_begin_past_zero(store) {
         store.commit(one(put("fork", head(7, 1, 103), "abc"))).await.unwrap();
         store.commit(one(put("fork", head(7, 2, 105), "de"))).await.unwrap();
         let chunk = store.read(head(7, 1, 0).incarnation, range(100, 101)).await.unwrap();
@@ -282,7 +256,7 @@ cases! {
     }
 
     /// A deadline that moved or went away isn't found where it was.
-    async fn deadlines_are_found_in_order_and_only_the_current_ones<S>(store) {
+    async fn deadlines_are_found_in_order_and_only_the_current_ones(store) {
         let until = |incarnation, deadline_ms, version| StreamHead { deadline_ms, ..head(incarnation, version, 0) };
         for (text, incarnation, deadline_ms) in [("late", 1, 30), ("early", 2, 10), ("middle", 3, 20)] {
             store.commit(one(put(text, until(incarnation, Some(deadline_ms), 1), ""))).await.unwrap();
@@ -297,7 +271,7 @@ cases! {
     }
 
     /// Pages of names.
-    async fn names_are_listed_in_byte_order<S>(store) {
+    async fn names_are_listed_in_byte_order(store) {
         for (text, incarnation) in ["b/1", "a", "b/2", "c", "b", "é"].into_iter().zip(1..) {
             store.commit(one(put(text, head(incarnation, 1, 0), ""))).await.unwrap();
         }
@@ -313,7 +287,7 @@ cases! {
     }
 
     /// Control state.
-    async fn documents_are_kept_and_removed<S>(store) {
+    async fn documents_are_kept_and_removed(store) {
         let write = |value: Option<&'static str>| one(Edit::Document { key: "k".into(), value: value.map(|text| Bytes::from_static(text.as_bytes())) });
         assert_eq!(store.document("k").await, Ok(None));
         store.commit(write(Some("1"))).await.unwrap();
@@ -323,7 +297,7 @@ cases! {
         assert_eq!(store.document("k").await, Ok(None));
     }
     /// Pages of documents, as they are after all commits.
-    async fn documents_are_listed_in_byte_order<S>(store) {
+    async fn documents_are_listed_in_byte_order(store) {
         let write = |key: &str, value: Option<&'static str>| one(Edit::Document { key: key.into(), value: value.map(|text| Bytes::from_static(text.as_bytes())) });
         for (key, value) in [("b/1", "1"), ("a", "2"), ("b/2", "3"), ("b", "4"), ("c", "5"), ("b/3", "6")] {
             store.commit(write(key, Some(value))).await.unwrap();

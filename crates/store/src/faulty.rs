@@ -13,7 +13,7 @@ use headwater_protocol::{
     stream::StreamHead,
 };
 
-use crate::{Chunk, Commit, Document, ReadRange, Store, StoreError, Ticket, TicketSender};
+use crate::{Chunk, Commit, Document, ReadRange, Store, StoreError, StoreFuture, Ticket, TicketSender};
 
 /// Wraps a store; without orders it behaves as that store does.
 #[derive(Debug)]
@@ -88,7 +88,7 @@ impl<S: Store> Faulty<S> {
             std::mem::take(&mut orders.held)
         };
         for (_, sender) in held {
-            sender.resolve(Err(StoreError::Failed("lost".into())));
+            sender.resolve(Err(StoreError::failed("lost")));
         }
     }
 
@@ -106,17 +106,19 @@ impl<S: Store> Store for Faulty<S> {
         self.inner.incarnation_last()
     }
 
-    async fn load(&self, name: &StreamName) -> Result<Option<StreamHead>, StoreError> {
-        self.check_read()?;
-        self.inner.load(name).await
+    fn load<'a>(&'a self, name: &'a StreamName) -> StoreFuture<'a, Option<StreamHead>> {
+        Box::pin(async move {
+            self.check_read()?;
+            self.inner.load(name).await
+        })
     }
 
-    async fn producer(
-        &self,
+    fn producer<'a>(
+        &'a self,
         incarnation: Incarnation,
-        id: &ProducerId,
-    ) -> Result<Option<ProducerState>, StoreError> {
-        self.inner.producer(incarnation, id).await
+        id: &'a ProducerId,
+    ) -> StoreFuture<'a, Option<ProducerState>> {
+        self.inner.producer(incarnation, id)
     }
 
     fn commit(&self, commit: Commit) -> Ticket {
@@ -133,34 +135,36 @@ impl<S: Store> Store for Faulty<S> {
         self.inner.commit(commit)
     }
 
-    async fn read(&self, incarnation: Incarnation, range: ReadRange) -> Result<Chunk, StoreError> {
-        self.check_read()?;
-        self.inner.read(incarnation, range).await
+    fn read(&self, incarnation: Incarnation, range: ReadRange) -> StoreFuture<'_, Chunk> {
+        Box::pin(async move {
+            self.check_read()?;
+            self.inner.read(incarnation, range).await
+        })
     }
 
-    async fn expired(&self, until_ms: u64, limit: usize) -> Result<Vec<StreamName>, StoreError> {
-        self.inner.expired(until_ms, limit).await
+    fn expired(&self, until_ms: u64, limit: usize) -> StoreFuture<'_, Vec<StreamName>> {
+        self.inner.expired(until_ms, limit)
     }
 
-    async fn list(
-        &self,
-        prefix: &str,
-        after: Option<&StreamName>,
+    fn list<'a>(
+        &'a self,
+        prefix: &'a str,
+        after: Option<&'a StreamName>,
         limit: usize,
-    ) -> Result<Vec<StreamName>, StoreError> {
-        self.inner.list(prefix, after, limit).await
+    ) -> StoreFuture<'a, Vec<StreamName>> {
+        self.inner.list(prefix, after, limit)
     }
 
-    async fn document(&self, key: &str) -> Result<Option<Bytes>, StoreError> {
-        self.inner.document(key).await
+    fn document<'a>(&'a self, key: &'a str) -> StoreFuture<'a, Option<Bytes>> {
+        self.inner.document(key)
     }
 
-    async fn documents(
-        &self,
-        prefix: &str,
-        after: Option<&str>,
+    fn documents<'a>(
+        &'a self,
+        prefix: &'a str,
+        after: Option<&'a str>,
         limit: usize,
-    ) -> Result<Vec<Document>, StoreError> {
-        self.inner.documents(prefix, after, limit).await
+    ) -> StoreFuture<'a, Vec<Document>> {
+        self.inner.documents(prefix, after, limit)
     }
 }

@@ -97,7 +97,7 @@ impl Gather {
     /// [`StoreError::Damaged`] if no part has the position that the range begins at.
     pub fn finish(self) -> Result<Chunk, StoreError> {
         if !self.found {
-            return Err(StoreError::Damaged(format!("the log has no position {}", self.range.from)));
+            return Err(StoreError::damaged(format!("the log has no position {}", self.range.from)));
         }
         Ok(Chunk { bytes: Bytes::from(self.bytes), end: self.next, aligned: self.aligned })
     }

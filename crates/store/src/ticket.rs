@@ -1,4 +1,4 @@
-//! Tickets: what a commit gives back at once, and what resolves when the commit is durable.
+//! Tickets: a commit returns one at once, and it resolves when the commit is durable.
 
 use std::{
     fmt,
@@ -16,7 +16,7 @@ use crate::StoreError;
 #[derive(Debug)]
 pub struct Ticket {
     state: State,
-    worker: Option<Worker>,
+    group: Option<Group>,
     has_yielded: bool,
 }
 
@@ -26,63 +26,63 @@ enum State {
     Waiting(oneshot::Receiver<Result<(), StoreError>>),
 }
 
-/// A store that lets those who wait do its work: a commit that is waited for on the thread that makes it durable costs
-/// no change of threads.
-pub trait Work: Send + Sync {
-    /// Somebody waits, and everything else that could run has run: work on what is queued now, if that is quick, or see
-    /// to it that it is worked on.
-    fn work(&self);
-    /// Nobody will wait: see to it that what is queued is worked on.
-    fn delegate(&self);
+/// A store with leader/follower group commit, as RocksDB and MySQL have it: one thread, the leader, makes all queued
+/// commits durable at once. A waiting request may become the leader, which saves two changes of thread.
+pub trait GroupCommit: Send + Sync {
+    /// Makes the queued commits durable on this thread if that is quick, or hands them off. A waiting ticket calls it
+    /// after everything else that was ready has run.
+    fn commit_inline(&self);
+    /// Hands the queued commits off to another thread. A ticket that is dropped before it has waited calls it.
+    fn hand_off(&self);
 }
 
-struct Worker(Arc<dyn Work>);
+struct Group(Arc<dyn GroupCommit>);
 
-impl fmt::Debug for Worker {
+impl fmt::Debug for Group {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Worker")
+        f.write_str("Group")
     }
 }
 
-/// The other end of a ticket. Dropping it fails the ticket.
+/// The end of a ticket that resolves it. Dropping it fails the ticket.
 #[derive(Debug)]
 pub struct TicketSender(oneshot::Sender<Result<(), StoreError>>);
 
 impl Ticket {
-    /// A ticket that is resolved already.
+    /// Makes a ticket that is resolved already.
     #[must_use]
     pub const fn ready(result: Result<(), StoreError>) -> Self {
-        Self { state: State::Ready(result), worker: None, has_yielded: false }
+        Self { state: State::Ready(result), group: None, has_yielded: false }
     }
 
-    /// A ticket and the end that resolves it.
+    /// Makes a ticket and the end that resolves it.
     #[must_use]
     pub fn pending() -> (TicketSender, Self) {
-        Self::with_worker(None)
+        Self::with_group(None)
     }
 
-    /// The same of a store that works when somebody begins to wait.
+    /// Makes a ticket whose waiting task may become the leader of a group commit, and the end that resolves it.
     #[must_use]
-    pub fn worked_on(worker: Arc<dyn Work>) -> (TicketSender, Self) {
-        Self::with_worker(Some(Worker(worker)))
+    pub fn pending_in(group: Arc<dyn GroupCommit>) -> (TicketSender, Self) {
+        Self::with_group(Some(Group(group)))
     }
 
-    fn with_worker(worker: Option<Worker>) -> (TicketSender, Self) {
+    fn with_group(group: Option<Group>) -> (TicketSender, Self) {
         let (sender, receiver) = oneshot::channel();
-        (TicketSender(sender), Self { state: State::Waiting(receiver), worker, has_yielded: false })
+        (TicketSender(sender), Self { state: State::Waiting(receiver), group, has_yielded: false })
     }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        if let Some(Worker(worker)) = self.worker.take() {
-            worker.delegate();
+        if let Some(Group(group)) = self.group.take() {
+            group.hand_off();
         }
     }
 }
 
 impl TicketSender {
-    /// Resolves the ticket. That nobody waits any more is no error: the commit stands all the same.
+    /// Resolves the ticket. Nothing happens if it was dropped: the commit stands all the same.
     pub fn resolve(self, result: Result<(), StoreError>) {
         let _ = self.0.send(result);
     }
@@ -92,21 +92,20 @@ impl Future for Ticket {
     type Output = Result<(), StoreError>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        if self.worker.is_some() && !self.has_yielded {
-            // Whoever else is ready commits first: what is done for one is done for all.
+        if self.group.is_some() && !self.has_yielded {
+            // Others that are ready can join the batch.
             self.has_yielded = true;
             context.waker().wake_by_ref();
             return Poll::Pending;
         }
-        if let Some(Worker(worker)) = self.worker.take() {
-            worker.work();
+        if let Some(Group(group)) = self.group.take() {
+            group.commit_inline();
         }
         match &mut self.state {
             State::Ready(result) => Poll::Ready(result.clone()),
             State::Waiting(receiver) => Pin::new(receiver).poll(context).map(|received| {
-                received.unwrap_or_else(|_| {
-                    Err(StoreError::Failed("the store stopped before it answered".into()))
-                })
+                received
+                    .unwrap_or_else(|_| Err(StoreError::failed("the store stopped before the commit ended")))
             }),
         }
     }
@@ -122,47 +121,47 @@ mod tests {
 
     use super::*;
 
-    fn look(ticket: &mut Ticket) -> Poll<Result<(), StoreError>> {
+    fn poll(ticket: &mut Ticket) -> Poll<Result<(), StoreError>> {
         pin!(ticket).poll(&mut Context::from_waker(Waker::noop()))
     }
 
     #[test]
     fn a_ticket_waits_for_its_sender_and_fails_without_it() {
         let (sender, mut ticket) = Ticket::pending();
-        assert_eq!(look(&mut ticket), Poll::Pending);
+        assert_eq!(poll(&mut ticket), Poll::Pending);
         sender.resolve(Err(StoreError::Full));
-        assert_eq!(look(&mut ticket), Poll::Ready(Err(StoreError::Full)));
+        assert_eq!(poll(&mut ticket), Poll::Ready(Err(StoreError::Full)));
         let (sender, mut ticket) = Ticket::pending();
         drop(sender);
-        assert!(matches!(look(&mut ticket), Poll::Ready(Err(StoreError::Failed(_)))));
-        assert_eq!(look(&mut Ticket::ready(Ok(()))), Poll::Ready(Ok(())));
+        assert!(matches!(poll(&mut ticket), Poll::Ready(Err(StoreError::Failed(_)))));
+        assert_eq!(poll(&mut Ticket::ready(Ok(()))), Poll::Ready(Ok(())));
     }
 
     #[derive(Default)]
     struct Counted {
-        worked: AtomicU64,
-        delegated: AtomicU64,
+        inline: AtomicU64,
+        handed_off: AtomicU64,
     }
 
-    impl Work for Counted {
-        fn work(&self) {
-            self.worked.fetch_add(1, Ordering::Relaxed);
+    impl GroupCommit for Counted {
+        fn commit_inline(&self) {
+            self.inline.fetch_add(1, Ordering::Relaxed);
         }
-        fn delegate(&self) {
-            self.delegated.fetch_add(1, Ordering::Relaxed);
+        fn hand_off(&self) {
+            self.handed_off.fetch_add(1, Ordering::Relaxed);
         }
     }
 
     #[test]
-    fn the_store_works_once_when_somebody_waits_or_when_nobody_will() {
+    fn commits_are_led_once_by_a_waiting_task_or_handed_off() {
         let store = Arc::new(Counted::default());
-        let counts = || (store.worked.load(Ordering::Relaxed), store.delegated.load(Ordering::Relaxed));
-        let (_sender, mut waited_for) = Ticket::worked_on(store.clone());
-        let (_other_sender, forgotten) = Ticket::worked_on(store.clone());
-        assert_eq!(look(&mut waited_for), Poll::Pending);
+        let counts = || (store.inline.load(Ordering::Relaxed), store.handed_off.load(Ordering::Relaxed));
+        let (_sender, mut waited_for) = Ticket::pending_in(store.clone());
+        let (_other_sender, forgotten) = Ticket::pending_in(store.clone());
+        assert_eq!(poll(&mut waited_for), Poll::Pending);
         assert_eq!(counts(), (0, 0), "others may go first");
-        assert_eq!(look(&mut waited_for), Poll::Pending);
-        assert_eq!(look(&mut waited_for), Poll::Pending);
+        assert_eq!(poll(&mut waited_for), Poll::Pending);
+        assert_eq!(poll(&mut waited_for), Poll::Pending);
         drop(waited_for);
         assert_eq!(counts(), (1, 0));
         drop(forgotten);

@@ -206,7 +206,7 @@ impl<S: Store> Inner<S> {
                         Some(registry::write_link(serial, name, &linked.link))
                     })
                     .collect();
-                self.store.commit(headwater_store::Commit { edits })
+                self.store.commit(headwater_store::Commit::new(edits))
             };
             ticket.await.map_err(refuse)?;
             let mut registry = subscriptions.registry();

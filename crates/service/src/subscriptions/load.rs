@@ -133,7 +133,7 @@ impl<S: Store> Inner<S> {
                 Err(error) => return tracing::warn!(%error, "links of a deleted subscription stay for now"),
             };
             let edits: Vec<Edit> = page.into_iter().map(|(key, _)| document(key, None)).collect();
-            if let Err(error) = self.store.commit(Commit { edits }).await {
+            if let Err(error) = self.store.commit(Commit::new(edits)).await {
                 return tracing::warn!(%error, "links of a deleted subscription stay for now");
             }
         }
@@ -182,8 +182,8 @@ impl<S: Store> Inner<S> {
             let head = match self.store.load(&name).await {
                 Ok(head) => head,
                 // Nobody can read it, and the others have readers.
-                Err(StoreError::Damaged(what)) => {
-                    tracing::error!(stream = %name, what, "a damaged stream wakes nobody");
+                Err(error @ StoreError::Damaged(_)) => {
+                    tracing::error!(stream = %name, %error, "a damaged stream wakes nobody");
                     continue;
                 }
                 Err(error) => return Err(refuse(error)),
@@ -200,5 +200,5 @@ impl<S: Store> Inner<S> {
 }
 
 fn damaged(key: &str, Malformed: Malformed) -> StoreError {
-    StoreError::Damaged(format!("the document {key} makes no sense"))
+    StoreError::damaged(format!("the document {key} makes no sense"))
 }

@@ -69,7 +69,7 @@ impl<S: Store> Inner<S> {
 
     /// Queues edits of documents and waits until they are durable.
     pub(super) async fn write(&self, edits: Vec<Edit>) -> Result<(), Refusal> {
-        self.store.commit(Commit { edits }).await.map_err(refuse)
+        self.store.commit(Commit::new(edits)).await.map_err(refuse)
     }
 
     /// Changes a subscription. `decide` may find that nothing is to be changed.
@@ -86,7 +86,7 @@ impl<S: Store> Inner<S> {
             let (step, outcome) = decide(entry, self.clock.now_ms());
             let Some(step) = step else { return Ok(outcome) };
             let edits = step.edits(&entry.subscription);
-            (self.store.commit(Commit { edits }), step, outcome)
+            (self.store.commit(Commit::new(edits)), step, outcome)
         };
         ticket.await.map_err(refuse)?;
         step.publish(&mut subscriptions.registry(), serial);

@@ -75,8 +75,8 @@ impl Pair {
     }
 
     fn commit(&self, edits: Vec<Edit>) {
-        let real = wait(self.real().commit(Commit { edits: edits.clone() }));
-        let model = wait(self.model.commit(Commit { edits }));
+        let real = wait(self.real().commit(Commit::new(edits.clone())));
+        let model = wait(self.model.commit(Commit::new(edits)));
         assert_eq!(real, model);
     }
 
@@ -183,7 +183,7 @@ impl Pair {
                 (half / 2 + begin / 2, half, half + 1),
                 (head.tail, head.tail, head.tail),
             ] {
-                let range = ReadRange { from, target, limit };
+                let range = ReadRange::new(from, target).up_to(limit);
                 let model = wait(model.read(head.incarnation, range)).unwrap();
                 assert_eq!(wait(real.read(head.incarnation, range)), Ok(model), "{text} {range:?}");
             }

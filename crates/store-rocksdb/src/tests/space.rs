@@ -42,7 +42,7 @@ fn room_comes_back_when_streams_are_deleted() {
     }
     for number in (1..=STREAMS).filter(|number| !is_deleted(number)) {
         let head = wait(store.load(&name(number))).unwrap().unwrap();
-        let range = ReadRange { from: 0, target: head.tail, limit: head.tail };
+        let range = ReadRange::new(0, head.tail);
         assert_eq!(wait(store.read(head.incarnation, range)).unwrap().bytes, content(number), "{number}");
     }
 }

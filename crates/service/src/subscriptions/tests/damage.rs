@@ -11,7 +11,7 @@ impl World {
         let (key, _) = self.store.documents(prefix, None, 1).await.unwrap().remove(0);
         let value = Some(Bytes::from_static(b"{}}"));
         let edits = vec![Edit::Document { key: key.clone(), value }];
-        self.store.commit(Commit { edits }).await.unwrap();
+        self.store.commit(Commit::new(edits)).await.unwrap();
         key
     }
 }
@@ -24,7 +24,7 @@ async fn a_damaged_stream_wakes_nobody_and_the_others_do() {
         world.create(name).await;
         world.append(name).await;
     }
-    world.store.fail_next_read(StoreError::Damaged("a head".into()));
+    world.store.fail_next_read(StoreError::damaged("a head"));
     world.crash().await;
     let received = world.received();
     assert_eq!((received.len(), &received[0]["streams"][0]["path"]), (1, &json!("events/b")));
@@ -37,7 +37,7 @@ async fn a_store_that_could_not_read_for_a_while_is_asked_again() {
     world.create("events/a").await;
     world.append("events/a").await;
     for _ in 0..2 {
-        world.store.fail_next_read(StoreError::Failed("busy".into()));
+        world.store.fail_next_read(StoreError::failed("busy"));
     }
     world.crash().await;
     world.advance(1_000).await;

@@ -102,7 +102,7 @@ async fn what_a_creation_left_behind_is_removed_at_the_next_start() {
         ),
         value: Some(Bytes::from_static(br#"{"acked":null}"#)),
     };
-    world.store.commit(headwater_store::Commit { edits: vec![orphan] }).await.unwrap();
+    world.store.commit(headwater_store::Commit::new(vec![orphan])).await.unwrap();
     world.crash().await;
     assert_eq!(world.links_in_store().await, 0);
 }
