@@ -3,7 +3,7 @@
 //! `cargo run -p headwater-actix --example mounted`, then
 //! `curl -X PUT -H 'Authorization: Bearer secret' http://127.0.0.1:4437/v1/stream/hello`.
 
-use std::{io, sync::Arc};
+use std::io;
 
 use actix_web::{
     App, Error, HttpServer,
@@ -15,7 +15,7 @@ use actix_web::{
     rt, web,
 };
 use headwater_actix::Streams;
-use headwater_service::{Service, clock::SystemClock, config::Config};
+use headwater_service::Service;
 use headwater_store::Store;
 use headwater_store_mem::MemStore;
 use tokio::signal;
@@ -25,9 +25,9 @@ fn main() -> io::Result<()> {
 }
 
 async fn run() -> io::Result<()> {
-    let service = Service::new(MemStore::new(64 << 20), Arc::new(SystemClock), Config::default());
-    let sweeper = service.clone();
-    rt::spawn(async move { sweeper.sweep().await });
+    let builder = Service::builder(MemStore::new(64 << 20));
+    let (service, background) = builder.start().await.map_err(io::Error::other)?;
+    rt::spawn(background.run());
 
     let streams = Streams::new(service.clone());
     let server = HttpServer::new(move || App::new().configure(|app| routes(app, &streams)))
@@ -73,7 +73,7 @@ mod tests {
 
     #[tokio::test]
     async fn streams_are_behind_the_secret_and_the_other_route_is_not() {
-        let service = Service::new(MemStore::new(1 << 20), Arc::new(SystemClock), Config::default());
+        let (service, _) = Service::builder(MemStore::new(1 << 20)).start().await.unwrap();
         let streams = Streams::new(service);
         let app = init_service(App::new().configure(|app| routes(app, &streams))).await;
 

@@ -3,7 +3,7 @@
 //! `cargo run -p headwater-hyper --example axum`, then
 //! `curl -X PUT -H 'Authorization: Bearer secret' http://127.0.0.1:4437/v1/stream/hello`.
 
-use std::{io, sync::Arc};
+use std::io;
 
 use axum::{
     Router,
@@ -14,15 +14,15 @@ use axum::{
     routing::get,
 };
 use headwater_hyper::Streams;
-use headwater_service::{Service, clock::SystemClock, config::Config};
+use headwater_service::Service;
 use headwater_store_mem::MemStore;
 use tokio::{net::TcpListener, signal};
 
 #[tokio::main]
 async fn main() -> io::Result<()> {
-    let service = Service::new(MemStore::new(64 << 20), Arc::new(SystemClock), Config::default());
-    let sweeper = service.clone();
-    tokio::spawn(async move { sweeper.sweep().await });
+    let builder = Service::builder(MemStore::new(64 << 20));
+    let (service, background) = builder.start().await.map_err(io::Error::other)?;
+    tokio::spawn(background.run());
 
     let streams = Router::new()
         // The whole path goes to the service, which knows its base path: so no nesting.

@@ -11,7 +11,7 @@ mod telemetry;
 use std::{future::Future, net::TcpListener, process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::Context;
-use headwater_service::{Service, clock::SystemClock, config::Connections};
+use headwater_service::{Service, config::Connections};
 use headwater_store::Store;
 use headwater_store_mem::MemStore;
 use headwater_store_rocksdb::RocksStore;
@@ -84,16 +84,13 @@ async fn serve<A: Adapter, S: Store>(
 ) -> anyhow::Result<()> {
     let listener = listen(settings)?;
     let address = listener.local_addr()?;
-    let service = Service::new(store, Arc::new(SystemClock), settings.service()?);
-    let service = service.with_subscriptions(Some(Arc::new(HttpWebhooks::default()))).await?;
-    let sweeper = tokio::spawn({
-        let service = service.clone();
-        async move { tokio::join!(service.sweep(), memory::give_back()) }
-    });
+    let builder = Service::builder(store).config(settings.service()?);
+    let (service, background) = builder.webhooks(Arc::new(HttpWebhooks::default())).start().await?;
+    let background = tokio::spawn(async move { tokio::join!(background.run(), memory::give_back()) });
     announce(&format!("listening on http://{address}{}", settings.base_path.as_str()));
     tracing::info!(adapter = A::NAME, store = ?settings.store, %address, "serving");
     A::serve(listener, service, settings.connections(), shutdown).await?;
-    sweeper.abort();
+    background.abort();
     tracing::info!("stopped");
     Ok(())
 }

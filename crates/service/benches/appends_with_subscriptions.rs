@@ -2,13 +2,13 @@
 
 #![expect(clippy::expect_used, reason = "a bench")]
 
-use std::{io, sync::Arc};
+use std::io;
 
 use bytes::Bytes;
 use criterion::{Criterion, criterion_group, criterion_main};
 use futures_util::stream;
 use headwater_protocol::RequestHead;
-use headwater_service::{Service, clock::SystemClock, config::Config};
+use headwater_service::{Service, config::Config};
 use headwater_store_mem::MemStore;
 use http::{HeaderName, Version};
 use tokio::runtime::Runtime;
@@ -54,8 +54,8 @@ async fn send(service: &Service<MemStore>, method: &'static str, path: &str, bod
 async fn service(body: Subscribed) -> Service<MemStore> {
     let mut config = Config::default();
     config.subscriptions.subscriptions_max = SUBSCRIPTIONS;
-    let service = Service::new(MemStore::new(8 << 30), Arc::new(SystemClock), config);
-    let service = service.with_subscriptions(None).await.expect("an empty store");
+    let builder = Service::builder(MemStore::new(8 << 30)).config(config);
+    let (service, _) = builder.start().await.expect("an empty store");
     for number in 0..body.map_or(0, |_| SUBSCRIPTIONS) {
         let body = body.map(|body| body(number)).unwrap_or_default();
         assert_eq!(send(&service, "PUT", &format!("__ds/subscriptions/{number}"), &body).await, 201);

@@ -63,7 +63,7 @@ impl<S: Store> Inner<S> {
                         continue;
                     }
                     if let Some(durable) = stream.view().head {
-                        self.touch(&stream, &durable, self.clock.now_ms());
+                        self.touch(&stream, &durable, self.clock.wall_ms());
                     }
                     return Ok(append.respond(&ack));
                 }
@@ -88,7 +88,7 @@ impl<S: Store> Inner<S> {
         mut writer: MutexGuard<'_, Writer>,
     ) -> Decided<S> {
         let head = writer.head.clone().map(|head| stream.current(head));
-        match append.decide(head.as_deref(), producer, payload, self.clock.now_ms()) {
+        match append.decide(head.as_deref(), producer, payload, self.clock.wall_ms()) {
             Verdict::Commit(change, ack) => {
                 let parts = vec![(stream, &mut *writer, Alteration::Put(change))];
                 Decided::Commit(self.commit(parts), ack)

@@ -1,37 +1,74 @@
-//! The only place that knows what time it is; tests bring one that they push.
+//! The only place that reads the time. Two times, which tests can move apart:
+//!
+//! - **Wall time** (`wall_*`) is the date. An operator or NTP may step it in either direction. Everything that clients
+//!   see as a date or that outlives the process is wall time: deadlines of streams, incarnations, cursors, the ages of
+//!   cacheable responses, timestamps of webhooks and the lifetimes of their keys.
+//! - **Steady time** (`now_*`) starts at the wall time and then only grows with elapsed time. Everything that waits
+//!   uses it: long-polls, heartbeats, lifetimes of event streams, body time-outs, leases, retries, latencies. Leases
+//!   are stored; they stay comparable across a restart because steady time starts at the wall time.
 
-use std::{pin::Pin, sync::Arc, time::Duration};
+use std::{
+    pin::Pin,
+    sync::Arc,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
 
 use tokio::sync::watch;
 
-/// Resolves when its time has come.
+/// A future that resolves at a steady time.
 pub type Sleep = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// Tells the time and waits for it.
+/// A source of wall time and steady time.
 pub trait Clock: Send + Sync + 'static {
-    /// Microseconds since 1970.
+    /// Returns the wall time in microseconds since 1970.
+    fn wall_us(&self) -> u64;
+
+    /// Returns the wall time in milliseconds since 1970.
+    fn wall_ms(&self) -> u64 {
+        self.wall_us() / 1_000
+    }
+
+    /// Returns the steady time in microseconds. It never goes back.
     fn now_us(&self) -> u64;
 
-    /// Milliseconds since 1970.
+    /// Returns the steady time in milliseconds. It never goes back.
     fn now_ms(&self) -> u64 {
         self.now_us() / 1_000
     }
 
-    /// Resolves when the time has come.
+    /// Returns a future that resolves when the steady time reaches `at_ms`.
     fn sleep_until(&self, at_ms: u64) -> Sleep;
 }
 
-/// The machine's clock.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct SystemClock;
+/// The operating system's clocks.
+#[derive(Clone, Copy, Debug)]
+pub struct SystemClock {
+    start: Instant,
+    start_us: u64,
+}
+
+impl SystemClock {
+    /// Creates a clock whose steady time starts at the current wall time.
+    #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "this is the clock")]
+    pub fn new() -> Self {
+        Self { start: Instant::now(), start_us: system_us() }
+    }
+}
+
+impl Default for SystemClock {
+    fn default() -> Self {
+        Self::new()
+    }
+}
 
 impl Clock for SystemClock {
-    #[expect(clippy::disallowed_methods, reason = "this is the clock")]
+    fn wall_us(&self) -> u64 {
+        system_us()
+    }
+
     fn now_us(&self) -> u64 {
-        let since_1970 = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-        since_1970.map_or(0, |since| {
-            since.as_secs().saturating_mul(1_000_000).saturating_add(u64::from(since.subsec_micros()))
-        })
+        self.start_us.saturating_add(whole_us(self.start.elapsed()))
     }
 
     #[expect(clippy::disallowed_methods, reason = "this is the clock")]
@@ -40,38 +77,65 @@ impl Clock for SystemClock {
     }
 }
 
-/// A clock that stands still until it is pushed.
+#[expect(clippy::disallowed_methods, reason = "this is the clock")]
+fn system_us() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, whole_us)
+}
+
+fn whole_us(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// A clock for tests, which stands still until it is moved.
 #[derive(Debug)]
-pub struct ManualClock(watch::Sender<u64>);
+pub struct ManualClock(watch::Sender<Times>);
+
+#[derive(Clone, Copy, Debug)]
+struct Times {
+    wall_us: u64,
+    steady_us: u64,
+}
 
 impl ManualClock {
-    /// A clock that stands at `now_ms`.
+    /// Creates a clock with both times at `now_ms`.
     #[must_use]
     pub fn new(now_ms: u64) -> Self {
-        Self(watch::Sender::new(now_ms * 1_000))
+        Self(watch::Sender::new(Times { wall_us: now_ms * 1_000, steady_us: now_ms * 1_000 }))
     }
 
-    /// Pushes the clock on.
+    /// Lets time elapse: both times advance.
     pub fn advance(&self, by: Duration) {
-        self.0.send_modify(|now_us| *now_us += u64::try_from(by.as_micros()).unwrap_or(u64::MAX));
+        self.0.send_modify(|times| {
+            times.wall_us += whole_us(by);
+            times.steady_us += whole_us(by);
+        });
+    }
+
+    /// Sets the wall time, in milliseconds since 1970, as an operator or NTP does: no time elapses.
+    pub fn set_wall_ms(&self, wall_ms: u64) {
+        self.0.send_modify(|times| times.wall_us = wall_ms * 1_000);
     }
 }
 
 impl Clock for ManualClock {
+    fn wall_us(&self) -> u64 {
+        self.0.borrow().wall_us
+    }
+
     fn now_us(&self) -> u64 {
-        *self.0.borrow()
+        self.0.borrow().steady_us
     }
 
     fn sleep_until(&self, at_ms: u64) -> Sleep {
-        let mut now = self.0.subscribe();
+        let mut times = self.0.subscribe();
         Box::pin(async move {
-            let _ = now.wait_for(|now_us| *now_us >= at_ms.saturating_mul(1_000)).await;
+            let _ = times.wait_for(|times| times.steady_us >= at_ms.saturating_mul(1_000)).await;
         })
     }
 }
 
-/// An alarm for who waits again and again, nearly always until later than before: it is set anew only when it would ring
-/// too late, and may ring too early.
+/// A reusable timer for a loop that waits again and again, mostly until later than before. It is re-armed only if it
+/// would fire too late, so it may fire too early.
 pub(crate) struct Alarm {
     clock: Arc<dyn Clock>,
     set: Option<(u64, Sleep)>,
@@ -82,7 +146,7 @@ impl Alarm {
         Self { clock, set: None }
     }
 
-    /// Resolves at that time, or earlier.
+    /// Resolves at the steady time `at_ms` or earlier.
     pub(crate) async fn ring(&mut self, at_ms: u64) {
         let in_time = self.set.take().filter(|(set_ms, _)| *set_ms <= at_ms);
         let (_, sleep) = self.set.insert(in_time.unwrap_or_else(|| (at_ms, self.clock.sleep_until(at_ms))));
@@ -109,5 +173,16 @@ mod tests {
         assert!(!rings(200), "that is earlier");
         clock.advance(Duration::from_millis(100));
         assert!(rings(300), "it was set to 200");
+    }
+
+    #[test]
+    fn steady_time_starts_at_the_wall_time_and_ignores_its_steps() {
+        let system = SystemClock::new();
+        assert!(system.now_ms().abs_diff(system.wall_ms()) < 60_000);
+        let manual = ManualClock::new(5_000);
+        manual.set_wall_ms(1_000);
+        assert_eq!((manual.wall_ms(), manual.now_ms()), (1_000, 5_000));
+        manual.advance(Duration::from_secs(1));
+        assert_eq!((manual.wall_ms(), manual.now_ms()), (2_000, 6_000));
     }
 }

@@ -161,7 +161,8 @@ impl<S: Store> Drop for Pending<S> {
             // Without its ticket: a runtime that is about to end drops what it is given.
             let pledge = mem::take(&mut self.pledge);
             let mut pending = Self { service, ticket: None, publications, pledge, ..*self };
-            tokio::spawn(async move { pending.finish(ticket.await).map(drop) });
+            let runtime = self.service.runtime.clone();
+            runtime.spawn(async move { pending.finish(ticket.await).map(drop) });
         }
     }
 }

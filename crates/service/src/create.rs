@@ -37,7 +37,7 @@ impl<S: Store> Inner<S> {
             if stream.is_abandoned() || source.as_ref().is_some_and(|source| source.is_abandoned()) {
                 continue;
             }
-            let now_ms = self.clock.now_ms();
+            let now_ms = self.clock.wall_ms();
             let head = writer.head.clone().map(|head| stream.current(head));
             match create.site(head.as_deref(), now_ms) {
                 Ok(Site::Free) => {}

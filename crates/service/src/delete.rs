@@ -62,7 +62,7 @@ impl<S: Store> Inner<S> {
             if abandoned || !same_origin {
                 continue;
             }
-            let now_ms = self.clock.now_ms();
+            let now_ms = self.clock.wall_ms();
             let head = writer.head.clone().map(|head| stream.current(head));
             let removal = match decide(head.as_deref(), now_ms) {
                 Ok(Some(removal)) => removal,

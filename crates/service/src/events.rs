@@ -84,9 +84,11 @@ impl<S: Store> Inner<S> {
         // What can't be read is refused while there still is a status to say so.
         let target = chunk_target(position, head.tail, self.config.chunk_bytes);
         let (_, source) = self.chunk(&stream, head, Span { from: position, target }).await?;
-        let now_ms = self.clock.now_ms();
-        let end_ms = self.event_stream_end_ms(now_ms);
-        let response = read.respond_events(head, end_ms, &self.config.policies, now_ms);
+        let (now_ms, wall_ms) = (self.clock.now_ms(), self.clock.wall_ms());
+        let lifetime_ms = self.event_stream_lifetime_ms(wall_ms);
+        let wall_end_ms = wall_ms.saturating_add(lifetime_ms);
+        let response = read.respond_events(head, wall_end_ms, &self.config.policies, wall_ms);
+        let end_ms = now_ms.saturating_add(lifetime_ms);
         let times = EventTimes { end_ms, heartbeat_ms: self.config.sse_heartbeat_ms };
         let reader = Reader {
             service: self.clone(),
@@ -118,33 +120,33 @@ impl<S: Store> Reader<S> {
                 self.changes = self.stream.subscribe();
                 view = self.changes.borrow_and_update().clone();
             }
-            let now_ms = self.service.clock.now_ms();
+            let (now_ms, wall_ms) = (self.service.clock.now_ms(), self.service.clock.wall_ms());
             // A stream that was recreated under the same name is another one: this reader's is gone.
             let usable = self.service.usable(&self.stream, view.head.clone()).ok();
             let head = usable.filter(|head| head.incarnation == self.incarnation);
             if let Some(durable) = view.head.filter(|_| head.is_some()) {
-                self.service.touch(&self.stream, &durable, now_ms);
+                self.service.touch(&self.stream, &durable, wall_ms);
             }
             let draining = *self.service.draining.borrow();
             match (self.session.step(head.as_deref(), now_ms, draining), head) {
                 (EventStep::Data { from, target, last }, Some(head)) => {
                     let span = Span { from, target };
                     let (chunk, _) = self.service.chunk(&self.stream, &head, span).await.ok()?;
-                    if let Some(event) = self.data(&head, from, &chunk, last, now_ms) {
+                    if let Some(event) = self.data(&head, from, &chunk, last, (now_ms, wall_ms)) {
                         return Some(event);
                     }
                 }
                 (EventStep::Control(progress), Some(head)) => {
                     let mut text = String::new();
-                    sse::write_control(&mut text, progress, self.cursor(&head, progress, now_ms));
+                    sse::write_control(&mut text, progress, self.cursor(&head, progress, wall_ms));
                     return Some(Bytes::from(text));
                 }
                 (EventStep::Heartbeat, _) => return Some(Bytes::from_static(sse::HEARTBEAT)),
                 (EventStep::Wait { until_ms }, head) => {
-                    let touch_ms = head.map_or(u64::MAX, |head| touch_again_ms(&head, now_ms));
+                    let touch_ms = head.map_or(u64::MAX, |head| touch_again_ms(&head, wall_ms));
                     tokio::select! {
                         _ = self.changes.changed() => {}
-                        () = self.alarm.ring(until_ms.min(touch_ms)) => {}
+                        () = self.alarm.ring(until_ms.min(now_ms.saturating_add(touch_ms))) => {}
                     }
                 }
                 (EventStep::End | EventStep::Data { .. } | EventStep::Control(_), _) => return None,
@@ -159,12 +161,12 @@ impl<S: Store> Reader<S> {
         from: u64,
         chunk: &Chunk,
         last: bool,
-        now_ms: u64,
+        (now_ms, wall_ms): (u64, u64),
     ) -> Option<Bytes> {
         let complete = sse::complete_bytes(self.encoding, &chunk.body, last);
         let sent = if complete == chunk.body.len() { chunk.end } else { from + complete as u64 };
         let progress = self.session.on_data(head, sent, chunk.end, now_ms)?;
-        let cursor = self.cursor(head, progress, now_ms);
+        let cursor = self.cursor(head, progress, wall_ms);
         let key = EventKey {
             incarnation: head.incarnation,
             from,
@@ -184,7 +186,7 @@ impl<S: Store> Reader<S> {
         self.service.event_cache.get_or_insert_with(&key, encode).ok()
     }
 
-    fn cursor(&self, head: &StreamHead, progress: Progress, now_ms: u64) -> Cursor {
-        self.read.next_cursor(head, progress.next.position, &self.service.config.policies.cursor, now_ms)
+    fn cursor(&self, head: &StreamHead, progress: Progress, wall_ms: u64) -> Cursor {
+        self.read.next_cursor(head, progress.next.position, &self.service.config.policies.cursor, wall_ms)
     }
 }

@@ -6,6 +6,7 @@
 
 mod append;
 mod body;
+mod builder;
 mod chunks;
 pub mod clock;
 mod commit;
@@ -43,11 +44,15 @@ use headwater_protocol::{
     response::{self, ResponseHead, Source},
     stream::StreamHead,
 };
-use headwater_store::{Store, StoreError};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use headwater_store::Store;
+use tokio::{
+    runtime::Handle,
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
+};
 
 pub use body::Body;
 use body::BodyBudget;
+pub use builder::{Background, Builder};
 use chunks::Chunks;
 use clock::Clock;
 use commit::Alteration;
@@ -79,6 +84,8 @@ pub(crate) struct Inner<S: Store> {
     event_streams_begun: AtomicU64,
     metrics: Metrics,
     subscriptions: OnceLock<subscriptions::Subscriptions>,
+    /// Where commits are published whose requests were dropped.
+    runtime: Handle,
 }
 
 impl<S: Store> std::fmt::Debug for Inner<S> {
@@ -140,43 +147,9 @@ const HEALTH_PATH: &str = "/health";
 const METRICS_PATH: &str = "/metrics";
 
 impl<S: Store> Service<S> {
-    /// A service on a store.
-    pub fn new(store: S, clock: Arc<dyn Clock>, config: Config) -> Self {
-        let incarnation_last = AtomicU64::new(store.incarnation_last());
-        Self(Arc::new(Inner {
-            chunks: Chunks::new(config.chunk_cache_bytes),
-            event_cache: events::cache(config.event_cache_bytes),
-            bodies: BodyBudget::default(),
-            live_readers: Arc::new(Semaphore::new(config.live_readers_max.min(Semaphore::MAX_PERMITS))),
-            draining: watch::Sender::new(false),
-            streams: Streams::default(),
-            event_streams_begun: AtomicU64::new(0),
-            metrics: Metrics::new(),
-            subscriptions: OnceLock::new(),
-            incarnation_last,
-            store,
-            clock,
-            config,
-        }))
-    }
-
-    /// The same service with subscriptions (sections 6 and 7), read from the store; without them their paths are 404.
-    /// Call it before the first request. Without `webhooks` only pull-wake subscriptions can be made.
-    ///
-    /// # Errors
-    /// When the store can't be read.
-    pub async fn with_subscriptions(
-        self,
-        webhooks: Option<Arc<dyn webhooks::Webhooks>>,
-    ) -> Result<Self, StoreError> {
-        self.0.load_subscriptions(webhooks).await?;
-        Ok(self)
-    }
-
-    /// Removes expired streams and unused memory, and wakes the workers of subscriptions, until [`Service::drain`]: run
-    /// it beside the server.
-    pub async fn sweep(&self) {
-        tokio::join!(self.0.clone().sweep_forever(), self.0.clone().wake_forever());
+    /// Begins to build a service on a store. One store belongs to one service.
+    pub fn builder(store: S) -> Builder<S> {
+        Builder::new(store)
     }
 
     /// From now on live readers end and new requests are refused; what was begun is answered.
@@ -202,8 +175,8 @@ impl<S: Store> Service<S> {
             (METRICS_PATH, _) => check_probe(head).map_or_else(Route::Refused, |()| Route::Metrics),
             _ => {
                 let Config { base_path, body_bytes_max, .. } = &self.0.config;
-                let context =
-                    ParseContext { base_path, body_bytes_max: *body_bytes_max, now_ms: begun_us / 1_000 };
+                let now_ms = self.0.clock.wall_ms();
+                let context = ParseContext { base_path, body_bytes_max: *body_bytes_max, now_ms };
                 Request::parse(head, &context).map_or_else(Route::Refused, Route::Stream)
             }
         };
@@ -272,6 +245,25 @@ impl<S: Store> Service<S> {
 }
 
 impl<S: Store> Inner<S> {
+    fn new(store: S, clock: Arc<dyn Clock>, config: Config, runtime: Handle) -> Self {
+        Self {
+            chunks: Chunks::new(config.chunk_cache_bytes),
+            event_cache: events::cache(config.event_cache_bytes),
+            bodies: BodyBudget::default(),
+            live_readers: Arc::new(Semaphore::new(config.live_readers_max.min(Semaphore::MAX_PERMITS))),
+            draining: watch::Sender::new(false),
+            streams: Streams::default(),
+            event_streams_begun: AtomicU64::new(0),
+            metrics: Metrics::new(),
+            subscriptions: OnceLock::new(),
+            incarnation_last: AtomicU64::new(store.incarnation_last()),
+            runtime,
+            store,
+            clock,
+            config,
+        }
+    }
+
     async fn open(&self, name: &StreamName) -> Result<Arc<OpenStream>, Refusal> {
         if self.streams.len() >= self.config.open_streams_max {
             self.streams.evict(u64::MAX);
@@ -297,7 +289,7 @@ impl<S: Store> Inner<S> {
     }
 
     fn next_incarnation(&self) -> Incarnation {
-        let now_us = self.clock.now_us();
+        let now_us = self.clock.wall_us();
         let mut last = self.incarnation_last.load(Ordering::Relaxed);
         loop {
             let next = Incarnation::next(last, now_us);
@@ -332,23 +324,23 @@ impl<S: Store> Inner<S> {
         }
     }
 
-    /// When an event stream that begins now ends. Those that caches share end all at once, on a common clock, so
-    /// that their readers ask for the next one together; others that begin together don't end together.
-    fn event_stream_end_ms(&self, now_ms: u64) -> u64 {
+    /// Returns how long an event stream lasts that begins at `wall_ms`. Those that caches share end all at once, at a
+    /// common wall time, so that their readers ask for the next one together; others that begin together end apart.
+    fn event_stream_lifetime_ms(&self, wall_ms: u64) -> u64 {
         let longest_ms = self.config.sse_lifetime_ms;
         if self.config.policies.cache.event_stream_max_age_s.is_some() {
-            return live::shared_end_ms(longest_ms, now_ms);
+            return live::shared_end_ms(longest_ms, wall_ms) - wall_ms;
         }
         let spread_ms = longest_ms / 6;
         let begun = self.event_streams_begun.fetch_add(1, Ordering::Relaxed);
         // Steps of the golden ratio cover the spread evenly, however many there are.
         let part = begun.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
-        now_ms.saturating_add(longest_ms - (spread_ms.saturating_mul(part) >> 32))
+        longest_ms - (spread_ms.saturating_mul(part) >> 32)
     }
 
     /// Counts a use of a stream whose head the store has. The new deadline is committed in the background once it has moved far enough.
-    fn touch(self: &Arc<Self>, stream: &Arc<OpenStream>, durable: &StreamHead, now_ms: u64) {
-        if stream.touch(durable, now_ms)
+    fn touch(self: &Arc<Self>, stream: &Arc<OpenStream>, durable: &StreamHead, wall_ms: u64) {
+        if stream.touch(durable, wall_ms)
             && let Some(writer) = stream.try_lock()
         {
             self.commit_touch(stream, writer);

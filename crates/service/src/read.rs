@@ -47,7 +47,7 @@ impl<S: Store> Inner<S> {
         };
         let position = head.position(read.from)?;
         if let Some(durable) = durable {
-            self.touch(&stream, &durable, self.clock.now_ms());
+            self.touch(&stream, &durable, self.clock.wall_ms());
         }
         let head = stream.current(head);
         match read.mode {
@@ -67,7 +67,7 @@ impl<S: Store> Inner<S> {
         head: &StreamHead,
         span: Span,
     ) -> Result<Found, Refusal> {
-        let respond = |end| read.respond(head, span.from, end, &self.config.policies, self.clock.now_ms());
+        let respond = |end| read.respond(head, span.from, end, &self.config.policies, self.clock.wall_ms());
         // An answer that ends at the tail is known without its bytes: who has them needs no read.
         if span.target == head.tail
             && let Answer::NotModified(head) = respond(head.tail)
@@ -128,9 +128,9 @@ impl<S: Store> Inner<S> {
             if head.incarnation != first.incarnation {
                 return Err(Refusal::OffsetGone);
             }
-            let now_ms = self.clock.now_ms();
+            let (now_ms, wall_ms) = (self.clock.now_ms(), self.clock.wall_ms());
             if let Some(durable) = &view.head {
-                self.touch(&stream, durable, now_ms);
+                self.touch(&stream, durable, wall_ms);
             }
             let draining = *self.draining.borrow();
             match poll_step(&head, position, self.config.chunk_bytes, deadline_ms, now_ms, draining) {
@@ -139,11 +139,11 @@ impl<S: Store> Inner<S> {
                 }
                 PollStep::Nothing => {
                     let policies = &self.config.policies;
-                    let head = read.respond_nothing(&head, position, policies, now_ms, draining);
+                    let head = read.respond_nothing(&head, position, policies, wall_ms, draining);
                     return Ok(Found { head, body: Body::Empty, source: Source::Memory });
                 }
                 PollStep::Wait { until_ms } => {
-                    let until_ms = until_ms.min(touch_again_ms(&head, now_ms));
+                    let until_ms = until_ms.min(now_ms.saturating_add(touch_again_ms(&head, wall_ms)));
                     tokio::select! {
                         _ = changes.changed() => {}
                         () = alarm.ring(until_ms) => {}
@@ -165,17 +165,17 @@ impl<S: Store> Inner<S> {
         durable: Option<Arc<StreamHead>>,
     ) -> Result<Arc<StreamHead>, Refusal> {
         let head = durable.map(|head| stream.current(head));
-        StreamHead::usable(head.as_deref(), self.clock.now_ms())?;
+        StreamHead::usable(head.as_deref(), self.clock.wall_ms())?;
         head.ok_or(Refusal::NotFound)
     }
 }
 
-/// When a waiting reader prolongs a sliding stream again: a stream with live readers doesn't expire.
-pub(crate) fn touch_again_ms(head: &StreamHead, now_ms: u64) -> u64 {
+/// Returns after how many milliseconds a waiting reader has to look at a stream again, though nothing changed: to
+/// prolong a sliding one, which doesn't expire while it has live readers, or to notice that another one is over.
+pub(crate) fn touch_again_ms(head: &StreamHead, wall_ms: u64) -> u64 {
     match head.lifetime {
-        Lifetime::Sliding { ttl_s } => now_ms.saturating_add((ttl_s.saturating_mul(500)).max(100)),
+        Lifetime::Sliding { ttl_s } => ttl_s.saturating_mul(500).max(100),
         Lifetime::Unlimited => u64::MAX,
-        // Somebody has to notice that it is over.
-        Lifetime::Until { expires_at_ms } => expires_at_ms,
+        Lifetime::Until { expires_at_ms } => expires_at_ms.saturating_sub(wall_ms),
     }
 }

@@ -40,9 +40,9 @@ pub(crate) struct Streams {
 pub(crate) struct OpenStream {
     pub(crate) name: StreamName,
     loaded: OnceCell<Loaded>,
-    /// When it was last looked for: unused ones leave memory.
+    /// The steady time when it was last looked for: unused ones leave memory.
     used_ms: AtomicU64,
-    /// The last use that prolongs a sliding stream; 0 if there was none. A time and no deadline, so that a later life
+    /// The wall time of the last use that prolongs a sliding stream; 0 if there was none. No deadline, so that a later life
     /// of the name gains nothing from it.
     touched_ms: AtomicU64,
     /// Who has to hear of it.
@@ -250,10 +250,10 @@ impl OpenStream {
     }
 
     /// Counts a use; says whether it should be committed.
-    pub(crate) fn touch(&self, head: &StreamHead, now_ms: u64) -> bool {
+    pub(crate) fn touch(&self, head: &StreamHead, wall_ms: u64) -> bool {
         let Lifetime::Sliding { .. } = head.lifetime else { return false };
-        let Some(deadline_ms) = head.lifetime.deadline_ms(now_ms) else { return false };
-        self.touched_ms.fetch_max(now_ms, Ordering::Relaxed);
+        let Some(deadline_ms) = head.lifetime.deadline_ms(wall_ms) else { return false };
+        self.touched_ms.fetch_max(wall_ms, Ordering::Relaxed);
         head.deadline_ms.is_some_and(|stored_ms| deadline_ms >= stored_ms.saturating_add(TOUCH_STEP_MS))
     }
 

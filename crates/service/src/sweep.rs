@@ -24,8 +24,7 @@ impl<S: Store> Inner<S> {
     }
 
     pub(crate) async fn sweep(self: &Arc<Self>) {
-        let now_ms = self.clock.now_ms();
-        match self.store.expired(now_ms, BATCH).await {
+        match self.store.expired(self.clock.wall_ms(), BATCH).await {
             Ok(names) => {
                 for name in names {
                     // A deadline that use has moved is committed; one that is really past ends the stream.
@@ -39,7 +38,7 @@ impl<S: Store> Inner<S> {
             }
             Err(error) => tracing::error!(%error, "expired streams could not be looked up"),
         }
-        for name in self.streams.evict(now_ms.saturating_sub(self.config.idle_stream_ms)) {
+        for name in self.streams.evict(self.clock.now_ms().saturating_sub(self.config.idle_stream_ms)) {
             if let Ok(stream) = self.open(&name).await {
                 self.save_touch(&stream).await;
             }

@@ -4,7 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use futures_util::{StreamExt, stream};
+use futures_util::{FutureExt, StreamExt, stream};
 use headwater_protocol::{RequestHead, names, offset::Incarnation};
 use headwater_store::{StoreError, faulty::Faulty};
 use headwater_store_mem::MemStore;
@@ -58,7 +58,9 @@ impl World {
     fn with(config: Config) -> Self {
         let store = Arc::new(Faulty::new(MemStore::new(1 << 20)));
         let clock = Arc::new(ManualClock::new(NOW_MS));
-        let service = Service::new(store.clone(), clock.clone(), config);
+        let builder = Service::builder(store.clone()).clock(clock.clone()).config(config);
+        let started = builder.without_subscriptions().start().now_or_never().expect("nothing to read");
+        let (service, _) = started.unwrap();
         Self { service, store, clock }
     }
 
@@ -152,6 +154,19 @@ async fn an_append_whose_client_went_away_is_published_all_the_same() {
     settle().await;
     append.abort();
     settle().await;
+    world.store.release().await;
+    settle().await;
+    assert_eq!(world.text("a").await, "hello");
+}
+
+#[tokio::test]
+async fn a_request_may_be_dropped_outside_of_a_runtime() {
+    let world = World::new();
+    world.create("a", &[]).await;
+    world.store.hold();
+    let mut append = Box::pin(world.append("a", "hello"));
+    assert!((&mut append).now_or_never().is_none());
+    std::thread::spawn(move || drop(append)).join().unwrap();
     world.store.release().await;
     settle().await;
     assert_eq!(world.text("a").await, "hello");
@@ -470,10 +485,7 @@ async fn concurrent_producers_are_exactly_once_however_many_there_are() {
 
 #[tokio::test]
 async fn live_readers_are_bounded() {
-    let store = Arc::new(Faulty::new(MemStore::new(1 << 20)));
-    let clock = Arc::new(ManualClock::new(NOW_MS));
-    let config = Config { live_readers_max: 1, ..Config::default() };
-    let world = World { service: Service::new(store.clone(), clock.clone(), config), store, clock };
+    let world = World::with(Config { live_readers_max: 1, ..Config::default() });
     world.create("a", &[]).await;
     let first = world.send("GET", "a?offset=-1&live=sse", &[], "").await;
     let second = world.send("GET", "a?offset=-1&live=sse", &[], "").await;
@@ -543,4 +555,51 @@ async fn event_streams_that_caches_share_end_together_whenever_they_began() {
     }
     settle().await;
     assert!(streams.iter().all(tokio::task::JoinHandle::is_finished));
+}
+
+#[tokio::test]
+async fn a_wall_clock_set_back_holds_nobody_who_waits() {
+    let world = World::new();
+    world.create("a", &[]).await;
+    let mut events = world.send("GET", "a?offset=-1&live=sse", &[], "").await.body;
+    assert!(next_event(&mut events).await.unwrap().contains("upToDate"));
+    let poll = tokio::spawn(world.send("GET", "a?offset=now&live=long-poll", &[], ""));
+    settle().await;
+    world.clock.set_wall_ms(NOW_MS - 3_600_000);
+    world.clock.advance(Duration::from_secs(15));
+    assert_eq!(next_event(&mut events).await.unwrap(), ":\n\n", "the heartbeat");
+    settle().await;
+    assert!(!poll.is_finished());
+    world.clock.advance(Duration::from_secs(5));
+    assert_eq!(poll.await.unwrap().head.status, StatusCode::NO_CONTENT);
+    world.clock.advance(Duration::from_secs(40));
+    assert_eq!(next_event(&mut events).await, None, "the lifetime of an event stream");
+}
+
+#[tokio::test]
+async fn a_wall_clock_set_forward_ends_streams_and_no_waits() {
+    let world = World::new();
+    world.create("a", &[]).await;
+    world.create("mortal", &[("stream-ttl", "1800")]).await;
+    let poll = tokio::spawn(world.send("GET", "a?offset=now&live=long-poll", &[], ""));
+    settle().await;
+    world.clock.set_wall_ms(NOW_MS + 3_600_000);
+    settle().await;
+    assert_eq!(world.status("HEAD", "mortal").await, StatusCode::NOT_FOUND);
+    assert!(!poll.is_finished());
+    world.append("a", "x").await;
+    assert_eq!(poll.await.unwrap().head.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn shared_event_streams_end_on_the_wall_clock_of_their_beginning() {
+    let mut config = Config::default();
+    config.policies.cache.event_stream_max_age_s = Some(10);
+    let world = World::with(config);
+    world.create("a", &[]).await;
+    world.clock.set_wall_ms(NOW_MS + 45_000);
+    let mut events = world.send("GET", "a?offset=-1&live=sse", &[], "").await.body;
+    assert!(next_event(&mut events).await.unwrap().contains("upToDate"));
+    world.clock.advance(Duration::from_secs(15));
+    assert_eq!(next_event(&mut events).await, None);
 }

@@ -5,13 +5,10 @@ use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
-use std::sync::Arc;
 
 use anyhow::Result;
 use headwater_hyper::{ResponseBody, Streams};
 use headwater_service::Service;
-use headwater_service::clock::SystemClock;
-use headwater_service::config::Config;
 use headwater_store_mem::MemStore;
 use http::header::AUTHORIZATION;
 use http::{Request, Response, Uri};
@@ -89,7 +86,8 @@ fn credential(user: &str) -> String {
 
 /// Runs a scenario for two users whose streams have one URL and this visibility.
 pub(crate) async fn run(scenario: &Scenario, visibility: &str, kind: Kind, stage: &Stage) -> Result<Outcome> {
-    let service = Service::new(MemStore::new(STORE_BYTES_MAX), Arc::new(SystemClock), Config::default());
+    let (service, background) = Service::builder(MemStore::new(STORE_BYTES_MAX)).start().await?;
+    let background = tokio::spawn(background.run());
     let application =
         Rc::new(Application { streams: Streams::new(service), reads: Cell::new(0), bytes: Cell::new(0) });
     let (origin, serving) = application.clone().serve().await?;
@@ -132,6 +130,7 @@ pub(crate) async fn run(scenario: &Scenario, visibility: &str, kind: Kind, stage
     let join_over = stage.duration.mul_f64(scenario.joins);
     let failures = attend(label, audience, join_over, &tally, play).await?;
     serving.abort();
+    background.abort();
     let messages = writers.iter().map(|writer| writer.ledger().borrow().messages()).sum();
     let mut outcome = Outcome {
         scenario: scenario.name,

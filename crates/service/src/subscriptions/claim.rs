@@ -46,7 +46,7 @@ impl<S: Store> Inner<S> {
                 let registry = subscriptions.registry_for(serial);
                 let Some(entry) = registry.entries.get(&serial) else { return Ok(()) };
                 let Some((woken, first)) = due_wake(entry, now_ms) else { return Ok(()) };
-                let verdict = event(&wake_stream, head.as_deref(), &woken, &first, now_ms);
+                let verdict = event(&wake_stream, head.as_deref(), &woken, &first, self.clock.wall_ms());
                 let step = match &verdict {
                     Ok(_) => Step::to(woken.wakes),
                     Err(_) => Step::to(entry.wakes(now_ms).failed(now_ms, entry.subscription.roll())),

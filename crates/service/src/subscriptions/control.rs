@@ -98,7 +98,7 @@ impl<S: Store> Inner<S> {
             let (_, entry) = registry.find(id).ok_or(SubscriptionRefusal::NotFound)?;
             // A lease may have ended since it was written.
             let subscription = Subscription { wakes: entry.wakes(now_ms), ..entry.subscription.clone() };
-            (subscription, entry.all_links(), registry.keys.active(now_ms).cloned())
+            (subscription, entry.all_links(), registry.keys.active(self.clock.wall_ms()).cloned())
         };
         let streams: Vec<_> = links.iter().map(|(name, link)| StreamView::cursor(name, link)).collect();
         Ok(subscription.respond(is_new, &streams, key.as_ref()))

@@ -61,7 +61,7 @@ impl<S: Store> Inner<S> {
             Some(origin) => format!("{origin}{}", self.config.base_path.as_str()).into(),
             None => root,
         };
-        let created_ms = self.clock.now_ms();
+        let created_ms = self.clock.wall_ms();
         let subscription =
             Subscription { serial, id: id.clone(), config, created_ms, root, wakes: Wakes::default() };
         subscriptions.registry().insert(Entry::forming(subscription.clone()));
@@ -97,10 +97,10 @@ impl<S: Store> Inner<S> {
             Some(common) => common.clone(),
             None => Common { secret: super::new_secret()?, serial_last: 0 },
         };
-        let serial_last = Serial::next(common.serial_last, self.clock.now_us()).0;
+        let serial_last = Serial::next(common.serial_last, self.clock.wall_us()).0;
         let needs_key = is_webhook && registry.keys.keys().is_empty();
         let keys = match needs_key {
-            true => Some(registry.keys.with_key(super::new_secret()?, self.clock.now_ms())),
+            true => Some(registry.keys.with_key(super::new_secret()?, self.clock.wall_ms())),
             false => None,
         };
         Ok((Common { serial_last, ..common }, keys))
@@ -155,7 +155,7 @@ impl<S: Store> Inner<S> {
         fresh: &mut Vec<StreamName>,
     ) -> Result<(), Refusal> {
         let head = self.store.load(name).await.map_err(refuse)?;
-        let head = StreamHead::usable(head.as_ref(), self.clock.now_ms()).ok();
+        let head = StreamHead::usable(head.as_ref(), self.clock.wall_ms()).ok();
         if head.is_none() && !explicit {
             return Ok(());
         }

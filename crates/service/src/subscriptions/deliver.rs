@@ -147,18 +147,18 @@ impl<S: Store> Inner<S> {
         if !url.is_tls() && limits.local_targets == LocalTargets::Refused {
             return Err("webhooks to this machine are not allowed any more".into());
         }
-        let now_ms = self.clock.now_ms();
+        let wall_ms = self.clock.wall_ms();
         let (secret, key) = {
             let registry = subscriptions.registry();
             let secret = registry.common.as_ref().map(|common| common.secret.clone());
-            (secret, registry.keys.active(now_ms).cloned())
+            (secret, registry.keys.active(wall_ms).cloned())
         };
         let (Some(secret), Some(key), Some(webhooks)) = (secret, key, &subscriptions.webhooks) else {
             return Err("this server sends no webhooks".into());
         };
         let body = wake.subscription.webhook_body(&secret, &progress_views(&wake.streams));
-        let headers = webhook_headers(key.sign(&body, now_ms));
-        let timeout_ms = limits.webhook_timeout_ms.min(wake.until_ms.saturating_sub(now_ms));
+        let headers = webhook_headers(key.sign(&body, wall_ms));
+        let timeout_ms = limits.webhook_timeout_ms.min(wake.until_ms.saturating_sub(self.clock.now_ms()));
         let answer = webhooks.post(WebhookRequest { url: url.clone(), headers, body, timeout_ms }).await?;
         match read_webhook_answer(answer.status, &answer.body) {
             Received::Refused => Err(format!("it was answered with status {}", answer.status)),

@@ -108,7 +108,7 @@ impl<S: Store> Inner<S> {
         let Some(subscriptions) = self.subscriptions.get() else { return };
         // Whoever creates may take long; the next look finds the keys as they are then.
         let Ok(_creating) = subscriptions.creating.try_lock() else { return };
-        let now_ms = self.clock.now_ms();
+        let now_ms = self.clock.wall_ms();
         let keys = subscriptions.registry().keys.clone();
         if keys.keys().is_empty() {
             return;

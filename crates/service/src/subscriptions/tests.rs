@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 use tokio::{sync::oneshot, task::JoinHandle};
 
 use crate::{
-    Body, Service,
+    Background, Body, Service,
     clock::ManualClock,
     config::Config,
     subscriptions::stored,
@@ -94,7 +94,8 @@ struct World {
     store: Shared,
     clock: Arc<ManualClock>,
     hooks: Arc<Hooks>,
-    sweeping: Option<JoinHandle<()>>,
+    background: Option<Background<Shared>>,
+    running: Option<JoinHandle<()>>,
     config: Config,
 }
 
@@ -114,23 +115,23 @@ impl World {
         let store = Arc::new(Faulty::new(MemStore::new(1 << 20)));
         let clock = Arc::new(ManualClock::new(NOW_MS));
         let hooks = Arc::new(Hooks::default());
-        let service = open(&store, &clock, &hooks, &config).await;
-        Self { service, store, clock, hooks, sweeping: None, config }
+        let (service, background) = open(&store, &clock, &hooks, &config).await;
+        Self { service, store, clock, hooks, background: Some(background), running: None, config }
     }
 
     fn run(&mut self) {
-        let service = self.service.clone();
-        self.sweeping = Some(tokio::spawn(async move { service.sweep().await }));
+        self.running = self.background.take().map(|background| tokio::spawn(background.run()));
     }
 
     /// The process is killed and begins again on what is in the store.
     async fn crash(&mut self) {
-        if let Some(sweeping) = self.sweeping.take() {
-            sweeping.abort();
+        if let Some(running) = self.running.take() {
+            running.abort();
         }
         // What was on its way belongs to the dead process.
         self.hooks = Arc::default();
-        self.service = open(&self.store, &self.clock, &self.hooks, &self.config).await;
+        let (service, background) = open(&self.store, &self.clock, &self.hooks, &self.config).await;
+        (self.service, self.background) = (service, Some(background));
         self.run();
         settle().await;
     }
@@ -223,9 +224,9 @@ async fn open(
     clock: &Arc<ManualClock>,
     hooks: &Arc<Hooks>,
     config: &Config,
-) -> Service<Shared> {
-    let service = Service::new(store.clone(), clock.clone(), config.clone());
-    service.with_subscriptions(Some(hooks.clone())).await.unwrap()
+) -> (Service<Shared>, Background<Shared>) {
+    let builder = Service::builder(store.clone()).clock(clock.clone()).config(config.clone());
+    builder.webhooks(hooks.clone()).start().await.unwrap()
 }
 
 /// Lets all spawned tasks go as far as they can.

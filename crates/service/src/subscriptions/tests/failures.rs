@@ -143,3 +143,17 @@ async fn no_append_slips_through_while_a_subscription_is_created() {
         assert_eq!(last["streams"][0]["has_pending"], true);
     }
 }
+
+#[tokio::test]
+async fn a_wall_clock_set_back_holds_neither_leases_nor_retries() {
+    let world = World::new().await;
+    world.subscribe("s", PULL).await;
+    world.create("wake").await;
+    world.create("events/a").await;
+    world.append("events/a").await;
+    assert_eq!(world.claim("first").await.0, StatusCode::OK);
+    world.clock.set_wall_ms(NOW_MS - 3_600_000);
+    assert_eq!(world.claim("second").await.0, StatusCode::CONFLICT);
+    world.advance(10_000).await;
+    assert_eq!(world.claim("second").await.0, StatusCode::OK, "the lease has ended");
+}
