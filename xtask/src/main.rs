@@ -1,12 +1,8 @@
-//! The chores of this repository: one subcommand each, listed by `cargo xtask --help`.
+//! Development tasks, one subcommand each; `cargo xtask --help` lists them.
 //!
-//! Every chore is a plain program that runs the same on a laptop and in CI; `cargo xtask test` is the whole of CI.
+//! A task runs the same on a laptop and in CI, and `cargo xtask test` is the whole of CI.
 
-#![expect(
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    reason = "a chore that panics tells its developer why"
-)]
+#![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a developer reads the panic")]
 
 mod bench;
 mod browser;
@@ -18,6 +14,7 @@ mod edge;
 mod examples;
 mod npm;
 mod process;
+mod rocksdb;
 mod serve;
 mod server;
 mod setup;
@@ -30,56 +27,56 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// The chores of the Headwater repository.
+/// Development tasks of the Headwater repository.
 ///
-/// Start with `cargo xtask serve` for a server to play with, and run `cargo xtask test` before you push.
+/// `cargo xtask serve` starts a server to try out. Run `cargo xtask test` before you push.
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask", arg_required_else_help = true)]
 struct Cli {
     #[command(subcommand)]
-    chore: Chore,
+    task: Task,
 }
 
 #[derive(Subcommand)]
-enum Chore {
+enum Task {
     /// Build the server and run it until Ctrl-C
     ///
-    /// Flags after `--` go to the server: `cargo xtask serve -- --listen 127.0.0.1:8080 --help`.
+    /// Flags after `--` go to the server: `cargo xtask serve -- --listen 127.0.0.1:8080`.
     Serve(serve::Options),
-    /// Everything CI runs, step by step, up to the first failure
+    /// Run everything that CI runs, up to the first failure
     Test(test::Options),
-    /// Our conformance suite and the published one, against our servers or any URL
+    /// Run our conformance suite and the published one, against our servers or any URL
     Conformance(conformance::Options),
-    /// Our servers beside their peers under the same load: throughput, latency, CPU, memory, disk
+    /// Measure our servers and other servers under the same load: throughput, latency, CPU, memory, disk
     ///
     /// All flags go to the benchmark; `cargo xtask bench --help` lists them.
     Bench(bench::Options),
-    /// A server behind real caches, with an audience in front: how many viewers share a request, is anybody misled
+    /// Put a server behind real caches, with many readers: how many share a request, and is any response wrong
     ///
     /// All flags go to the program; `cargo xtask cdn --help` lists them.
     Cdn(cdn::Options),
-    /// A server killed in a loop, its disk filled and damaged: nothing acknowledged may be lost
+    /// Kill a server in a loop, cut its power, fill and damage its disk: nothing acknowledged may be lost
     Crash(crash::Options),
-    /// The official client in a real browser, on another site, behind nginx with the configuration of edge/nginx
+    /// Run the official client in a real browser, cross-origin, behind nginx as configured in edge/nginx
     Browser,
-    /// Random scripts of requests on all our servers and the Node reference server, whose answers must be the same
+    /// Send random requests to all our servers and the Node reference server, and compare the responses
     Differential(differential::Options),
-    /// The rules of this repository that no compiler checks
+    /// Check the rules of this repository that no compiler checks
     Tidy,
 }
 
 fn main() -> ExitCode {
-    let outcome = match Cli::parse().chore {
-        Chore::Serve(options) => serve::run(&options),
-        // Its last line is a plain count, so it prints its own errors before that.
-        Chore::Test(options) => return test::run(&options),
-        Chore::Conformance(options) => conformance::run(&options),
-        Chore::Bench(options) => bench::run(&options),
-        Chore::Cdn(options) => cdn::run(&options),
-        Chore::Crash(options) => crash::run(&options),
-        Chore::Browser => browser::run(),
-        Chore::Differential(options) => differential::run(&options),
-        Chore::Tidy => tidy::run(),
+    let outcome = match Cli::parse().task {
+        Task::Serve(options) => serve::run(&options),
+        // Prints its own errors, because its last line is a count.
+        Task::Test(options) => return test::run(&options),
+        Task::Conformance(options) => conformance::run(&options),
+        Task::Bench(options) => bench::run(&options),
+        Task::Cdn(options) => cdn::run(&options),
+        Task::Crash(options) => crash::run(&options),
+        Task::Browser => browser::run(),
+        Task::Differential(options) => differential::run(&options),
+        Task::Tidy => tidy::run(),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -8,6 +8,8 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
+use crate::{process, rocksdb};
+
 /// The root of the checkout that `cargo xtask` was called in.
 ///
 /// Cargo sets the variable at run time; the compiled-in value is for a binary that is called by itself.
@@ -25,6 +27,11 @@ pub(crate) fn scratch_dir() -> Result<PathBuf> {
     below_target("xtask")
 }
 
+/// Where programs are installed that the tests use.
+pub(crate) fn tools_dir() -> Result<PathBuf> {
+    below_target("tools")
+}
+
 /// Where other people's servers are installed.
 pub(crate) fn peers_dir() -> Result<PathBuf> {
     below_target("peers")
@@ -38,16 +45,41 @@ fn below_target(name: &str) -> Result<PathBuf> {
     Ok(dir)
 }
 
-/// The cargo that runs us, in the root of the checkout.
+/// The cargo that runs us, in the root of the checkout, ready to compile: with RocksDB compiled before.
 pub(crate) fn cargo() -> Command {
+    let mut command = cargo_without_rocksdb();
+    rocksdb::link_with(&mut command);
+    command
+}
+
+/// For what compiles nothing that needs RocksDB.
+pub(crate) fn cargo_without_rocksdb() -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")));
     command.current_dir(root());
     command
 }
 
+/// What `cargo metadata` says of the packages that are compiled on this machine.
+pub(crate) fn metadata() -> Result<Value> {
+    let mut command = cargo_without_rocksdb();
+    command.args(["metadata", "--format-version", "1", "--filter-platform", &host()?]);
+    let output = command.stderr(Stdio::inherit()).output().context("cannot run cargo")?;
+    if !output.status.success() {
+        bail!("cargo metadata failed; fix the errors above");
+    }
+    serde_json::from_slice(&output.stdout).context("cargo metadata did not print JSON")
+}
+
+/// The target triple of this machine, such as `x86_64-unknown-linux-gnu`.
+pub(crate) fn host() -> Result<String> {
+    let version = process::output(Command::new("rustc").arg("-vV")).context("rustc does not run")?;
+    let host = version.lines().find_map(|line| line.strip_prefix("host: "));
+    Ok(host.context("rustc -vV names no host")?.to_owned())
+}
+
 /// Builds one binary of the workspace in the dev profile and says where it is.
 pub(crate) fn build_binary(name: &str) -> Result<PathBuf> {
-    println!("Building {name} (dev profile; the first time RocksDB is compiled too, which takes minutes)");
+    println!("Building {name} (dev profile)");
     // `--workspace` selects the same dependency features as `cargo test --workspace`, so that nothing is compiled
     // a second time for a different set of features.
     let output = cargo()
