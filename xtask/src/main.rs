@@ -13,6 +13,7 @@ mod differential;
 mod edge;
 mod examples;
 mod npm;
+mod packages;
 mod process;
 mod rocksdb;
 mod serve;
@@ -21,6 +22,7 @@ mod setup;
 mod table;
 mod test;
 mod tidy;
+mod tools;
 mod workspace;
 
 use std::process::ExitCode;

@@ -1,13 +1,13 @@
-//! What a machine needs beyond Rust and a C compiler, checked before anything slow starts.
+//! What a machine needs beyond Rust and a C++ compiler, checked before anything slow starts.
 //!
-//! What can be added without asking for rights (a rustup target or component) is added; the rest is said exactly.
+//! What is missing is installed if that needs no more rights; otherwise the error says how to install it.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::process;
+use crate::{process, tools};
 
 /// The published suite and the examples run on this version or a later one.
 const NODE_MAJOR_MIN: u32 = 20;
@@ -22,6 +22,9 @@ pub(crate) fn run() -> Result<()> {
     wasm_target()?;
     libclang()?;
     println!("{}", node()?);
+    for tool in [tools::DENY, tools::HACK] {
+        println!("{}", tools::install(&tool)?.file_name().unwrap_or_default().display());
+    }
     Ok(())
 }
 
@@ -138,7 +141,8 @@ fn is_libclang(name: &str) -> bool {
         || rest.strip_prefix('-').is_some_and(|version| version.starts_with(|c: char| c.is_ascii_digit()))
 }
 
-fn wasm_target() -> Result<()> {
+/// `headwater-protocol` is built for it.
+pub(crate) fn wasm_target() -> Result<()> {
     let mut rustc = Command::new("rustc");
     rustc.args(["--print", "target-libdir", "--target", WASM_TARGET]);
     if process::output(&mut rustc).is_some_and(|libdir| Path::new(&libdir).exists()) {

@@ -9,18 +9,20 @@ use anyhow::Result;
 use clap::Args;
 
 use crate::setup::WASM_TARGET;
-use crate::workspace::cargo;
-use crate::{browser, cdn, conformance, crash, differential, edge, examples, process, setup, table, tidy};
+use crate::workspace::{cargo, cargo_without_rocksdb};
+use crate::{
+    browser, cdn, conformance, crash, differential, edge, examples, packages, process, setup, table, tidy,
+};
 
 /// The command line of `cargo xtask test`.
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Run this step only
+    /// Run only this step
     #[arg(long, value_name = "NAME", value_parser = clap::builder::PossibleValuesParser::new(STEPS.map(|s| s.name)))]
     step: Option<String>,
 }
 
-/// One step: what it is called, what it does, and what to do if it fails.
+/// A step: its name, its description, and what to do if it fails.
 #[derive(Clone, Copy)]
 struct Step {
     name: &'static str,
@@ -29,10 +31,10 @@ struct Step {
     run: fn() -> Result<()>,
 }
 
-const STEPS: [Step; 14] = [
+const STEPS: [Step; 17] = [
     Step {
         name: "setup",
-        what: "what this machine needs: rustfmt, clippy, the wasm target, libclang, Node",
+        what: "what this machine needs: rustfmt, clippy, the wasm target, libclang, Node, cargo-deny, cargo-hack",
         next: "install what is named above",
         run: setup::run,
     },
@@ -40,7 +42,19 @@ const STEPS: [Step; 14] = [
         name: "fmt",
         what: "cargo fmt --all --check",
         next: "run `cargo fmt --all`",
-        run: || process::run(cargo().args(["fmt", "--all", "--check"])),
+        run: || process::run(cargo_without_rocksdb().args(["fmt", "--all", "--check"])),
+    },
+    Step {
+        name: "tidy",
+        what: "cargo xtask tidy",
+        next: "each line above says what to do; then run `cargo xtask tidy` again",
+        run: tidy::run,
+    },
+    Step {
+        name: "deny",
+        what: "cargo deny check: licences, sources and versions of the dependencies, and advisories if they can be had",
+        next: "replace the dependency, or allow it in deny.toml with the reason",
+        run: packages::deny,
     },
     Step {
         name: "clippy",
@@ -67,14 +81,24 @@ const STEPS: [Step; 14] = [
     Step {
         name: "wasm",
         what: "cargo build -p headwater-protocol --target wasm32-unknown-unknown",
-        next: "headwater-protocol has gained something that needs an operating system: take it out again",
-        run: || process::run(cargo().args(["build", "-p", "headwater-protocol", "--target", WASM_TARGET])),
+        next: "headwater-protocol uses something that needs an operating system: remove it",
+        run: || {
+            setup::wasm_target()?;
+            let mut build = cargo_without_rocksdb();
+            process::run(build.args(["build", "-p", "headwater-protocol", "--target", WASM_TARGET]))
+        },
     },
     Step {
-        name: "tidy",
-        what: "cargo xtask tidy",
-        next: "each line above says what to do; run `cargo xtask tidy` again after",
-        run: tidy::run,
+        name: "features",
+        what: "cargo hack check --feature-powerset for each library crate, with the oldest Rust that they promise",
+        next: "the command that failed is above; a feature must not need another one that it doesn't name",
+        run: packages::features,
+    },
+    Step {
+        name: "package",
+        what: "cargo package for each library crate",
+        next: "complete the package's Cargo.toml as said above",
+        run: packages::package,
     },
     Step {
         name: "conformance",
@@ -84,14 +108,14 @@ const STEPS: [Step; 14] = [
     },
     Step {
         name: "crash",
-        what: "cargo xtask crash, the short form: 20 kills, 40 power cuts, 20 failing disks, each file damaged once in each way",
-        next: "the command that repeats it is above; verify/crash/README.md tells how to read what it says",
+        what: "cargo xtask crash, short: kills, power cuts, failing disks, damaged files",
+        next: "the command that repeats it is above; verify/crash/README.md explains the output",
         run: crash::run_short,
     },
     Step {
         name: "differential",
-        what: "cargo xtask differential, the short form: 1,500 scripts on our four servers",
-        next: "the command that repeats it is above; verify/differential/README.md tells how to read what it says",
+        what: "cargo xtask differential, short: 1,500 scripts on our four servers",
+        next: "the command that repeats it is above; verify/differential/README.md explains the output",
         run: differential::run_short,
     },
     Step {
@@ -102,14 +126,14 @@ const STEPS: [Step; 14] = [
     },
     Step {
         name: "edge",
-        what: "the configurations in edge/, by the programs that read them",
+        what: "each configuration in edge/, checked by the program that it is for",
         next: "the command that failed is above; each folder of edge/ has a README.md",
         run: edge::run,
     },
     Step {
         name: "cdn",
-        what: "cargo xtask cdn, the short form: 200 viewers, every scenario behind nginx and Varnish",
-        next: "what is broken is said below the table; run it alone: `cargo xtask cdn --scenario NAME`",
+        what: "cargo xtask cdn, short: 200 viewers, every scenario behind nginx and Varnish",
+        next: "the failures are below the table; run one alone: `cargo xtask cdn --scenario NAME`",
         run: cdn::run_short,
     },
     Step {

@@ -16,8 +16,8 @@ use anyhow::{Context, Result, bail};
 
 use crate::workspace;
 
-/// Directories that hold nothing we wrote.
-const SKIPPED_DIRS: [&str; 4] = ["target", "node_modules", ".git", "data"];
+/// Directories that hold nothing we wrote. In a worktree `.git` is a file.
+const SKIPPED: [&str; 4] = ["target", "node_modules", ".git", "data"];
 
 /// One broken rule.
 #[derive(Debug, PartialEq, Eq)]
@@ -60,9 +60,9 @@ pub(crate) fn run() -> Result<()> {
         println!("{complaint}");
     }
     if !complaints.is_empty() {
-        bail!("tidy: rules broken in {} places, listed above; {} files read", complaints.len(), paths.len());
+        bail!("tidy: {} complaints, listed above; {} files checked", complaints.len(), paths.len());
     }
-    println!("tidy: {} files, nothing to complain about", paths.len());
+    println!("tidy: {} files checked, no complaints", paths.len());
     Ok(())
 }
 
@@ -86,11 +86,12 @@ fn walk(root: &Path, dir: &Path, paths: &mut Vec<String>) -> Result<()> {
     for entry in fs::read_dir(dir).with_context(|| format!("cannot list {}", dir.display()))? {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();
+        if SKIPPED.contains(&name.as_str()) {
+            continue;
+        }
         let kind = entry.file_type()?;
         if kind.is_dir() {
-            if !SKIPPED_DIRS.contains(&name.as_str()) {
-                walk(root, &entry.path(), paths)?;
-            }
+            walk(root, &entry.path(), paths)?;
         } else if kind.is_file() && !name.ends_with(".log") {
             let path = entry.path();
             let below_root = path.strip_prefix(root).expect("the walk began at the root");

@@ -44,6 +44,9 @@ const HEADERS: [&str; 31] = [
 /// Every header of producers begins so.
 const PRODUCER_HEADERS: &str = "producer-";
 
+/// The front page of a crate, which says what it is for.
+const README: &str = "#![doc = include_str!(\"../README.md\")]";
+
 /// What a doc comment names by a path and an ending among these is a file of the repository.
 const FILES: [&str; 5] = [".md", ".rs", ".toml", ".json", ".mjs"];
 
@@ -88,8 +91,9 @@ fn is_file(quoted: &str) -> bool {
 }
 
 fn missing_summary(path: &str, text: &str) -> Option<Complaint> {
-    let first = text.lines().find(|line| !line.trim().is_empty() && !line.starts_with("#!["));
-    if first.is_some_and(|line| line.starts_with("//!")) {
+    let first =
+        text.lines().find(|line| *line == README || !(line.trim().is_empty() || line.starts_with("#![")));
+    if first.is_some_and(|line| line.starts_with("//!") || line == README) {
         return None;
     }
     let todo = "Begin it with a `//!` sentence on what it owns and what it leaves to others.";
@@ -213,6 +217,7 @@ mod tests {
     fn a_file_begins_with_what_it_is_for() {
         assert_eq!(complaints("//! Reads.\n"), 0);
         assert_eq!(complaints("#![no_std]\n//! Reads.\n"), 0);
+        assert_eq!(complaints(&format!("{README}\n\nmod read;\n")), 0);
         assert_eq!(complaints("use std::fmt;\n//! Reads.\n"), 1);
         assert_eq!(complaints(""), 1);
     }
