@@ -3,7 +3,7 @@
 //! `cargo run -p headwater-actix --example mounted`, then
 //! `curl -X PUT -H 'Authorization: Bearer secret' http://127.0.0.1:4437/v1/stream/hello`.
 
-use std::io;
+use std::{io, sync::Arc};
 
 use actix_web::{
     App, Error, HttpServer,
@@ -16,7 +16,6 @@ use actix_web::{
 };
 use headwater_actix::Streams;
 use headwater_service::Service;
-use headwater_store::Store;
 use headwater_store_mem::MemStore;
 use tokio::signal;
 
@@ -25,7 +24,7 @@ fn main() -> io::Result<()> {
 }
 
 async fn run() -> io::Result<()> {
-    let builder = Service::builder(MemStore::new(64 << 20));
+    let builder = Service::builder(Arc::new(MemStore::new(64 << 20)));
     let (service, background) = builder.start().await.map_err(io::Error::other)?;
     rt::spawn(background.run());
 
@@ -47,7 +46,7 @@ async fn run() -> io::Result<()> {
     server.await
 }
 
-fn routes<S: Store>(app: &mut web::ServiceConfig, streams: &Streams<S>) {
+fn routes(app: &mut web::ServiceConfig, streams: &Streams) {
     // The service looks at the whole path and knows its base path, which is that of the scope.
     let scope = web::scope("/v1/stream").configure(|scope| streams.configure(scope));
     app.route("/", web::get().to(|| async { "an actix application with streams in it" }))
@@ -73,7 +72,7 @@ mod tests {
 
     #[tokio::test]
     async fn streams_are_behind_the_secret_and_the_other_route_is_not() {
-        let (service, _) = Service::builder(MemStore::new(1 << 20)).start().await.unwrap();
+        let (service, _) = Service::builder(Arc::new(MemStore::new(1 << 20))).start().await.unwrap();
         let streams = Streams::new(service);
         let app = init_service(App::new().configure(|app| routes(app, &streams))).await;
 

@@ -11,25 +11,18 @@ use std::rc::Rc;
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use headwater_service::Service;
-use headwater_store::Store;
 
 pub use convert::ResponseBody;
 pub use serve::serve;
 
 /// Durable Streams as a part of an actix application. Clones share everything.
-#[derive(Debug)]
-pub struct Streams<S: Store>(Service<S>);
+#[derive(Clone, Debug)]
+pub struct Streams(Service);
 
-impl<S: Store> Clone for Streams<S> {
-    fn clone(&self) -> Self {
-        Self(self.0.clone())
-    }
-}
-
-impl<S: Store> Streams<S> {
+impl Streams {
     /// Mounts a service.
     #[must_use]
-    pub const fn new(service: Service<S>) -> Self {
+    pub const fn new(service: Service) -> Self {
         Self(service)
     }
 

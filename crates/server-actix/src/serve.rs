@@ -10,7 +10,6 @@ use actix_service::{
 use actix_web::{App, dev::AppConfig};
 use futures_util::stream;
 use headwater_service::{Service, config::Connections, preface::begins_http2};
-use headwater_store::Store;
 use tokio::{net::TcpStream, time};
 
 use crate::{Streams, convert, limits::Connection};
@@ -24,9 +23,9 @@ const LAST_FRAMES: Duration = Duration::from_millis(500);
 ///
 /// # Errors
 /// When the listener can't be used.
-pub async fn serve<S: Store>(
+pub async fn serve(
     listener: net::TcpListener,
-    service: Service<S>,
+    service: Service,
     connections: Connections,
     shutdown: impl Future<Output = ()> + Send,
 ) -> io::Result<()> {
@@ -55,8 +54,8 @@ pub async fn serve<S: Store>(
 }
 
 /// What one worker does with the connections that it gets.
-fn conversation<S: Store>(
-    service: Service<S>,
+fn conversation(
+    service: Service,
     connections: Connections,
 ) -> impl ServiceFactory<TcpStream, Config = (), Response = (), Error = DispatchError, InitError = ()> {
     let silence = Duration::from_millis(connections.header_timeout_ms);
@@ -106,7 +105,7 @@ fn conversation<S: Store>(
 }
 
 /// What a client gets who asks before it sends a body (`Expect: 100-continue`): a refusal, or leave to go on.
-async fn welcome<S: Store>(service: Service<S>, request: Request) -> Result<Request, Response<BoxBody>> {
+async fn welcome(service: Service, request: Request) -> Result<Request, Response<BoxBody>> {
     let call = service.parse(&convert::Head(request.head()));
     if !call.is_refused() {
         return Ok(request);

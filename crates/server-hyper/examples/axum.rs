@@ -3,7 +3,7 @@
 //! `cargo run -p headwater-hyper --example axum`, then
 //! `curl -X PUT -H 'Authorization: Bearer secret' http://127.0.0.1:4437/v1/stream/hello`.
 
-use std::io;
+use std::{io, sync::Arc};
 
 use axum::{
     Router,
@@ -20,7 +20,7 @@ use tokio::{net::TcpListener, signal};
 
 #[tokio::main]
 async fn main() -> io::Result<()> {
-    let builder = Service::builder(MemStore::new(64 << 20));
+    let builder = Service::builder(Arc::new(MemStore::new(64 << 20)));
     let (service, background) = builder.start().await.map_err(io::Error::other)?;
     tokio::spawn(background.run());
 

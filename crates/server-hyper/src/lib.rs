@@ -12,7 +12,6 @@ use std::{convert::Infallible, fmt, future::Future, io, pin::Pin, task};
 use bytes::Bytes;
 use futures_util::TryStreamExt;
 use headwater_service::Service;
-use headwater_store::Store;
 use http::{Request, Response};
 use http_body::Body;
 use http_body_util::BodyDataStream;
@@ -21,22 +20,16 @@ pub use convert::ResponseBody;
 pub use serve::serve;
 
 /// Durable Streams as a service over `http::Request`. Clones share everything.
-#[derive(Debug)]
-pub struct Streams<S: Store>(Service<S>);
+#[derive(Clone, Debug)]
+pub struct Streams(Service);
 
 /// A response on its way.
 pub type ResponseFuture = Pin<Box<dyn Future<Output = Result<Response<ResponseBody>, Infallible>> + Send>>;
 
-impl<S: Store> Clone for Streams<S> {
-    fn clone(&self) -> Self {
-        Self(self.0.clone())
-    }
-}
-
-impl<S: Store> Streams<S> {
+impl Streams {
     /// Mounts a service.
     #[must_use]
-    pub const fn new(service: Service<S>) -> Self {
+    pub const fn new(service: Service) -> Self {
         Self(service)
     }
 
@@ -56,7 +49,7 @@ impl<S: Store> Streams<S> {
     }
 }
 
-impl<S: Store, B> hyper::service::Service<Request<B>> for Streams<S>
+impl<B> hyper::service::Service<Request<B>> for Streams
 where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: fmt::Display,
@@ -70,7 +63,7 @@ where
     }
 }
 
-impl<S: Store, B> tower_service::Service<Request<B>> for Streams<S>
+impl<B> tower_service::Service<Request<B>> for Streams
 where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: fmt::Display,

@@ -3,7 +3,6 @@
 use std::{future::Future, io, net, pin::pin, sync::Arc, time::Duration};
 
 use headwater_service::{Service, config::Connections, preface::begins_http2};
-use headwater_store::Store;
 use hyper_util::{
     rt::TokioIo,
     server::graceful::{GracefulShutdown, Watcher},
@@ -22,9 +21,9 @@ const RETRY: Duration = Duration::from_millis(50);
 ///
 /// # Errors
 /// When the listener can't be used.
-pub async fn serve<S: Store>(
+pub async fn serve(
     listener: net::TcpListener,
-    service: Service<S>,
+    service: Service,
     connections: Connections,
     shutdown: impl Future<Output = ()> + Send,
 ) -> io::Result<()> {
@@ -72,12 +71,7 @@ async fn accept(
     }
 }
 
-async fn converse<S: Store>(
-    socket: TcpStream,
-    streams: Streams<S>,
-    connections: Connections,
-    watcher: Watcher,
-) {
+async fn converse(socket: TcpStream, streams: Streams, connections: Connections, watcher: Watcher) {
     // Small answers must not wait for each other; where it can't be set they do.
     let _ = socket.set_nodelay(true);
     let silence = Duration::from_millis(connections.header_timeout_ms);

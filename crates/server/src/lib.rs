@@ -28,9 +28,9 @@ pub trait Adapter {
     const LOG: &'static str = "";
 
     /// Serves until `shutdown` resolves and what was begun is answered.
-    fn serve<S: Store>(
+    fn serve(
         listener: TcpListener,
-        service: Service<S>,
+        service: Service,
         connections: Connections,
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) -> impl Future<Output = std::io::Result<()>>;
@@ -65,21 +65,19 @@ fn run<A: Adapter>(settings: &Settings) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no runtime")?;
     runtime.block_on(async {
         let shutdown = signals::asked_to_stop().context("signals can't be watched")?;
-        match settings.store {
+        let store: Arc<dyn Store> = match settings.store {
             StoreKind::Rocksdb => {
-                let store = RocksStore::open(&settings.data_dir, settings.rocksdb_cache_bytes())?;
-                serve::<A, _>(settings, store, shutdown).await
+                Arc::new(RocksStore::open(&settings.data_dir, settings.rocksdb_cache_bytes())?)
             }
-            StoreKind::Mem => {
-                serve::<A, _>(settings, MemStore::new(settings.mem_max.as_u64()), shutdown).await
-            }
-        }
+            StoreKind::Mem => Arc::new(MemStore::new(settings.mem_max.as_u64())),
+        };
+        serve::<A>(settings, store, shutdown).await
     })
 }
 
-async fn serve<A: Adapter, S: Store>(
+async fn serve<A: Adapter>(
     settings: &Settings,
-    store: S,
+    store: Arc<dyn Store>,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> anyhow::Result<()> {
     let listener = listen(settings)?;

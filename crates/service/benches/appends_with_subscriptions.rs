@@ -2,7 +2,7 @@
 
 #![expect(clippy::expect_used, reason = "a bench")]
 
-use std::io;
+use std::{io, sync::Arc};
 
 use bytes::Bytes;
 use criterion::{Criterion, criterion_group, criterion_main};
@@ -44,17 +44,17 @@ impl RequestHead for Head {
     }
 }
 
-async fn send(service: &Service<MemStore>, method: &'static str, path: &str, body: &str) -> u16 {
+async fn send(service: &Service, method: &'static str, path: &str, body: &str) -> u16 {
     let call = service.parse(&Head { method, path: format!("/v1/stream/{path}") });
     let body = stream::iter([Ok::<_, io::Error>(Bytes::copy_from_slice(body.as_bytes()))]);
     service.execute(call, body).await.head.status.as_u16()
 }
 
 /// A service with as many subscriptions as `body` makes, and a stream.
-async fn service(body: Subscribed) -> Service<MemStore> {
+async fn service(body: Subscribed) -> Service {
     let mut config = Config::default();
     config.subscriptions.subscriptions_max = SUBSCRIPTIONS;
-    let builder = Service::builder(MemStore::new(8 << 30)).config(config);
+    let builder = Service::builder(Arc::new(MemStore::new(8 << 30))).config(config);
     let (service, _) = builder.start().await.expect("an empty store");
     for number in 0..body.map_or(0, |_| SUBSCRIPTIONS) {
         let body = body.map(|body| body(number)).unwrap_or_default();

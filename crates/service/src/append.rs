@@ -11,7 +11,6 @@ use headwater_protocol::{
     response::ResponseHead,
     stream::Verdict,
 };
-use headwater_store::Store;
 use tokio::sync::MutexGuard;
 
 use crate::{
@@ -21,16 +20,16 @@ use crate::{
 };
 
 /// What was decided, once the writer's lock is given back.
-enum Decided<S: Store> {
+enum Decided {
     /// A commit is queued.
-    Commit(Pending<S>, Appended),
+    Commit(Pending, Appended),
     /// It was done before, by one of the first so many commits.
     Repeat(Appended, u64),
     /// Refused, because of the first so many commits.
     Refuse(Refusal, u64),
 }
 
-impl<S: Store> Inner<S> {
+impl Inner {
     pub(crate) async fn append<B>(self: &Arc<Self>, append: &Append, body: B) -> Result<ResponseHead, Refusal>
     where
         B: Stream<Item = io::Result<Bytes>> + Unpin,
@@ -45,7 +44,7 @@ impl<S: Store> Inner<S> {
             let producer = match &append.claim {
                 None => None,
                 Some(claim) => {
-                    let producer = writer.producer(&stream, claim, &self.store).await;
+                    let producer = writer.producer(&stream, claim, &*self.store).await;
                     if stream.is_abandoned() {
                         continue;
                     }
@@ -86,7 +85,7 @@ impl<S: Store> Inner<S> {
         payload: Payload,
         stream: &Arc<OpenStream>,
         mut writer: MutexGuard<'_, Writer>,
-    ) -> Decided<S> {
+    ) -> Decided {
         let head = writer.head.clone().map(|head| stream.current(head));
         match append.decide(head.as_deref(), producer, payload, self.clock.wall_ms()) {
             Verdict::Commit(change, ack) => {

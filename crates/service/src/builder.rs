@@ -13,8 +13,8 @@ use crate::{
 };
 
 /// A service that has not started yet; [`Service::builder`] makes one.
-pub struct Builder<S: Store> {
-    store: S,
+pub struct Builder {
+    store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     config: Config,
     webhooks: Option<Arc<dyn Webhooks>>,
@@ -25,10 +25,10 @@ pub struct Builder<S: Store> {
 /// worker is woken unless [`Background::run`] runs beside the server.
 #[must_use = "nothing expires and no worker is woken unless `run` is spawned"]
 #[derive(Debug)]
-pub struct Background<S: Store>(Arc<Inner<S>>);
+pub struct Background(Arc<Inner>);
 
-impl<S: Store> Builder<S> {
-    pub(crate) fn new(store: S) -> Self {
+impl Builder {
+    pub(crate) fn new(store: Arc<dyn Store>) -> Self {
         Self {
             store,
             clock: Arc::new(SystemClock::new()),
@@ -72,7 +72,7 @@ impl<S: Store> Builder<S> {
     ///
     /// # Panics
     /// Panics outside of a Tokio runtime.
-    pub async fn start(self) -> Result<(Service<S>, Background<S>), StoreError> {
+    pub async fn start(self) -> Result<(Service, Background), StoreError> {
         let inner = Arc::new(Inner::new(self.store, self.clock, self.config, Handle::current()));
         if self.has_subscriptions {
             inner.load_subscriptions(self.webhooks).await?;
@@ -81,13 +81,13 @@ impl<S: Store> Builder<S> {
     }
 }
 
-impl<S: Store> fmt::Debug for Builder<S> {
+impl fmt::Debug for Builder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Builder").field("config", &self.config).finish_non_exhaustive()
     }
 }
 
-impl<S: Store> Background<S> {
+impl Background {
     /// Removes expired streams, releases the memory of unused ones and wakes the workers of subscriptions, until
     /// [`Service::drain`].
     pub async fn run(self) {

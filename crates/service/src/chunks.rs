@@ -46,9 +46,9 @@ impl Chunks {
     }
 
     /// A range of a stream, and where it came from. The key holds the stream's own incarnation, which fixes its ancestors too.
-    pub(crate) async fn read<S: Store>(
+    pub(crate) async fn read(
         &self,
-        store: &S,
+        store: &dyn Store,
         head: &StreamHead,
         span: Span,
     ) -> Result<(Chunk, Source), Refusal> {
@@ -75,7 +75,7 @@ impl Chunks {
 }
 
 /// Reads a range from the logs that hold its parts.
-async fn gather<S: Store>(store: &S, head: &StreamHead, span: Span) -> Result<Chunk, Refusal> {
+async fn gather(store: &dyn Store, head: &StreamHead, span: Span) -> Result<Chunk, Refusal> {
     let mut parts: Vec<Bytes> = Vec::with_capacity(1);
     let mut end = span.from;
     while end < span.target {
@@ -109,8 +109,8 @@ fn join(mut parts: Vec<Bytes>) -> Bytes {
 }
 
 /// The stored bytes of the append that begins at a position; empty at the tail. Nobody may delete the stream meanwhile.
-pub(crate) async fn next_append<S: Store>(
-    store: &S,
+pub(crate) async fn next_append(
+    store: &dyn Store,
     head: &StreamHead,
     position: u64,
 ) -> Result<Bytes, Refusal> {

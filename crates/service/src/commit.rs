@@ -7,7 +7,7 @@ use headwater_protocol::{
     Refusal,
     stream::{Change, StreamHead},
 };
-use headwater_store::{Commit, Edit, Store, StoreError, Ticket};
+use headwater_store::{Commit, Edit, StoreError, Ticket};
 
 use crate::{
     Inner,
@@ -26,8 +26,8 @@ pub(crate) enum Alteration {
 
 /// A queued commit. If its future is dropped, because a client went away, the commit is published all the same.
 #[must_use]
-pub(crate) struct Pending<S: Store> {
-    service: Arc<Inner<S>>,
+pub(crate) struct Pending {
+    service: Arc<Inner>,
     ticket: Option<Ticket>,
     publications: Vec<Publication>,
     bytes: u64,
@@ -41,12 +41,12 @@ struct Publication {
     head: Option<Arc<StreamHead>>,
 }
 
-impl<S: Store> Inner<S> {
+impl Inner {
     /// Queues one commit that alters some streams, whose writers the caller has locked.
     pub(crate) fn commit(
         self: &Arc<Self>,
         parts: Vec<(&Arc<OpenStream>, &mut Writer, Alteration)>,
-    ) -> Pending<S> {
+    ) -> Pending {
         self.commit_with(parts, Vec::new())
     }
 
@@ -55,7 +55,7 @@ impl<S: Store> Inner<S> {
         self: &Arc<Self>,
         parts: Vec<(&Arc<OpenStream>, &mut Writer, Alteration)>,
         edits: Vec<Edit>,
-    ) -> Pending<S> {
+    ) -> Pending {
         let mut company = Company::new(edits);
         company.edits.reserve(parts.len());
         let mut publications = Vec::with_capacity(parts.len());
@@ -107,7 +107,7 @@ pub(crate) enum Outcome {
     DecideAgain,
 }
 
-impl<S: Store> Pending<S> {
+impl Pending {
     /// Resolves when the commit is durable and visible, or never will be.
     pub(crate) async fn durable(mut self) -> Result<Outcome, Refusal> {
         let result = match &mut self.ticket {
@@ -154,7 +154,7 @@ impl<S: Store> Pending<S> {
     }
 }
 
-impl<S: Store> Drop for Pending<S> {
+impl Drop for Pending {
     fn drop(&mut self) {
         if let Some(ticket) = self.ticket.take() {
             let (service, publications) = (self.service.clone(), mem::take(&mut self.publications));

@@ -12,7 +12,6 @@ use headwater_protocol::{
     response::ResponseHead,
     stream::StreamHead,
 };
-use headwater_store::Store;
 use tokio::sync::MutexGuard;
 
 use crate::{
@@ -21,7 +20,7 @@ use crate::{
     streams::{OpenStream, Writer},
 };
 
-impl<S: Store> Inner<S> {
+impl Inner {
     pub(crate) async fn create<B>(self: &Arc<Self>, create: &Create, body: B) -> Result<ResponseHead, Refusal>
     where
         B: Stream<Item = io::Result<Bytes>> + Unpin,
@@ -103,7 +102,7 @@ impl<S: Store> Inner<S> {
         if request.sub_offset == 0 {
             return Ok(anchor);
         }
-        let next_append = chunks::next_append(&self.store, source_head, anchor).await?;
+        let next_append = chunks::next_append(&*self.store, source_head, anchor).await?;
         Ok(anchor + request.sub_bytes(&source_head.content_type, &next_append)?)
     }
 }

@@ -11,7 +11,6 @@ use headwater_protocol::{
     response::ResponseHead,
     stream::{Change, StreamHead},
 };
-use headwater_store::Store;
 
 use crate::{
     Inner,
@@ -19,7 +18,7 @@ use crate::{
     create::lock_both,
 };
 
-impl<S: Store> Inner<S> {
+impl Inner {
     pub(crate) async fn delete(self: &Arc<Self>, delete: &Delete) -> Result<ResponseHead, Refusal> {
         let orphan = self.remove(&delete.name, |head, now_ms| delete.decide(head, now_ms).map(Some)).await?;
         if let Some(orphan) = orphan {

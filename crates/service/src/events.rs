@@ -16,7 +16,6 @@ use headwater_protocol::{
     sse,
     stream::StreamHead,
 };
-use headwater_store::Store;
 use quick_cache::{Weighter, sync::Cache};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
@@ -60,8 +59,8 @@ pub(crate) fn cache(bytes_max: u64) -> EventCache {
     Cache::with_weighter(items, bytes_max, ByBytes)
 }
 
-struct Reader<S: Store> {
-    service: Arc<Inner<S>>,
+struct Reader {
+    service: Arc<Inner>,
     read: Read,
     stream: Arc<OpenStream>,
     changes: watch::Receiver<View>,
@@ -72,7 +71,7 @@ struct Reader<S: Store> {
     _permit: OwnedSemaphorePermit,
 }
 
-impl<S: Store> Inner<S> {
+impl Inner {
     pub(crate) async fn events(
         self: &Arc<Self>,
         read: Read,
@@ -110,7 +109,7 @@ impl<S: Store> Inner<S> {
     }
 }
 
-impl<S: Store> Reader<S> {
+impl Reader {
     /// The next bytes to send; `None` at the end.
     async fn next(&mut self) -> Option<Bytes> {
         loop {

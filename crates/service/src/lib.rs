@@ -61,17 +61,11 @@ use metrics::{Levels, Metrics};
 use streams::{OpenStream, Streams, refuse};
 
 /// Durable Streams over any transport. Clones share everything.
-#[derive(Debug)]
-pub struct Service<S: Store>(Arc<Inner<S>>);
+#[derive(Clone, Debug)]
+pub struct Service(Arc<Inner>);
 
-impl<S: Store> Clone for Service<S> {
-    fn clone(&self) -> Self {
-        Self(self.0.clone())
-    }
-}
-
-pub(crate) struct Inner<S: Store> {
-    store: S,
+pub(crate) struct Inner {
+    store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     config: Config,
     streams: Streams,
@@ -88,7 +82,7 @@ pub(crate) struct Inner<S: Store> {
     runtime: Handle,
 }
 
-impl<S: Store> std::fmt::Debug for Inner<S> {
+impl std::fmt::Debug for Inner {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Service").field("config", &self.config).field("streams", &self.streams.len()).finish()
     }
@@ -146,9 +140,9 @@ const HEALTH_PATH: &str = "/health";
 /// Where metrics are collected.
 const METRICS_PATH: &str = "/metrics";
 
-impl<S: Store> Service<S> {
+impl Service {
     /// Begins to build a service on a store. One store belongs to one service.
-    pub fn builder(store: S) -> Builder<S> {
+    pub fn builder(store: Arc<dyn Store>) -> Builder {
         Builder::new(store)
     }
 
@@ -160,7 +154,7 @@ impl<S: Store> Service<S> {
     }
 
     /// Resolves when the service drains.
-    pub fn drained(&self) -> impl Future<Output = ()> + use<S> {
+    pub fn drained(&self) -> impl Future<Output = ()> + use<> {
         let mut draining = self.0.draining.subscribe();
         // Nobody is left to tell only when the service is gone already.
         async move { drop(draining.wait_for(|is| *is).await) }
@@ -244,8 +238,8 @@ impl<S: Store> Service<S> {
     }
 }
 
-impl<S: Store> Inner<S> {
-    fn new(store: S, clock: Arc<dyn Clock>, config: Config, runtime: Handle) -> Self {
+impl Inner {
+    fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, config: Config, runtime: Handle) -> Self {
         Self {
             chunks: Chunks::new(config.chunk_cache_bytes),
             event_cache: events::cache(config.event_cache_bytes),
@@ -271,7 +265,7 @@ impl<S: Store> Inner<S> {
                 return Err(Refusal::Overloaded { what: "open streams" });
             }
         }
-        self.streams.open(name, &self.store, self.clock.now_ms()).await.map_err(refuse)
+        self.streams.open(name, &*self.store, self.clock.now_ms()).await.map_err(refuse)
     }
 
     /// Drops what was opened for a name that has no stream.

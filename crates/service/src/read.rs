@@ -14,7 +14,6 @@ use headwater_protocol::{
     response::{ResponseHead, Source},
     stream::StreamHead,
 };
-use headwater_store::Store;
 
 use crate::{
     Body, Found, Inner,
@@ -23,7 +22,7 @@ use crate::{
     streams::OpenStream,
 };
 
-impl<S: Store> Inner<S> {
+impl Inner {
     pub(crate) async fn head(self: &Arc<Self>, head: &Head) -> Result<ResponseHead, Refusal> {
         let stream = self.open(&head.name).await?;
         match self.visible(&stream) {
@@ -88,7 +87,7 @@ impl<S: Store> Inner<S> {
         head: &StreamHead,
         span: Span,
     ) -> Result<(Chunk, Source), Refusal> {
-        let chunk = self.chunks.read(&self.store, head, span).await;
+        let chunk = self.chunks.read(&*self.store, head, span).await;
         if !matches!(chunk, Err(Refusal::NotFound)) {
             return chunk;
         }

@@ -80,10 +80,10 @@ pub(crate) struct View {
 
 impl Streams {
     /// The stream of that name, loaded; it may be one that doesn't exist.
-    pub(crate) async fn open<S: Store>(
+    pub(crate) async fn open(
         &self,
         name: &StreamName,
-        store: &S,
+        store: &dyn Store,
         now_ms: u64,
     ) -> Result<Arc<OpenStream>, StoreError> {
         let found = self.map.get(name).map(|stream| stream.clone());
@@ -280,11 +280,11 @@ impl Loaded {
 
 impl Writer {
     /// What the stream remembers of the claim's producer, queued commits included.
-    pub(crate) async fn producer<S: Store>(
+    pub(crate) async fn producer(
         &mut self,
         stream: &OpenStream,
         claim: &Claim,
-        store: &S,
+        store: &dyn Store,
     ) -> Result<Option<ProducerState>, Refusal> {
         let Some(head) = &self.head else { return Ok(None) };
         if let Some(state) = self.producers.get(&claim.id) {

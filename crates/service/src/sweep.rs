@@ -2,15 +2,13 @@
 
 use std::sync::Arc;
 
-use headwater_store::Store;
-
 use crate::Inner;
 
 const SWEEP_MS: u64 = 1_000;
 /// How many expired streams one sweep removes before it looks at other things.
 const BATCH: usize = 1_000;
 
-impl<S: Store> Inner<S> {
+impl Inner {
     /// Sweeps until the service drains.
     pub(crate) async fn sweep_forever(self: Arc<Self>) {
         let mut draining = self.draining.subscribe();

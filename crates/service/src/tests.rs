@@ -12,7 +12,7 @@ use http::{HeaderName, HeaderValue, StatusCode, Version};
 
 use crate::{Body, Response, Service, clock::ManualClock, config::Config};
 
-type TestService = Service<Arc<Faulty<MemStore>>>;
+type TestService = Service;
 
 const NOW_MS: u64 = 1_800_000_000_000;
 

@@ -5,6 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use anyhow::Result;
 use headwater_hyper::{ResponseBody, Streams};
@@ -33,7 +34,7 @@ const STORE_BYTES_MAX: u64 = 1 << 30;
 
 /// The application: it knows its users and gives each a stream of the same name.
 struct Application {
-    streams: Streams<MemStore>,
+    streams: Streams,
     reads: Cell<u64>,
     bytes: Cell<u64>,
 }
@@ -86,7 +87,7 @@ fn credential(user: &str) -> String {
 
 /// Runs a scenario for two users whose streams have one URL and this visibility.
 pub(crate) async fn run(scenario: &Scenario, visibility: &str, kind: Kind, stage: &Stage) -> Result<Outcome> {
-    let (service, background) = Service::builder(MemStore::new(STORE_BYTES_MAX)).start().await?;
+    let (service, background) = Service::builder(Arc::new(MemStore::new(STORE_BYTES_MAX))).start().await?;
     let background = tokio::spawn(background.run());
     let application =
         Rc::new(Application { streams: Streams::new(service), reads: Cell::new(0), bytes: Cell::new(0) });

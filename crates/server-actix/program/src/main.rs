@@ -4,7 +4,6 @@ use std::{future::Future, io, net::TcpListener, process::ExitCode};
 
 use headwater_server::Adapter;
 use headwater_service::{Service, config::Connections};
-use headwater_store::Store;
 
 struct Actix;
 
@@ -13,9 +12,9 @@ impl Adapter for Actix {
     // An error for every malformed request, and a line for every worker.
     const LOG: &'static str = "actix_http=off,actix_server=warn";
 
-    fn serve<S: Store>(
+    fn serve(
         listener: TcpListener,
-        service: Service<S>,
+        service: Service,
         connections: Connections,
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) -> impl Future<Output = io::Result<()>> {

@@ -4,16 +4,15 @@ use std::{future::Future, io, net::TcpListener, process::ExitCode};
 
 use headwater_server::Adapter;
 use headwater_service::{Service, config::Connections};
-use headwater_store::Store;
 
 struct Hyper;
 
 impl Adapter for Hyper {
     const NAME: &'static str = "server-hyper";
 
-    fn serve<S: Store>(
+    fn serve(
         listener: TcpListener,
-        service: Service<S>,
+        service: Service,
         connections: Connections,
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) -> impl Future<Output = io::Result<()>> {

@@ -14,7 +14,6 @@ use headwater_protocol::{
         wake::{Kind, Next, Phase},
     },
 };
-use headwater_store::Store;
 
 use super::{
     registry::{Entry, progress_views},
@@ -25,7 +24,7 @@ use crate::{
     commit::{Alteration, Outcome},
 };
 
-impl<S: Store> Inner<S> {
+impl Inner {
     /// Writes a wake event, if a wake is due.
     pub(super) async fn announce(self: &Arc<Self>, serial: Serial) -> Result<(), Refusal> {
         let subscriptions = self.subscriptions()?;

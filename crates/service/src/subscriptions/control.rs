@@ -16,7 +16,6 @@ use headwater_protocol::{
         wake::Kind,
     },
 };
-use headwater_store::Store;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::Subscriptions;
@@ -36,7 +35,7 @@ impl Subscriptions {
     }
 }
 
-impl<S: Store> Inner<S> {
+impl Inner {
     pub(crate) async fn control<B>(
         self: &Arc<Self>,
         control: Control,

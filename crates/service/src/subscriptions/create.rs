@@ -16,7 +16,7 @@ use headwater_protocol::{
         keys::KeyRing,
     },
 };
-use headwater_store::{Edit, Store};
+use headwater_store::Edit;
 
 use super::{
     registry::{self, Entry, document},
@@ -29,7 +29,7 @@ const NAMES: usize = 10_000;
 /// Links that are written at a time.
 const LINKS: usize = 1_000;
 
-impl<S: Store> Inner<S> {
+impl Inner {
     pub(super) async fn create_subscription(
         self: &Arc<Self>,
         id: &SubscriptionId,

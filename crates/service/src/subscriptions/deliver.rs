@@ -12,7 +12,6 @@ use headwater_protocol::{
         wake::{Kind, Next, Phase},
     },
 };
-use headwater_store::Store;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{
@@ -47,7 +46,7 @@ impl Subscriptions {
     }
 }
 
-impl<S: Store> Inner<S> {
+impl Inner {
     /// Sends one webhook, if one is due, and does what its answer says.
     pub(super) async fn deliver(self: &Arc<Self>, serial: Serial) -> Result<(), Refusal> {
         let subscriptions = self.subscriptions()?;

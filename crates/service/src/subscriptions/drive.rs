@@ -6,7 +6,6 @@ use headwater_protocol::{
     Refusal,
     subscription::{Serial, SubscriptionRefusal, wake::Kind},
 };
-use headwater_store::Store;
 
 use super::{create, registry};
 use crate::Inner;
@@ -16,7 +15,7 @@ const LOOK_MS: u64 = 60_000;
 /// How long a subscription rests after the store has failed.
 const REST_MS: u64 = 1_000;
 
-impl<S: Store> Inner<S> {
+impl Inner {
     /// Wakes workers until the service drains.
     pub(crate) async fn wake_forever(self: Arc<Self>) {
         let Some(subscriptions) = self.subscriptions.get() else { return };

@@ -14,7 +14,7 @@ use headwater_protocol::{
     Refusal,
     subscription::{Delivery, Link, Serial},
 };
-use headwater_store::{Commit, Edit, Store, StoreError};
+use headwater_store::{Commit, Edit, StoreError};
 use tokio::sync::Semaphore;
 
 use super::{
@@ -31,7 +31,7 @@ const REMOVED: usize = 1_000;
 /// How long it waits before it looks again at streams that the store couldn't read.
 const AGAIN_MS: u64 = 1_000;
 
-impl<S: Store> Inner<S> {
+impl Inner {
     /// Reads all subscriptions.
     pub(crate) async fn load_subscriptions(
         self: &Arc<Self>,

@@ -7,12 +7,11 @@ use headwater_protocol::{
     path::StreamName,
     subscription::{Delivery, Link, Serial, SubscriptionId, SubscriptionRefusal},
 };
-use headwater_store::Store;
 
 use super::registry::{self, Registry};
 use crate::Inner;
 
-impl<S: Store> Inner<S> {
+impl Inner {
     /// Takes an explicit link away; one that the pattern makes stays.
     pub(super) async fn remove_stream(
         self: &Arc<Self>,

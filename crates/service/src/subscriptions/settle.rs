@@ -12,12 +12,11 @@ use headwater_protocol::{
     stream::StreamHead,
     subscription::{Link, SubscriptionId, SubscriptionRefusal, token, view, wake::Kind},
 };
-use headwater_store::Store;
 
 use super::{registry::Entry, transit::Step};
 use crate::{Inner, streams::refuse};
 
-impl<S: Store> Inner<S> {
+impl Inner {
     pub(super) async fn settle(
         self: &Arc<Self>,
         id: &SubscriptionId,

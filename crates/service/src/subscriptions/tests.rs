@@ -90,11 +90,11 @@ impl Webhooks for Hooks {
 type Shared = Arc<Faulty<MemStore>>;
 
 struct World {
-    service: Service<Shared>,
+    service: Service,
     store: Shared,
     clock: Arc<ManualClock>,
     hooks: Arc<Hooks>,
-    background: Option<Background<Shared>>,
+    background: Option<Background>,
     running: Option<JoinHandle<()>>,
     config: Config,
 }
@@ -224,7 +224,7 @@ async fn open(
     clock: &Arc<ManualClock>,
     hooks: &Arc<Hooks>,
     config: &Config,
-) -> (Service<Shared>, Background<Shared>) {
+) -> (Service, Background) {
     let builder = Service::builder(store.clone()).clock(clock.clone()).config(config.clone());
     builder.webhooks(hooks.clone()).start().await.unwrap()
 }

@@ -8,7 +8,7 @@ use headwater_protocol::{
     path::StreamName,
     subscription::{Link, Serial, Subscription, SubscriptionRefusal, Wakes},
 };
-use headwater_store::{Commit, Edit, Store};
+use headwater_store::{Commit, Edit};
 use tokio::sync::OwnedMutexGuard;
 
 use super::{
@@ -61,7 +61,7 @@ impl Subscriptions {
     }
 }
 
-impl<S: Store> Inner<S> {
+impl Inner {
     /// The service's subscriptions, if it has any.
     pub(super) fn subscriptions(&self) -> Result<&Subscriptions, Refusal> {
         self.subscriptions.get().ok_or(Refusal::NotFound)

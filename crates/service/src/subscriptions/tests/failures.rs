@@ -27,7 +27,7 @@ async fn appends_behind_one_that_fails_keep_the_link_that_it_would_have_made() {
     world.create("events/a").await;
     world.store.hold();
     let (service, store) = (world.service.clone(), world.store.clone());
-    let append = |service: Service<Shared>| async move {
+    let append = |service: Service| async move {
         let headers = vec![("content-type", "application/json".to_owned())];
         let call = service.parse(&Head { method: "POST", path: "/v1/stream/events/a".into(), headers });
         service.execute(call, stream::iter([Ok(Bytes::from_static(b"1"))])).await.head.status
