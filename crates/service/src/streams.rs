@@ -7,7 +7,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -21,8 +21,6 @@ use headwater_protocol::{
 };
 use headwater_store::{Store, StoreError};
 use tokio::sync::{Mutex, MutexGuard, Notify, OnceCell, watch};
-
-use crate::subscriptions::Watch;
 
 /// Producers that a stream keeps in memory; beyond that it forgets all and asks the store again.
 const PRODUCERS_CACHED_MAX: usize = 1_024;
@@ -45,8 +43,17 @@ pub(crate) struct OpenStream {
     /// The wall time of the last use that prolongs a sliding stream; 0 if there was none. No deadline, so that a later life
     /// of the name gains nothing from it.
     touched_ms: AtomicU64,
-    /// Who has to hear of it.
-    pub(crate) watch: Watch,
+    /// Whether subscriptions have links to it.
+    pub(crate) links: LinkCache,
+}
+
+/// Remembers whether any subscription has a link to a stream, so that most commits needn't ask.
+#[derive(Debug, Default)]
+pub(crate) struct LinkCache {
+    /// The version of all subscriptions that the stream was matched against, with durable links; 0: unknown.
+    version: AtomicU64,
+    /// Whether there was a link.
+    is_linked: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -157,7 +164,7 @@ impl OpenStream {
     /// One that isn't loaded yet.
     fn fresh(name: StreamName, used_ms: u64, touched_ms: u64) -> Self {
         let (used_ms, touched_ms) = (AtomicU64::new(used_ms), AtomicU64::new(touched_ms));
-        Self { name, loaded: OnceCell::new(), used_ms, touched_ms, watch: Watch::default() }
+        Self { name, loaded: OnceCell::new(), used_ms, touched_ms, links: LinkCache::default() }
     }
 
     #[expect(
@@ -264,6 +271,24 @@ impl OpenStream {
         let head = view.head.as_ref()?;
         let moved = self.current(head.clone()).deadline_ms;
         moved.filter(|_| moved != head.deadline_ms)
+    }
+}
+
+impl LinkCache {
+    /// Returns whether a link exists, if that is known for this version of all subscriptions.
+    pub(crate) fn at(&self, version: u64) -> Option<bool> {
+        (self.version.load(Ordering::Acquire) == version).then(|| self.is_linked.load(Ordering::Acquire))
+    }
+
+    /// Remembers whether a link exists at a version.
+    pub(crate) fn set(&self, version: u64, is_linked: bool) {
+        self.is_linked.store(is_linked, Ordering::Release);
+        self.version.store(version, Ordering::Release);
+    }
+
+    /// Makes the next commit ask.
+    pub(crate) fn forget(&self) {
+        self.version.store(0, Ordering::Release);
     }
 }
 

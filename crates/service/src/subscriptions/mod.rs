@@ -38,7 +38,7 @@ use tokio::sync::{Notify, Semaphore};
 use crate::{streams::OpenStream, webhooks::Webhooks};
 use registry::Registry;
 
-pub(crate) use watch::{Company, Watch};
+pub(crate) use watch::Company;
 
 /// Subscriptions of one service.
 pub(crate) struct Subscriptions {

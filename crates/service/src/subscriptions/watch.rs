@@ -1,9 +1,6 @@
 //! The way of an append: whether anybody has to hear of it, at the cost of two loads when nobody does.
 
-use std::sync::{
-    Arc, MutexGuard,
-    atomic::{AtomicBool, AtomicU64, Ordering},
-};
+use std::sync::{Arc, MutexGuard, atomic::Ordering};
 
 use headwater_protocol::stream::StreamHead;
 use headwater_store::Edit;
@@ -13,15 +10,6 @@ use super::{
     registry::{Pledge, Registry},
 };
 use crate::{commit::Alteration, streams::OpenStream};
-
-/// What a stream in memory knows of its subscriptions.
-#[derive(Debug, Default)]
-pub(crate) struct Watch {
-    /// The version that it was matched at, with durable links; 0: never.
-    matched: AtomicU64,
-    /// Whether anybody had a link to it then.
-    is_watched: AtomicBool,
-}
 
 /// A commit of streams and what it does to links besides.
 pub(crate) struct Company<'a> {
@@ -57,8 +45,7 @@ impl Subscriptions {
             Alteration::Put(change) => Some(&change.head),
             Alteration::Remove => None,
         };
-        let is_known = stream.watch.matched.load(Ordering::Acquire) == version;
-        if version == 0 || (is_known && after.is_some()) {
+        if version == 0 || (after.is_some() && stream.links.at(version).is_some()) {
             return;
         }
         let Company { edits, pledge, registry } = company;
@@ -70,14 +57,12 @@ impl Subscriptions {
         let version = self.version.load(Ordering::Acquire);
         let Some(after) = after else {
             // A later life has to be discovered anew.
-            stream.watch.matched.store(0, Ordering::Release);
+            stream.links.forget();
             return registry.conceal(&stream.name, pledge, edits);
         };
         let all_durable = registry.reveal(&stream.name, (before, after), links_max, (pledge, edits));
-        let is_watched = registry.is_watched(&stream.name);
-        stream.watch.is_watched.store(is_watched, Ordering::Release);
         if all_durable {
-            stream.watch.matched.store(version, Ordering::Release);
+            stream.links.set(version, registry.is_watched(&stream.name));
         }
     }
 
@@ -96,8 +81,7 @@ impl Subscriptions {
     /// Readers see a stream's new state: so do subscriptions, soon.
     pub(crate) fn published(&self, stream: &Arc<OpenStream>) {
         let version = self.version.load(Ordering::Acquire);
-        let is_known = stream.watch.matched.load(Ordering::Acquire) == version;
-        if version == 0 || (is_known && !stream.watch.is_watched.load(Ordering::Acquire)) {
+        if version == 0 || stream.links.at(version) == Some(false) {
             return;
         }
         let mut notes = self.notes();
