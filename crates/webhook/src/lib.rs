@@ -1,9 +1,19 @@
-//! Webhooks over HTTP/1.1, encrypted except for those to this machine.
+//! A webhook client for Headwater: HTTP/1.1, encrypted except to this machine, and to public addresses only.
 //!
-//! The host's name is resolved here, every address is judged by [`WebhookUrl::may_connect`], and the connection goes to
-//! an address that was judged: nobody resolves the name again in between. Each webhook has a connection of its own, so
-//! each is judged anew. No redirect is followed, no proxy is asked, and of an answer only so much is read as anybody
-//! needs.
+//! [`HttpWebhooks`] resolves the host's name itself, asks [`WebhookUrl::may_connect`] for every address, and connects to
+//! an address that was allowed: the name isn't resolved again in between. Each webhook has a connection of its own, so
+//! each is checked anew. It follows no redirects, uses no proxy, and reads only the beginning of a response.
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use headwater_service::webhooks::Webhooks;
+//! use headwater_webhook::HttpWebhooks;
+//!
+//! // What a service is given so that it can wake workers by webhooks.
+//! let webhooks: Arc<dyn Webhooks> = Arc::new(HttpWebhooks::default());
+//! # drop(webhooks);
+//! ```
 
 mod resolve;
 
@@ -11,8 +21,8 @@ use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use headwater_protocol::subscription::target::WebhookUrl;
-use headwater_service::webhooks::{ANSWER_BYTES_MAX, Answering, WebhookAnswer, WebhookRequest, Webhooks};
-use http::{HeaderValue, Method, Request, header};
+use headwater_service::webhooks::{RESPONSE_BYTES_MAX, WebhookError, WebhookFuture, WebhookRequest, WebhookResponse, Webhooks};
+use http::{Request, header};
 use http_body_util::{BodyExt, Full};
 use hyper::{body::Incoming, client::conn::http1};
 use hyper_util::rt::TokioIo;
@@ -29,21 +39,21 @@ use tokio_rustls::{
 
 use resolve::Resolve;
 
-/// The largest head of an answer, in bytes.
+/// The largest head of a response, in bytes.
 const HEAD_BYTES_MAX: usize = 32 << 10;
-/// The most addresses of one name that are tried.
+/// The number of one name's addresses that are tried.
 const ADDRESSES_MAX: usize = 4;
 
-/// Sends webhooks.
+/// A client for webhooks that connects to public addresses only.
 pub struct HttpWebhooks {
-    /// Made for the first webhook that needs it: reading certificates takes a while.
+    /// Made for the first webhook that needs it: reading the machine's certificates takes a while.
     tls: OnceCell<TlsConnector>,
     resolve: Box<dyn Resolve>,
 }
 
 impl std::fmt::Debug for HttpWebhooks {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("HttpWebhooks")
+        f.debug_struct("HttpWebhooks").finish_non_exhaustive()
     }
 }
 
@@ -55,58 +65,54 @@ impl Default for HttpWebhooks {
 
 impl HttpWebhooks {
     /// TLS with the certificates that this machine trusts.
-    async fn tls(&self) -> Result<&TlsConnector, String> {
+    async fn tls(&self) -> Result<&TlsConnector, WebhookError> {
         let made = self.tls.get_or_try_init(|| async {
             let made = tokio::task::spawn_blocking(make_tls).await;
-            made.unwrap_or_else(|error| Err(error.to_string()))
+            made.unwrap_or_else(|error| Err(WebhookError::Tls(error.into())))
         });
-        made.await.map_err(|error| format!("TLS can't be set up: {error}"))
+        made.await
     }
 
-    async fn send(&self, request: WebhookRequest) -> Result<WebhookAnswer, String> {
+    async fn send(&self, request: WebhookRequest) -> Result<WebhookResponse, WebhookError> {
         let WebhookRequest { url, headers, body, timeout_ms } = request;
         let socket = self.connect(&url, timeout_ms).await?;
-        let mut post = Request::new(Full::new(body));
-        *post.method_mut() = Method::POST;
         let path = url.uri().path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
-        *post.uri_mut() = path.parse().map_err(|_| "its path is no path".to_owned())?;
-        *post.headers_mut() = headers;
         let host = url.uri().authority().map(http::uri::Authority::as_str).unwrap_or_default();
-        let host = HeaderValue::from_str(host).map_err(|_| "its host is no host".to_owned())?;
-        post.headers_mut().insert(header::HOST, host);
-        post.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-        self.speak(&url, socket, post).await
+        let post = Request::post(path).header(header::HOST, host).header(header::CONNECTION, "close");
+        let mut post = post.body(Full::new(body)).map_err(|error| WebhookError::Exchange(error.into()))?;
+        post.headers_mut().extend(headers);
+        self.exchange(&url, socket, post).await
     }
 
-    /// One request and its answer over a connection, encrypted if the URL says so.
-    async fn speak(
+    /// One request and its response over a connection, encrypted if the URL says so.
+    async fn exchange(
         &self,
         url: &WebhookUrl,
         socket: TcpStream,
         post: Request<Full<Bytes>>,
-    ) -> Result<WebhookAnswer, String> {
+    ) -> Result<WebhookResponse, WebhookError> {
         if !url.is_tls() {
-            return converse(socket, post).await;
+            return exchange_over(socket, post).await;
         }
-        let name = ServerName::try_from(url.host()).map_err(|_| "its host is no name".to_owned())?;
-        let encrypted =
-            self.tls().await?.connect(name, socket).await.map_err(|error| format!("TLS: {error}"))?;
-        converse(encrypted, post).await
+        let tls = self.tls().await?;
+        let name = ServerName::try_from(url.host()).map_err(|error| WebhookError::Tls(error.into()))?;
+        let encrypted = tls.connect(name, socket).await.map_err(|error| WebhookError::Tls(error.into()))?;
+        exchange_over(encrypted, post).await
     }
 
-    /// A connection to one of the addresses that the URL may lead to. Each has its part of the time.
-    async fn connect(&self, url: &WebhookUrl, timeout_ms: u64) -> Result<TcpStream, String> {
+    /// A connection to one of the addresses that the URL may lead to. Each address has its part of the time.
+    async fn connect(&self, url: &WebhookUrl, timeout_ms: u64) -> Result<TcpStream, WebhookError> {
         let found = self.resolve.resolve(url.host(), url.port()).await;
-        let found = found.map_err(|error| format!("the host has no address: {error}"))?;
+        let found = found.map_err(|error| WebhookError::Resolve(error.into()))?;
         let allowed: Vec<SocketAddr> =
             found.into_iter().filter(|address| url.may_connect(address.ip())).take(ADDRESSES_MAX).collect();
-        let mut failure = "the host has no public address".to_owned();
+        let mut failure = WebhookError::AddressRefused;
         let share_ms = timeout_ms / u64::try_from(allowed.len().max(1)).unwrap_or(u64::MAX);
         for address in allowed {
             match time::timeout(Duration::from_millis(share_ms), TcpStream::connect(address)).await {
                 Ok(Ok(socket)) => return Ok(socket),
-                Ok(Err(error)) => failure = error.to_string(),
-                Err(_) => failure = format!("no connection within {share_ms} ms"),
+                Ok(Err(error)) => failure = WebhookError::Connect(error.into()),
+                Err(_) => failure = WebhookError::Connect(format!("it took longer than {share_ms} ms").into()),
             }
         }
         Err(failure)
@@ -114,17 +120,17 @@ impl HttpWebhooks {
 }
 
 impl Webhooks for HttpWebhooks {
-    fn post(&self, request: WebhookRequest) -> Answering<'_> {
+    fn post(&self, request: WebhookRequest) -> WebhookFuture<'_> {
         let timeout_ms = request.timeout_ms;
         Box::pin(async move {
             let sent = time::timeout(Duration::from_millis(timeout_ms), self.send(request)).await;
-            sent.unwrap_or_else(|_| Err(format!("it took longer than {timeout_ms} ms")))
+            sent.unwrap_or(Err(WebhookError::Timeout { timeout_ms }))
         })
     }
 }
 
-/// A machine that trusts nobody is no error here: every webhook fails and says why.
-fn make_tls() -> Result<TlsConnector, String> {
+/// A machine without trusted certificates is no error here: every webhook over TLS fails and its error tells why.
+fn make_tls() -> Result<TlsConnector, WebhookError> {
     let found = rustls_native_certs::load_native_certs();
     for error in &found.errors {
         tracing::warn!(%error, "certificates of this machine could not be read");
@@ -134,49 +140,50 @@ fn make_tls() -> Result<TlsConnector, String> {
     tls_with(roots)
 }
 
-fn tls_with(roots: RootCertStore) -> Result<TlsConnector, String> {
+fn tls_with(roots: RootCertStore) -> Result<TlsConnector, WebhookError> {
     let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
-        .map_err(|error| error.to_string())?
+        .map_err(|error| WebhookError::Tls(error.into()))?
         .with_root_certificates(roots)
         .with_no_client_auth();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(TlsConnector::from(Arc::new(config)))
 }
 
-/// One request and its answer over a connection.
-async fn converse(
+/// One request and its response over a connection that is ready for it.
+async fn exchange_over(
     socket: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     post: Request<Full<Bytes>>,
-) -> Result<WebhookAnswer, String> {
+) -> Result<WebhookResponse, WebhookError> {
     let handshake = http1::Builder::new().max_buf_size(HEAD_BYTES_MAX).handshake(TokioIo::new(socket)).await;
-    let (mut sender, connection) = handshake.map_err(|error| error.to_string())?;
-    let answered = async {
-        let answer = sender.send_request(post).await.map_err(|error| error.to_string())?;
-        let status = answer.status().as_u16();
-        Ok(WebhookAnswer { status, body: read(answer.into_body()).await? })
+    let (mut sender, connection) = handshake.map_err(|error| WebhookError::Exchange(error.into()))?;
+    let exchanged = async {
+        let response = sender.send_request(post).await?;
+        let status = response.status().as_u16();
+        Ok(WebhookResponse { status, body: read_beginning(response.into_body()).await? })
     };
     tokio::select! {
-        answer = answered => answer,
-        never = alone(connection) => match never {},
+        response = exchanged => response.map_err(|error: hyper::Error| WebhookError::Exchange(error.into())),
+        never = drive(connection) => match never {},
     }
 }
 
-/// Drives the connection; how it ends is told to who waits for the answer.
-async fn alone<T>(connection: impl Future<Output = T>) -> std::convert::Infallible {
+/// Drives the connection. Its error surfaces through the response future.
+async fn drive<T>(connection: impl Future<Output = T>) -> std::convert::Infallible {
     let _ = connection.await;
     std::future::pending().await
 }
 
-/// The beginning of a body.
-async fn read(mut body: Incoming) -> Result<Bytes, String> {
+/// The first [`RESPONSE_BYTES_MAX`] bytes of a body.
+async fn read_beginning(mut body: Incoming) -> Result<Bytes, hyper::Error> {
     let mut read = BytesMut::new();
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| error.to_string())?;
-        if let Ok(data) = frame.into_data() {
-            let room = ANSWER_BYTES_MAX - read.len();
-            read.extend_from_slice(data.get(..room.min(data.len())).unwrap_or_default());
-            if data.len() > room {
+        if let Ok(mut data) = frame?.into_data() {
+            let room = RESPONSE_BYTES_MAX - read.len();
+            let is_too_long = data.len() > room;
+            data.truncate(room);
+            read.extend_from_slice(&data);
+            if is_too_long {
                 break;
             }
         }

@@ -1,4 +1,4 @@
-//! From a host's name to its addresses.
+//! Name resolution: from a host's name to its addresses.
 
 use std::{
     future::Future,
@@ -10,23 +10,23 @@ use std::{
 
 use tokio::{sync::Semaphore, task};
 
-/// The most names that are looked up at a time. A lookup can't be broken off: it keeps its thread until the system gives
-/// up, and the store needs threads of the same pool.
+/// The number of names that are looked up at a time. A lookup can't be cancelled: it keeps its thread until the system
+/// gives up, and the store needs threads of the same pool.
 pub(crate) const LOOKUPS_MAX: usize = 32;
 
-/// Addresses on their way.
+/// The future of a host's addresses.
 pub(crate) type Resolving<'a> = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send + 'a>>;
 
-/// Whoever knows addresses.
+/// A resolver.
 pub(crate) trait Resolve: Send + Sync {
-    /// The addresses of a name, or the address that it is.
+    /// Resolves a name. A host that is an address already resolves to itself.
     fn resolve(&self, host: String, port: u16) -> Resolving<'_>;
 }
 
-/// Looks one name up, and takes as long as it likes.
+/// A blocking lookup of one name.
 type LookUp = fn(&str, u16) -> io::Result<Vec<SocketAddr>>;
 
-/// This machine.
+/// This machine's resolver.
 pub(crate) struct System {
     look_up: LookUp,
     lookups: Arc<Semaphore>,
@@ -52,12 +52,12 @@ impl Resolve for System {
             }
             let look_up = self.look_up;
             let permit = self.lookups.clone().acquire_owned().await.map_err(io::Error::other)?;
-            let looking = task::spawn_blocking(move || {
-                // As long as the thread is busy, whether or not anybody still waits for it.
+            let lookup = task::spawn_blocking(move || {
+                // Held as long as the thread is busy, also if the webhook has timed out.
                 let _permit = permit;
                 look_up(&host, port)
             });
-            looking.await.map_err(io::Error::other)?
+            lookup.await.map_err(io::Error::other)?
         })
     }
 }

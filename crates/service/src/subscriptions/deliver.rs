@@ -1,6 +1,10 @@
 //! Webhooks (section 7.1): a wake is issued when there is room to send it, so that no lease runs while it queues.
 
-use std::sync::{Arc, PoisonError};
+use std::{
+    error::Error,
+    fmt,
+    sync::{Arc, PoisonError},
+};
 
 use headwater_protocol::{
     Refusal,
@@ -19,7 +23,10 @@ use super::{
     registry::{Entry, progress_views},
     transit::Step,
 };
-use crate::{Inner, webhooks::WebhookRequest};
+use crate::{
+    Inner,
+    webhooks::{ErrorSource, WebhookRequest},
+};
 
 /// A wake that is to be sent.
 struct Wake {
@@ -70,7 +77,7 @@ impl Inner {
         });
         // A worker may be done long before it answers. Then nobody waits for the answer, and nobody cuts it off.
         let answer = tokio::select! {
-            answer = sending => answer.unwrap_or_else(|error| Err(error.to_string())),
+            answer = sending => answer.unwrap_or_else(|error| Err(error.into())),
             () = self.is_over(serial, generation) => {
                 self.metrics.webhook(Received::Accepted);
                 return Ok(());
@@ -78,7 +85,7 @@ impl Inner {
         };
         let received = answer.unwrap_or_else(|error| {
             let id = wake.subscription.id.as_str();
-            tracing::warn!(id, generation, %error, "a webhook failed");
+            tracing::warn!(id, generation, error = %Causes(&*error), "a webhook failed");
             Received::Refused
         });
         self.metrics.webhook(received);
@@ -140,8 +147,8 @@ impl Inner {
         .await
     }
 
-    async fn send(&self, url: &WebhookUrl, wake: &Wake) -> Result<Received, String> {
-        let subscriptions = self.subscriptions().map_err(|refusal| refusal.to_string())?;
+    async fn send(&self, url: &WebhookUrl, wake: &Wake) -> Result<Received, ErrorSource> {
+        let subscriptions = self.subscriptions()?;
         let limits = &self.config.subscriptions;
         if !url.is_tls() && limits.local_targets == LocalTargets::Refused {
             return Err("webhooks to this machine are not allowed any more".into());
@@ -160,9 +167,24 @@ impl Inner {
         let timeout_ms = limits.webhook_timeout_ms.min(wake.until_ms.saturating_sub(self.clock.now_ms()));
         let answer = webhooks.post(WebhookRequest { url: url.clone(), headers, body, timeout_ms }).await?;
         match read_webhook_answer(answer.status, &answer.body) {
-            Received::Refused => Err(format!("it was answered with status {}", answer.status)),
+            Received::Refused => Err(format!("it was answered with status {}", answer.status).into()),
             received => Ok(received),
         }
+    }
+}
+
+/// An error with its causes, for the log.
+struct Causes<'a>(&'a (dyn Error + 'static));
+
+impl fmt::Display for Causes<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut error = self.0;
+        write!(f, "{error}")?;
+        while let Some(source) = error.source() {
+            write!(f, ": {source}")?;
+            error = source;
+        }
+        Ok(())
     }
 }
 

@@ -26,7 +26,7 @@ use crate::{
     clock::ManualClock,
     config::Config,
     subscriptions::stored,
-    webhooks::{Answering, WebhookAnswer, WebhookRequest, Webhooks},
+    webhooks::{WebhookError, WebhookFuture, WebhookRequest, WebhookResponse, Webhooks},
 };
 
 const NOW_MS: u64 = 1_800_000_000_000;
@@ -61,26 +61,32 @@ impl RequestHead for Head {
     }
 }
 
+type Posted = Result<WebhookResponse, WebhookError>;
+
 /// Receives webhooks: answers as it was told to, else 200, or keeps them waiting.
 #[derive(Default)]
 struct Hooks {
     received: Mutex<Vec<Value>>,
-    answers: Mutex<VecDeque<Result<WebhookAnswer, String>>>,
-    waiting: Mutex<Vec<oneshot::Sender<Result<WebhookAnswer, String>>>>,
+    answers: Mutex<VecDeque<Posted>>,
+    waiting: Mutex<Vec<oneshot::Sender<Posted>>>,
     keeps_waiting: Mutex<bool>,
 }
 
-fn answer(status: u16, body: &'static str) -> Result<WebhookAnswer, String> {
-    Ok(WebhookAnswer { status, body: Bytes::from_static(body.as_bytes()) })
+fn no_route() -> WebhookError {
+    WebhookError::Connect("no route".into())
+}
+
+fn answer(status: u16, body: &'static str) -> Posted {
+    Ok(WebhookResponse { status, body: Bytes::from_static(body.as_bytes()) })
 }
 
 impl Webhooks for Hooks {
-    fn post(&self, request: WebhookRequest) -> Answering<'_> {
+    fn post(&self, request: WebhookRequest) -> WebhookFuture<'_> {
         self.received.lock().unwrap().push(serde_json::from_slice(&request.body).unwrap());
         if *self.keeps_waiting.lock().unwrap() {
             let (sender, receiver) = oneshot::channel();
             self.waiting.lock().unwrap().push(sender);
-            return Box::pin(async move { receiver.await.unwrap_or_else(|_| Err("gone".into())) });
+            return Box::pin(async move { receiver.await.unwrap_or_else(|_| Err(no_route())) });
         }
         let next = self.answers.lock().unwrap().pop_front().unwrap_or_else(|| answer(200, ""));
         Box::pin(async move { next })
@@ -203,7 +209,7 @@ impl World {
         self.hooks.received.lock().unwrap().clone()
     }
 
-    fn answer_next(&self, next: Result<WebhookAnswer, String>) {
+    fn answer_next(&self, next: Posted) {
         self.hooks.answers.lock().unwrap().push_back(next);
     }
 
@@ -335,7 +341,7 @@ async fn a_failed_delivery_is_tried_again_on_its_schedule_even_after_a_crash() {
     world.crash().await;
     assert!(world.received().is_empty(), "it isn't time yet");
     assert_eq!(world.subscription("s").await["status"], "failed");
-    world.answer_next(Err("no route".into()));
+    world.answer_next(Err(no_route()));
     world.advance(600).await;
     assert_eq!(generations(&world.received()), [1], "the same wake");
     world.advance(1_500).await;
@@ -391,7 +397,7 @@ async fn a_target_that_never_answers_is_tried_less_and_less_often() {
         world.advance(1_000).await;
         // The client gives up when the lease ends, as its timeout says.
         let waiting = std::mem::take(&mut *world.hooks.waiting.lock().unwrap());
-        waiting.into_iter().for_each(|sender| _ = sender.send(Err("too slow".into())));
+        waiting.into_iter().for_each(|sender| _ = sender.send(Err(WebhookError::Timeout { timeout_ms: 0 })));
     }
     let tries = world.received().len();
     assert!((10..30).contains(&tries), "{tries} tries in ten minutes");
