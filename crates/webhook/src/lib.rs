@@ -21,7 +21,9 @@ use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use headwater_protocol::subscription::target::WebhookUrl;
-use headwater_service::webhooks::{RESPONSE_BYTES_MAX, WebhookError, WebhookFuture, WebhookRequest, WebhookResponse, Webhooks};
+use headwater_service::webhooks::{
+    RESPONSE_BYTES_MAX, WebhookError, WebhookFuture, WebhookRequest, WebhookResponse, Webhooks,
+};
 use http::{Request, header};
 use http_body_util::{BodyExt, Full};
 use hyper::{body::Incoming, client::conn::http1};
@@ -112,7 +114,9 @@ impl HttpWebhooks {
             match time::timeout(Duration::from_millis(share_ms), TcpStream::connect(address)).await {
                 Ok(Ok(socket)) => return Ok(socket),
                 Ok(Err(error)) => failure = WebhookError::Connect(error.into()),
-                Err(_) => failure = WebhookError::Connect(format!("it took longer than {share_ms} ms").into()),
+                Err(_) => {
+                    failure = WebhookError::Connect(format!("it took longer than {share_ms} ms").into())
+                }
             }
         }
         Err(failure)
