@@ -17,7 +17,7 @@ use headwater_protocol::{
 
 use super::{
     registry::{Entry, progress_views},
-    transit::Step,
+    transition::Step,
 };
 use crate::{
     Inner,

@@ -2,23 +2,23 @@
 //!
 //! A link is committed with the append that reveals its stream, so no crash comes between. That a wake is needed isn't
 //! written anywhere: it follows from cursors and tails, which are compared again after a start (`survey`). Every change
-//! of a subscription is decided, committed, and only then visible (`transit`); ADR 0010 has the reasons.
+//! of a subscription is decided, committed, and only then visible (`transition`); ADR 0010 has the reasons.
 
 mod claim;
-mod control;
 mod create;
-mod deliver;
-mod drive;
-mod load;
+mod delivery;
+mod driver;
+mod links;
 mod membership;
 mod patterns;
 pub(crate) mod registry;
+mod requests;
 mod settle;
+mod startup;
 mod stored;
 #[cfg(test)]
 mod tests;
-mod transit;
-mod watch;
+mod transition;
 
 use std::{
     collections::HashMap,
@@ -38,7 +38,7 @@ use tokio::sync::{Notify, Semaphore};
 use crate::{streams::OpenStream, webhooks::Webhooks};
 use registry::Registry;
 
-pub(crate) use watch::Company;
+pub(crate) use links::Company;
 
 /// Subscriptions of one service.
 pub(crate) struct Subscriptions {

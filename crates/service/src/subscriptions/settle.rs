@@ -13,7 +13,7 @@ use headwater_protocol::{
     subscription::{Link, SubscriptionId, SubscriptionRefusal, token, view, wake::Kind},
 };
 
-use super::{registry::Entry, transit::Step};
+use super::{registry::Entry, transition::Step};
 use crate::{Inner, streams::refuse};
 
 impl Inner {

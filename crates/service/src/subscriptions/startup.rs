@@ -18,8 +18,9 @@ use headwater_store::{Commit, Edit, StoreError};
 use tokio::sync::Semaphore;
 
 use super::{
-    Subscriptions, control,
+    Subscriptions,
     registry::{Entry, Linked, Registry, document},
+    requests,
     stored::{self, Common, Malformed},
 };
 use crate::{Inner, streams::refuse, webhooks::Webhooks};
@@ -76,7 +77,7 @@ impl Inner {
             notes: std::sync::Mutex::default(),
             news: tokio::sync::Notify::new(),
             creating: tokio::sync::Mutex::default(),
-            controls: Arc::new(Semaphore::new(control::UNITS)),
+            controls: Arc::new(Semaphore::new(requests::UNITS)),
             webhooks,
             deliveries: Arc::new(Semaphore::new(limits.deliveries_max.min(Semaphore::MAX_PERMITS))),
             targets: std::sync::Mutex::default(),

@@ -21,7 +21,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::{
     Subscriptions,
     registry::{Entry, progress_views},
-    transit::Step,
+    transition::Step,
 };
 use crate::{
     Inner,
