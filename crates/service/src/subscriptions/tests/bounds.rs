@@ -17,7 +17,7 @@ async fn requests_whose_clients_are_gone_are_bounded_and_make_room_when_they_are
     let world = World::new().await;
     world.subscribe("s", WEBHOOK).await;
     world.store.hold();
-    for _ in 0..super::super::control::UNITS {
+    for _ in 0..super::super::requests::UNITS {
         let client = client(&world, "DELETE", "s", String::new());
         tokio::task::yield_now().await;
         client.abort();
@@ -29,7 +29,7 @@ async fn requests_whose_clients_are_gone_are_bounded_and_make_room_when_they_are
     assert_eq!(refused.await.unwrap(), StatusCode::SERVICE_UNAVAILABLE);
     world.subscription("s").await;
     world.store.release().await;
-    while world.service.0.subscriptions().unwrap().controls.available_permits() < super::super::control::UNITS
+    while world.service.0.subscriptions().unwrap().controls.available_permits() < super::super::requests::UNITS
     {
         settle().await;
     }
