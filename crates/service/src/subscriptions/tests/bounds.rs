@@ -29,7 +29,8 @@ async fn requests_whose_clients_are_gone_are_bounded_and_make_room_when_they_are
     assert_eq!(refused.await.unwrap(), StatusCode::SERVICE_UNAVAILABLE);
     world.subscription("s").await;
     world.store.release().await;
-    while world.service.0.subscriptions().unwrap().controls.available_permits() < super::super::requests::UNITS
+    while world.service.0.subscriptions().unwrap().controls.available_permits()
+        < super::super::requests::UNITS
     {
         settle().await;
     }
