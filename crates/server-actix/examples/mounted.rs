@@ -1,4 +1,4 @@
-//! Streams inside of an actix application, beside its own routes and behind its own auth middleware.
+//! Streams in an actix application, beside its own routes and behind its own authorization middleware.
 //!
 //! `cargo run -p headwater-actix --example mounted`, then
 //! `curl -X PUT -H 'Authorization: Bearer secret' http://127.0.0.1:4437/v1/stream/hello`.
@@ -30,7 +30,7 @@ async fn run() -> io::Result<()> {
 
     let streams = Streams::new(service.clone());
     let server = HttpServer::new(move || App::new().configure(|app| routes(app, &streams)))
-        // A reader who goes away closes its half first: this ends what it waited for.
+        // Ends the long-poll or event stream of a reader that goes away.
         .h1_allow_half_closed(false)
         .disable_signals()
         .bind_auto_h2c("127.0.0.1:4437")?
@@ -39,7 +39,7 @@ async fn run() -> io::Result<()> {
     let handle = server.handle();
     rt::spawn(async move {
         let _ = signal::ctrl_c().await;
-        // Live readers would keep their connections open for a minute.
+        // Otherwise long-polls and event streams would keep their connections open for up to a minute.
         service.drain();
         handle.stop(true).await;
     });
@@ -47,7 +47,7 @@ async fn run() -> io::Result<()> {
 }
 
 fn routes(app: &mut web::ServiceConfig, streams: &Streams) {
-    // The service looks at the whole path and knows its base path, which is that of the scope.
+    // The service matches its base path, here that of the scope, against the whole path.
     let scope = web::scope("/v1/stream").configure(|scope| streams.configure(scope));
     app.route("/", web::get().to(|| async { "an actix application with streams in it" }))
         .service(scope.wrap(from_fn(only_with_the_secret)));

@@ -1,4 +1,4 @@
-//! From actix's types, which are those of http 0.2, to the service's and back, and nothing else.
+//! Conversion between actix's types, which are those of `http` 0.2, and those of the service.
 
 use std::{
     convert::Infallible,
@@ -19,9 +19,9 @@ use headwater_protocol::RequestHead;
 use headwater_service::{Body, Response};
 use http::HeaderName;
 
-use crate::limits::Turn;
+use crate::limits::InFlight;
 
-/// A request's head, borrowed.
+/// A borrowed request head.
 pub(crate) struct Head<'a>(pub(crate) &'a ActixHead);
 
 impl<'h> RequestHead for Head<'h> {
@@ -55,12 +55,12 @@ impl<'h> RequestHead for Head<'h> {
     }
 }
 
-/// A request's body, without actix's limits: the service has its own.
+/// Returns the request's body without actix's limits, as the service has its own.
 pub(crate) fn body(
     head: &ActixHead,
     mut body: web::Payload,
 ) -> impl Stream<Item = io::Result<Bytes>> + Unpin + use<> {
-    let mut left = if wants_the_connection(head) { declared_bytes(head) } else { u64::MAX };
+    let mut left = if is_upgrade(head) { declared_bytes(head) } else { u64::MAX };
     stream::poll_fn(move |context| {
         if left == 0 {
             return Poll::Ready(None);
@@ -77,12 +77,13 @@ pub(crate) fn body(
     })
 }
 
-/// Whether actix takes all that follows the head for its body, whatever its length: it would let us speak WebSocket.
-fn wants_the_connection(head: &ActixHead) -> bool {
+/// Returns whether actix treats everything after the head as its body, whatever its declared length, so that a handler
+/// could switch protocols.
+fn is_upgrade(head: &ActixHead) -> bool {
     head.method == Method::CONNECT || head.headers.contains_key(header::UPGRADE)
 }
 
-/// The length of a body as its head says it (RFC 9112, 6.3).
+/// Returns the length of the body in bytes, as the head declares it (RFC 9112, section 6.3).
 fn declared_bytes(head: &ActixHead) -> u64 {
     if head.headers.contains_key(header::TRANSFER_ENCODING) {
         return u64::MAX;
@@ -91,42 +92,44 @@ fn declared_bytes(head: &ActixHead) -> u64 {
     length.and_then(|length| length.trim().parse().ok()).unwrap_or(0)
 }
 
-/// The answer as actix sends it.
-#[expect(clippy::expect_used, reason = "http 0.2 and 1 take the same bytes for a status, a name and a value")]
+/// Converts the response to `request`. It carries `in_flight` until its body is sent.
+#[expect(clippy::expect_used, reason = "http 0.2 and 1 accept the same statuses, names and values")]
 pub(crate) fn response(
     response: Response,
     request: &ActixHead,
-    turn: Option<Turn>,
+    in_flight: Option<InFlight>,
 ) -> HttpResponse<ResponseBody> {
     let Response { head, body } = response;
     let size = match body.bytes_left() {
-        // Without a length an HTTP/1.1 client would wait for a body; HTTP/2 says in the head that there is none.
+        // An HTTP/1.1 client without a `Content-Length` would wait for a body. HTTP/2 ends the stream with the head.
         Some(0) if request.method == Method::HEAD || request.version == Version::HTTP_2 => BodySize::None,
         Some(bytes) => BodySize::Sized(bytes),
         None => BodySize::Stream,
     };
-    let status = head.status.as_u16().try_into().expect("a status");
-    let mut converted = HttpResponse::with_body(status, ResponseBody { body, size, _turn: turn });
+    let status = head.status.as_u16().try_into().expect("a status in http 1 is one in http 0.2");
+    let mut converted = HttpResponse::with_body(status, ResponseBody { body, size, _in_flight: in_flight });
     for (name, value) in &head.headers {
-        let name = header::HeaderName::from_bytes(name.as_str().as_bytes()).expect("a name");
-        let value = header::HeaderValue::from_bytes(value.as_bytes()).expect("a value");
+        let name = header::HeaderName::from_bytes(name.as_str().as_bytes())
+            .expect("a name in http 1 is one in http 0.2");
+        let value =
+            header::HeaderValue::from_bytes(value.as_bytes()).expect("a value in http 1 is one in http 0.2");
         converted.headers_mut().append(name, value);
     }
-    // HTTP/1.0 knows no chunks: the end of the connection is the end of the body.
-    let ends_with_it = size == BodySize::Stream && request.version <= Version::HTTP_10;
-    if ends_with_it || wants_the_connection(request) {
+    // HTTP/1.0 has no chunked encoding: closing the connection ends the body.
+    let ends_by_closing = size == BodySize::Stream && request.version <= Version::HTTP_10;
+    if ends_by_closing || is_upgrade(request) {
         converted.head_mut().no_chunking(true);
         converted.head_mut().set_connection_type(ConnectionType::Close);
     }
     converted
 }
 
-/// A response body: bytes of known length, or events.
+/// The body of a response.
 pub struct ResponseBody {
     body: Body,
     size: BodySize,
-    /// Until the body is sent or given up.
-    _turn: Option<Turn>,
+    /// Dropped with the body, when it is sent or abandoned.
+    _in_flight: Option<InFlight>,
 }
 
 impl fmt::Debug for ResponseBody {

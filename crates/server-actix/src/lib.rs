@@ -1,7 +1,34 @@
-//! Headwater on actix-web.
+//! Durable Streams in an actix-web application.
 //!
-//! [`Streams::configure`] mounts in an actix application or in a scope of it, beside other routes
-//! (`examples/mounted.rs`). [`serve`] puts it on a listening socket by itself.
+//! [`Streams::configure`] mounts a service in an actix application or in a scope of it, beside other routes. [`serve`]
+//! serves it alone on a listening socket.
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use actix_web::{App, HttpServer};
+//! use headwater_actix::Streams;
+//! use headwater_service::Service;
+//! use headwater_store_mem::MemStore;
+//!
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let store = Arc::new(MemStore::new(64 << 20));
+//! let (service, background) = Service::builder(store).start().await?;
+//! tokio::spawn(background.run());
+//!
+//! let streams = Streams::new(service);
+//! let server = HttpServer::new(move || App::new().configure(|app| streams.configure(app)))
+//!     // Ends the long-poll or event stream of a reader that goes away.
+//!     .h1_allow_half_closed(false)
+//!     .bind_auto_h2c("127.0.0.1:0")?;
+//! # drop(server);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! `examples/mounted.rs` is a complete program with authorization and a graceful shutdown. The server program is the
+//! package `server-actix`.
 
 mod convert;
 mod limits;
@@ -15,35 +42,36 @@ use headwater_service::Service;
 pub use convert::ResponseBody;
 pub use serve::serve;
 
-/// Durable Streams as a part of an actix application. Clones share everything.
+/// A [`Service`] that mounts in an actix application. Clones share everything.
 #[derive(Clone, Debug)]
 pub struct Streams(Service);
 
 impl Streams {
-    /// Mounts a service.
+    /// Wraps a service.
     #[must_use]
     pub const fn new(service: Service) -> Self {
         Self(service)
     }
 
-    /// Takes all requests of this application or scope that no other route takes. Which paths are streams is the
-    /// service's to say: it looks at the whole path, whatever the scope.
+    /// Makes the service the default of an application or a scope: it gets the requests that no other route takes.
+    ///
+    /// The service matches its base path against the complete path of the request, whatever the scope.
     pub fn configure(&self, config: &mut web::ServiceConfig) {
         let streams = self.clone();
-        config.default_service(web::to(move |request, body| streams.clone().answer(request, body)));
+        config.default_service(web::to(move |request, body| streams.clone().handle(request, body)));
     }
 
-    /// Answers one request. Its path must be the whole one: the base path is the service's to check.
-    pub async fn answer(self, request: HttpRequest, body: web::Payload) -> HttpResponse<ResponseBody> {
+    /// Handles one request.
+    pub async fn handle(self, request: HttpRequest, body: web::Payload) -> HttpResponse<ResponseBody> {
         let head = request.head();
         let call = self.0.parse(&convert::Head(head));
-        // Only our own connections have bounds of ours; an application that streams are mounted in has its own.
+        // Only connections of `serve` carry limits; an application that mounts streams has its own.
         let connection = request.conn_data::<Rc<limits::Connection>>();
-        let (call, turn) = match connection.map(|connection| connection.begin(head)).transpose() {
-            Ok(turn) => (call, turn),
+        let (call, in_flight) = match connection.map(|connection| connection.begin(head)).transpose() {
+            Ok(in_flight) => (call, in_flight),
             Err(refusal) => (call.refused(refusal), None),
         };
         let response = self.0.execute(call, convert::body(head, body)).await;
-        convert::response(response, head, turn)
+        convert::response(response, head, in_flight)
     }
 }

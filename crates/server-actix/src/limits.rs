@@ -1,6 +1,6 @@
-//! The service's bounds on connections, where actix has none of its own, or others.
+//! The limits of [`Connections`] that actix lacks or that differ from its own.
 //!
-//! actix-http reads at most 96 header lines and 128 KiB of head, gives no time to heads after the first of a
+//! actix-http reads at most 96 header lines and 128 KiB of head, has no timeout for heads after the first of a
 //! connection, and lets an HTTP/2 client open any number of streams.
 
 use std::{
@@ -10,78 +10,82 @@ use std::{
 };
 
 use actix_http::RequestHead;
+use headwater_listener::Connections;
 use headwater_protocol::Refusal;
-use headwater_service::config::Connections;
 use tokio::time;
 
-/// A connection of ours, as its requests see it.
+/// The state of one connection, shared by its requests.
 pub(crate) struct Connection {
-    bounds: Connections,
-    /// Requests that are being answered.
-    turns: Cell<u32>,
-    /// When the last answer was complete; when the connection began, before there is one.
+    limits: Connections,
+    /// The number of requests in flight.
+    in_flight: Cell<u32>,
+    /// When the last response was complete; before the first one, when the connection was accepted.
     idle_since: Cell<Instant>,
-    has_begun: Cell<bool>,
+    has_had_a_request: Cell<bool>,
 }
 
-/// A request that is being answered. Dropped when it is.
-pub(crate) struct Turn(Rc<Connection>);
+/// A request in flight; it ends when this is dropped.
+pub(crate) struct InFlight(Rc<Connection>);
 
-impl Drop for Turn {
+impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.turns.set(self.0.turns.get() - 1);
+        self.0.in_flight.set(self.0.in_flight.get() - 1);
         self.0.idle_since.set(Instant::now());
     }
 }
 
 impl Connection {
-    pub(crate) fn new(bounds: Connections) -> Rc<Self> {
+    /// Returns the state of a connection that was just accepted.
+    pub(crate) fn new(limits: Connections) -> Rc<Self> {
         let idle_since = Cell::new(Instant::now());
-        Rc::new(Self { bounds, turns: Cell::new(0), idle_since, has_begun: Cell::new(false) })
+        Rc::new(Self { limits, in_flight: Cell::new(0), idle_since, has_had_a_request: Cell::new(false) })
     }
 
-    /// Begins to answer a request, unless it is beyond a bound.
-    pub(crate) fn begin(self: &Rc<Self>, head: &RequestHead) -> Result<Turn, Refusal> {
-        let Connections { header_bytes_max, headers_max, http2_streams_max, .. } = self.bounds;
+    /// Counts a request as in flight.
+    ///
+    /// # Errors
+    /// [`Refusal::HeadTooLarge`] or, if too many are in flight, [`Refusal::Overloaded`].
+    pub(crate) fn begin(self: &Rc<Self>, head: &RequestHead) -> Result<InFlight, Refusal> {
+        let Connections { header_bytes_max, headers_max, http2_streams_max, .. } = self.limits;
         if head.headers.len() > headers_max || head_bytes(head) > header_bytes_max {
             return Err(Refusal::HeadTooLarge { limit_bytes: header_bytes_max, limit_lines: headers_max });
         }
-        if self.turns.get() >= http2_streams_max {
+        if self.in_flight.get() >= http2_streams_max {
             return Err(Refusal::Overloaded { what: "requests on one connection" });
         }
-        self.turns.set(self.turns.get() + 1);
-        self.has_begun.set(true);
-        Ok(Turn(self.clone()))
+        self.in_flight.set(self.in_flight.get() + 1);
+        self.has_had_a_request.set(true);
+        Ok(InFlight(self.clone()))
     }
 
-    /// Resolves when the client has taken too long to send a head, idle time included. Once an HTTP/2 client has sent
-    /// one, actix's pings tell whether it is still there.
-    pub(crate) async fn is_silent(&self, is_http2: bool) {
-        let silence = Duration::from_millis(self.bounds.header_timeout_ms);
-        while !(is_http2 && self.has_begun.get()) {
-            let idle = self.idle();
-            if idle >= silence {
+    /// Resolves when the client has taken longer than the header timeout to send a head, idle time included.
+    ///
+    /// It never resolves once an HTTP/2 client has sent a request: from then on actix's pings detect lost peers.
+    pub(crate) async fn idle_timeout(&self, is_http2: bool) {
+        let timeout = self.limits.header_timeout();
+        while !(is_http2 && self.has_had_a_request.get()) {
+            let idle = self.idle_time();
+            if idle >= timeout {
                 return;
             }
-            // Whoever is busy now is not silent before that.
-            time::sleep(silence - idle).await;
+            time::sleep(timeout - idle).await;
         }
         std::future::pending::<()>().await;
     }
 
-    /// Resolves when nothing has been answered for a while.
-    pub(crate) async fn is_idle(&self, a_while: Duration) {
-        while self.idle() < a_while {
-            time::sleep(a_while / 8).await;
+    /// Resolves when no request has been in flight for `duration`.
+    pub(crate) async fn idle_for(&self, duration: Duration) {
+        while self.idle_time() < duration {
+            time::sleep(duration / 8).await;
         }
     }
 
-    fn idle(&self) -> Duration {
-        if self.turns.get() > 0 { Duration::ZERO } else { self.idle_since.get().elapsed() }
+    fn idle_time(&self) -> Duration {
+        if self.in_flight.get() > 0 { Duration::ZERO } else { self.idle_since.get().elapsed() }
     }
 }
 
-/// The size of a head as HTTP/1.1 sends it, about.
+/// Returns the approximate size of a head in HTTP/1.1, in bytes.
 fn head_bytes(head: &RequestHead) -> usize {
     let target = head.uri.path_and_query().map_or(0, |target| target.as_str().len());
     let lines = head.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4);

@@ -1,4 +1,4 @@
-//! A listening socket, its connections, and their end.
+//! The server: accepts connections, serves them, and completes them at shutdown.
 
 use std::{cell::Cell, future::Future, io, net, num::NonZero, rc::Rc, thread, time::Duration};
 
@@ -9,20 +9,25 @@ use actix_service::{
 };
 use actix_web::{App, dev::AppConfig};
 use futures_util::stream;
-use headwater_service::{Service, config::Connections, preface::begins_http2};
+use headwater_listener::{Connections, begins_http2};
+use headwater_service::Service;
 use tokio::{net::TcpStream, time};
 
 use crate::{Streams, convert, limits::Connection};
 
-/// How long a client may go on sending what nobody reads, so that it sees the answer instead of a reset.
+/// How long a client may go on sending after the last response, so that it can read the response before a reset.
 const LINGER: Duration = Duration::from_secs(1);
-/// How long an HTTP/2 connection stays after its last answer when the server shuts down: actix says no GOAWAY.
-const LAST_FRAMES: Duration = Duration::from_millis(500);
+/// How long an idle HTTP/2 connection stays open at shutdown. actix sends no GOAWAY that would let the client close it.
+const CLOSE_DELAY: Duration = Duration::from_millis(500);
 
-/// Serves until `shutdown` resolves; then answers what was begun, for as long as `connections.drain_ms` allows.
+/// Serves HTTP/1.1 and HTTP/2 with prior knowledge on `listener` until `shutdown` resolves.
+///
+/// Then it [drains](Service::drain) the service and lets requests in progress complete, for
+/// [`connections.drain_ms`](Connections::drain_ms) at most. It must run within a tokio runtime; the workers are threads
+/// of actix, one for each processor.
 ///
 /// # Errors
-/// When the listener can't be used.
+/// When the listener can't be used, or a worker can't be started. Failures of single connections are not errors.
 pub async fn serve(
     listener: net::TcpListener,
     service: Service,
@@ -37,7 +42,7 @@ pub async fn serve(
         .max_concurrent_connections(connections.connections_max / workers)
         .shutdown_timeout(connections.drain_ms.div_ceil(1_000))
         .disable_signals()
-        .listen("streams", listener, move || conversation(service.clone(), connections))?
+        .listen("streams", listener, move || connection_service(service.clone(), connections))?
         .run();
     let handle = server.handle();
     tokio::select! {
@@ -46,66 +51,63 @@ pub async fn serve(
     }
     draining.drain();
     drop(handle.stop(true));
-    let ended = time::timeout(Duration::from_millis(connections.drain_ms), server).await;
+    let ended = time::timeout(connections.drain_timeout(), server).await;
     ended.unwrap_or_else(|_| {
-        tracing::warn!("connections are cut that took longer than the grace for shutting down");
+        tracing::warn!("connections that did not complete within the shutdown grace are closed");
         Ok(())
     })
 }
 
-/// What one worker does with the connections that it gets.
-fn conversation(
+/// Returns the service that a worker runs for each of its connections.
+fn connection_service(
     service: Service,
     connections: Connections,
 ) -> impl ServiceFactory<TcpStream, Config = (), Response = (), Error = DispatchError, InitError = ()> {
-    let silence = Duration::from_millis(connections.header_timeout_ms);
     let streams = Streams::new(service.clone());
     let app = App::new().configure(move |config| streams.configure(config));
-    // actix gives a connection to the callback, and its future to the caller: here they meet.
+    // The service below stores the connection here and calls actix, which calls `on_connect_ext` before it returns.
     let newest = Rc::new(Cell::new(None::<Rc<Connection>>));
     let connected = newest.clone();
-    let (draining, asked) = (service.clone(), service.clone());
+    let (draining, expecting) = (service.clone(), service.clone());
     let http = HttpService::build()
-        .keep_alive(KeepAlive::Timeout(silence))
-        // The time for heads is ours, see `limits`.
+        .keep_alive(KeepAlive::Timeout(connections.header_timeout()))
+        // `Connection::idle_timeout` replaces it.
         .client_request_timeout(Duration::ZERO)
         .client_disconnect_timeout(LINGER)
-        // Who goes away while waiting for events has closed its half first.
+        // A reader that goes away closes its half first: this ends its long-poll or event stream.
         .h1_allow_half_closed(false)
         .graceful_shutdown_signal(move || service.drained())
-        .expect(fn_service(move |request| welcome(asked.clone(), request)))
+        .expect(fn_service(move |request| on_expect(expecting.clone(), request)))
         .on_connect_ext(move |_, data| {
             if let Some(connection) = connected.take() {
                 data.insert(connection);
             }
         })
         .finish(map_config(app, |()| AppConfig::default()));
-    let greeting = draining.clone();
-    fn_service(move |socket| greet(socket, silence, greeting.drained())).and_then(apply_fn_factory(
-        http,
-        move |(socket, protocol), http: &_| {
-            let connection = Connection::new(connections);
-            newest.set(Some(connection.clone()));
-            let conversation = http.call((socket, protocol, None));
-            let drained = draining.drained();
-            let is_http2 = protocol == Protocol::Http2;
-            async move {
-                let finished = async {
-                    drained.await;
-                    connection.is_idle(LAST_FRAMES).await;
-                };
-                tokio::select! {
-                    ended = conversation => ended,
-                    () = connection.is_silent(is_http2) => Ok(()),
-                    () = finished, if is_http2 => Ok(()),
-                }
+    let detecting = draining.clone();
+    let detect = move |socket| detect_version(socket, connections.header_timeout(), detecting.drained());
+    fn_service(detect).and_then(apply_fn_factory(http, move |(socket, protocol), http: &_| {
+        let connection = Connection::new(connections);
+        newest.set(Some(connection.clone()));
+        let served = http.call((socket, protocol, None));
+        let drained = draining.drained();
+        let is_http2 = protocol == Protocol::Http2;
+        async move {
+            let drained_and_idle = async {
+                drained.await;
+                connection.idle_for(CLOSE_DELAY).await;
+            };
+            tokio::select! {
+                ended = served => ended,
+                () = connection.idle_timeout(is_http2) => Ok(()),
+                () = drained_and_idle, if is_http2 => Ok(()),
             }
-        },
-    ))
+        }
+    }))
 }
 
-/// What a client gets who asks before it sends a body (`Expect: 100-continue`): a refusal, or leave to go on.
-async fn welcome(service: Service, request: Request) -> Result<Request, Response<BoxBody>> {
+/// Handles `Expect: 100-continue`: returns the request, so that actix sends `100 Continue`, or a refusal.
+async fn on_expect(service: Service, request: Request) -> Result<Request, Response<BoxBody>> {
     let call = service.parse(&convert::Head(request.head()));
     if !call.is_refused() {
         return Ok(request);
@@ -114,19 +116,19 @@ async fn welcome(service: Service, request: Request) -> Result<Request, Response
     Err(convert::response(refusal, request.head(), None).map_into_boxed_body().into())
 }
 
-/// Waits for the first bytes and looks at them without taking them.
-async fn greet(
+/// Detects the HTTP version of a connection, within `timeout`.
+async fn detect_version(
     socket: TcpStream,
-    silence: Duration,
+    timeout: Duration,
     drained: impl Future<Output = ()>,
 ) -> Result<(TcpStream, Protocol), DispatchError> {
-    // Small answers must not wait for each other; where it can't be set they do.
+    // Without Nagle's algorithm small responses don't wait for each other. Failure costs latency only.
     let _ = socket.set_nodelay(true);
-    let begun = tokio::select! {
-        begun = begins_http2(&socket) => begun,
-        () = time::sleep(silence) => Err(io::ErrorKind::TimedOut.into()),
+    let is_http2 = tokio::select! {
+        is_http2 = begins_http2(&socket) => is_http2,
+        () = time::sleep(timeout) => Err(io::ErrorKind::TimedOut.into()),
         () = drained => Err(io::ErrorKind::ConnectionAborted.into()),
     };
-    let is_http2 = begun.map_err(DispatchError::Io)?;
+    let is_http2 = is_http2.map_err(DispatchError::Io)?;
     Ok((socket, if is_http2 { Protocol::Http2 } else { Protocol::Http1 }))
 }

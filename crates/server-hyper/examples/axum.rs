@@ -1,4 +1,4 @@
-//! Streams inside of an axum program, beside its own routes and behind its own auth layer.
+//! Streams in an axum program, beside its own routes and behind its own authorization layer.
 //!
 //! `cargo run -p headwater-hyper --example axum`, then
 //! `curl -X PUT -H 'Authorization: Bearer secret' http://127.0.0.1:4437/v1/stream/hello`.
@@ -25,7 +25,7 @@ async fn main() -> io::Result<()> {
     tokio::spawn(background.run());
 
     let streams = Router::new()
-        // The whole path goes to the service, which knows its base path: so no nesting.
+        // The service matches its base path against the whole path, so the route is not nested.
         .route_service("/v1/stream/{*name}", Streams::new(service.clone()))
         .layer(middleware::from_fn(only_with_the_secret));
     let app = Router::new().route("/", get(|| async { "an axum program with streams in it" })).merge(streams);
@@ -34,7 +34,7 @@ async fn main() -> io::Result<()> {
     axum::serve(listener, app)
         .with_graceful_shutdown(async move {
             let _ = signal::ctrl_c().await;
-            // Live readers would keep their connections open for a minute.
+            // Otherwise long-polls and event streams would keep their connections open for up to a minute.
             service.drain();
         })
         .await

@@ -1,9 +1,31 @@
-//! Headwater on hyper.
+//! Durable Streams as a hyper and tower service.
 //!
 //! [`Streams`] is a hyper `Service` and a tower `Service` over `http::Request`, so that it mounts in a hyper, axum or
-//! tonic program beside other routes (`examples/axum.rs`). [`serve`] puts it on a listening socket by itself.
+//! tonic program beside other routes. [`serve`] serves it alone on a listening socket.
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use axum::Router;
+//! use headwater_hyper::Streams;
+//! use headwater_service::Service;
+//! use headwater_store_mem::MemStore;
+//!
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let store = Arc::new(MemStore::new(64 << 20));
+//! let (service, background) = Service::builder(store).start().await?;
+//! tokio::spawn(background.run());
+//!
+//! // The service matches its base path against the whole path, so the route is not nested.
+//! let app: Router = Router::new().route_service("/v1/stream/{*name}", Streams::new(service));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! `examples/axum.rs` is a complete program with authorization and a graceful shutdown. The server program is the
+//! package `server-hyper`.
 
-mod convert;
 mod limits;
 mod serve;
 
@@ -11,32 +33,33 @@ use std::{convert::Infallible, fmt, future::Future, io, pin::Pin, task};
 
 use bytes::Bytes;
 use futures_util::TryStreamExt;
-use headwater_service::Service;
+use headwater_service::{Body, Service};
 use http::{Request, Response};
-use http_body::Body;
 use http_body_util::BodyDataStream;
 
-pub use convert::ResponseBody;
 pub use serve::serve;
 
-/// Durable Streams as a service over `http::Request`. Clones share everything.
+/// A [`Service`] that takes `http::Request` and returns `http::Response`. Clones share everything.
 #[derive(Clone, Debug)]
 pub struct Streams(Service);
 
-/// A response on its way.
-pub type ResponseFuture = Pin<Box<dyn Future<Output = Result<Response<ResponseBody>, Infallible>> + Send>>;
+/// The future of a response. It never fails: errors are responses.
+pub type ResponseFuture = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
 
 impl Streams {
-    /// Mounts a service.
+    /// Wraps a service.
     #[must_use]
     pub const fn new(service: Service) -> Self {
         Self(service)
     }
 
-    /// Answers one request. Its path must be the whole one: the base path is the service's to check.
-    pub fn answer<B>(&self, request: Request<B>) -> ResponseFuture
+    /// Handles one request.
+    ///
+    /// The request's path must be complete: the service matches its base path itself, so don't mount it below a router
+    /// that strips a prefix.
+    pub fn handle<B>(&self, request: Request<B>) -> ResponseFuture
     where
-        B: Body<Data = Bytes> + Send + Unpin + 'static,
+        B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: fmt::Display,
     {
         let (head, body) = request.into_parts();
@@ -44,31 +67,35 @@ impl Streams {
         let service = self.0.clone();
         Box::pin(async move {
             let body = BodyDataStream::new(body).map_err(|error| io::Error::other(error.to_string()));
-            Ok(convert::response(service.execute(call, body).await))
+            let executed = service.execute(call, body).await;
+            let mut response = Response::new(executed.body);
+            *response.status_mut() = executed.head.status;
+            *response.headers_mut() = executed.head.headers;
+            Ok(response)
         })
     }
 }
 
 impl<B> hyper::service::Service<Request<B>> for Streams
 where
-    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: fmt::Display,
 {
-    type Response = Response<ResponseBody>;
+    type Response = Response<Body>;
     type Error = Infallible;
     type Future = ResponseFuture;
 
     fn call(&self, request: Request<B>) -> Self::Future {
-        self.answer(request)
+        self.handle(request)
     }
 }
 
 impl<B> tower_service::Service<Request<B>> for Streams
 where
-    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: fmt::Display,
 {
-    type Response = Response<ResponseBody>;
+    type Response = Response<Body>;
     type Error = Infallible;
     type Future = ResponseFuture;
 
@@ -77,6 +104,6 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        self.answer(request)
+        self.handle(request)
     }
 }

@@ -1,8 +1,9 @@
-//! A listening socket, its connections, and their end.
+//! The server: accepts connections, serves them, and completes them at shutdown.
 
 use std::{future::Future, io, net, pin::pin, sync::Arc, time::Duration};
 
-use headwater_service::{Service, config::Connections, preface::begins_http2};
+use headwater_listener::{Connections, begins_http2};
+use headwater_service::Service;
 use hyper_util::{
     rt::TokioIo,
     server::graceful::{GracefulShutdown, Watcher},
@@ -15,12 +16,16 @@ use tokio::{
 
 use crate::{Streams, limits};
 
-const RETRY: Duration = Duration::from_millis(50);
+/// The pause after a connection could not be accepted.
+const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 
-/// Serves until `shutdown` resolves; then answers what was begun, for as long as `connections.drain_ms` allows.
+/// Serves HTTP/1.1 and HTTP/2 with prior knowledge on `listener` until `shutdown` resolves.
+///
+/// Then it [drains](Service::drain) the service and lets requests in progress complete, for
+/// [`connections.drain_ms`](Connections::drain_ms) at most. It must run within a tokio runtime with I/O and time.
 ///
 /// # Errors
-/// When the listener can't be used.
+/// When the listener can't be registered with the runtime. Failures of single connections are not errors.
 pub async fn serve(
     listener: net::TcpListener,
     service: Service,
@@ -40,7 +45,7 @@ pub async fn serve(
             accepted = accept(&listener, &permits) => accepted,
         };
         let Some((socket, permit)) = accepted else { continue };
-        let connection = converse(socket, streams.clone(), connections, graceful.watcher());
+        let connection = serve_connection(socket, streams.clone(), connections, graceful.watcher());
         tokio::spawn(async move {
             connection.await;
             drop(permit);
@@ -48,9 +53,9 @@ pub async fn serve(
     }
     drop(listener);
     service.drain();
-    let drained = time::timeout(Duration::from_millis(connections.drain_ms), graceful.shutdown()).await;
+    let drained = time::timeout(connections.drain_timeout(), graceful.shutdown()).await;
     if drained.is_err() {
-        tracing::warn!("connections are cut that took longer than the grace for shutting down");
+        tracing::warn!("connections that did not complete within the shutdown grace are closed");
     }
     Ok(())
 }
@@ -63,21 +68,21 @@ async fn accept(
     match listener.accept().await {
         Ok((socket, _)) => Some((socket, permit)),
         Err(error) => {
-            // Out of descriptors, most likely: others are closed soon.
-            tracing::warn!(%error, "a connection could not be accepted");
-            time::sleep(RETRY).await;
+            // Most likely the process is out of file descriptors, and connections that close free some.
+            tracing::warn!(%error, "can't accept a connection");
+            time::sleep(ACCEPT_RETRY).await;
             None
         }
     }
 }
 
-async fn converse(socket: TcpStream, streams: Streams, connections: Connections, watcher: Watcher) {
-    // Small answers must not wait for each other; where it can't be set they do.
+async fn serve_connection(socket: TcpStream, streams: Streams, connections: Connections, watcher: Watcher) {
+    // Without Nagle's algorithm small responses don't wait for each other. Failure costs latency only.
     let _ = socket.set_nodelay(true);
-    let silence = Duration::from_millis(connections.header_timeout_ms);
-    let Ok(Ok(is_http2)) = time::timeout(silence, begins_http2(&socket)).await else { return };
+    let version = time::timeout(connections.header_timeout(), begins_http2(&socket)).await;
+    let Ok(Ok(is_http2)) = version else { return };
     let io = TokioIo::new(socket);
-    // How a connection ends is the client's business; what matters was answered or logged before.
+    // Connection errors are the client's doing: failures of the server have been responses or log lines already.
     let _ = if is_http2 {
         watcher.watch(limits::http2(&connections).serve_connection(io, streams)).await
     } else {

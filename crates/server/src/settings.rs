@@ -1,4 +1,6 @@
-//! Settings: flags, then environment, then a TOML file, then defaults. `docs/configuration.md` is made from here.
+//! Settings: flags, then environment variables, then a TOML file, then defaults.
+//!
+//! Doc comments of fields are the texts of `--help`; a test generates `docs/configuration.md` from them.
 
 mod subscriptions;
 
@@ -6,7 +8,11 @@ use std::{ffi::OsString, net::SocketAddr, path::PathBuf};
 
 use anyhow::Context;
 use bytesize::ByteSize;
-use clap::{Args, Command, CommandFactory, FromArgMatches, Parser, ValueEnum};
+use clap::{
+    Args, Command, CommandFactory, FromArgMatches, Parser, ValueEnum,
+    builder::{PossibleValue, PossibleValuesParser, TypedValueParser},
+};
+use headwater_listener::Connections;
 use headwater_protocol::{
     cache::{CachePolicy, Visibility},
     cross_origin::Origins,
@@ -14,97 +20,84 @@ use headwater_protocol::{
     op::read::ReadPolicies,
     path::BasePath,
 };
-use headwater_service::config::{Config, Connections};
+use headwater_service::config::Config;
 use http::HeaderValue;
 use humantime::Duration;
 
-pub use subscriptions::Subscriptions;
+use subscriptions::Subscriptions;
 
-/// Where streams are kept.
+/// The kind of store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum StoreKind {
-    /// On disk: what was acknowledged survives crashes and power cuts.
+pub(crate) enum StoreKind {
+    /// On disk: acknowledged writes survive crashes and power cuts.
     Rocksdb,
-    /// In memory: gone with the process.
+    /// In memory: everything is lost when the process ends.
     Mem,
 }
 
-/// How logs look.
+/// The format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    /// Lines for people.
+pub(crate) enum LogFormat {
+    /// Text for people.
     Text,
     /// One JSON object per line.
     Json,
 }
 
-/// What a cursor counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum CursorKind {
-    /// Milliseconds of the stream's last change: all readers of an event share one next key.
-    Event,
-    /// Intervals, as section 10.1 of the protocol spells it.
-    Interval,
-}
+const VISIBILITIES: &[Choice<Visibility>] = &[
+    Choice { name: "public", help: "Any cache", value: Visibility::Public },
+    Choice { name: "private", help: "Only the cache of the reader itself", value: Visibility::Private },
+];
 
-/// Which caches may keep streams that don't say it themselves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum VisibilityKind {
-    /// All.
-    Public,
-    /// Only the reader's own.
-    Private,
-}
+const CURSOR_MODES: &[Choice<CursorMode>] = &[
+    Choice {
+        name: "event",
+        help: "From the time of the stream's last change: all readers of an event share the next cache key",
+        value: CursorMode::Event,
+    },
+    Choice {
+        name: "interval",
+        help: "From time intervals, as section 10.1 of the protocol describes",
+        value: CursorMode::Interval,
+    },
+];
 
 /// A Durable Streams origin server.
 #[derive(Clone, Debug, Parser)]
 #[command(version, about, max_term_width = 110, next_line_help = true)]
-pub struct Settings {
-    /// A TOML file with the same names as the flags below, such as `chunk-size = "1MiB"`.
+pub(crate) struct Settings {
+    /// TOML file with settings. Its keys are the names of the flags below, such as `chunk-size = "1MiB"`.
     #[arg(long, env = "HEADWATER_CONFIG", value_name = "FILE")]
-    pub config: Option<PathBuf>,
+    pub(crate) config: Option<PathBuf>,
 
-    /// The address to listen on. HTTP/1.1, and HTTP/2 with prior knowledge, on one port; TLS is the edge's.
+    /// Address and port to listen on. One port serves HTTP/1.1 and HTTP/2 with prior knowledge; terminate TLS in front
+    /// of it.
     #[arg(long, env = "HEADWATER_LISTEN", default_value = "127.0.0.1:4437", value_name = "ADDRESS")]
-    pub listen: SocketAddr,
+    pub(crate) listen: SocketAddr,
 
-    /// The path that all streams live below.
+    /// Path prefix of all streams.
     #[arg(long, env = "HEADWATER_BASE_PATH", default_value = "/v1/stream", value_name = "PATH", value_parser = base_path)]
-    pub base_path: BasePath,
+    pub(crate) base_path: BasePath,
 
-    /// Where streams are kept.
+    /// Where streams are stored.
     #[arg(long, env = "HEADWATER_STORE", default_value = "rocksdb")]
-    pub store: StoreKind,
+    pub(crate) store: StoreKind,
 
-    /// The folder of the store on disk; made if it doesn't exist. One process at a time.
+    /// Directory of the store on disk, created if it doesn't exist. Only one process at a time can use it.
     #[arg(long, env = "HEADWATER_DATA_DIR", default_value = "./data", value_name = "FOLDER")]
-    pub data_dir: PathBuf,
+    pub(crate) data_dir: PathBuf,
 
-    /// How much memory the store on disk takes: 160MiB for what is on its way to RocksDB, the rest for its blocks.
+    /// Memory for the store on disk, in bytes, at least 192MiB: 160MiB hold data on its way to RocksDB, the rest is
+    /// RocksDB's block cache.
     #[arg(long, env = "HEADWATER_STORE_MEMORY", default_value = "256MiB", value_name = "BYTES", value_parser = store_memory)]
-    pub store_memory: ByteSize,
+    pub(crate) store_memory: ByteSize,
 
-    /// How much a store in memory holds: bytes of streams and 512 for each stream and producer. Beyond it: 507.
+    /// Capacity of the store in memory, in bytes; each stream and each producer counts as 512 bytes besides its data.
+    /// When it is full, requests are refused with 507.
     #[arg(long, env = "HEADWATER_MEM_MAX", default_value = "1GiB", value_name = "BYTES")]
-    pub mem_max: ByteSize,
+    pub(crate) mem_max: ByteSize,
 
-    #[command(flatten)]
-    #[expect(missing_docs, reason = "flattened")]
-    pub reading: Reading,
-
-    #[command(flatten)]
-    #[expect(missing_docs, reason = "flattened")]
-    pub caching: Caching,
-
-    #[command(flatten)]
-    #[expect(missing_docs, reason = "flattened")]
-    pub bounds: Bounds,
-
-    #[command(flatten)]
-    #[expect(missing_docs, reason = "flattened")]
-    pub subscriptions: Subscriptions,
-
-    /// Sites whose pages may use the streams, separated by commas; `*` for all.
+    /// Origins whose web pages may use the streams, separated by commas; `*` allows every origin.
     #[arg(
         long,
         env = "HEADWATER_CORS_ORIGINS",
@@ -112,152 +105,164 @@ pub struct Settings {
         value_name = "ORIGINS",
         value_delimiter = ','
     )]
-    pub cors_origins: Vec<String>,
+    pub(crate) cors_origins: Vec<String>,
 
-    /// What to log: a level, or a filter such as `info,headwater_service=debug`.
+    /// Log level, or a filter such as `info,headwater_service=debug`.
     #[arg(long, env = "HEADWATER_LOG", default_value = "info", value_name = "FILTER")]
-    pub log: String,
+    pub(crate) log: String,
 
-    /// How logs look.
+    /// Format of log lines.
     #[arg(long, env = "HEADWATER_LOG_FORMAT", default_value = "text")]
-    pub log_format: LogFormat,
+    pub(crate) log_format: LogFormat,
 
-    /// How long what was begun may take after SIGTERM.
+    /// How long requests in progress may take to complete after SIGTERM or SIGINT.
     #[arg(long, env = "HEADWATER_SHUTDOWN_GRACE", default_value = "10s", value_name = "DURATION")]
-    pub shutdown_grace: Duration,
+    pub(crate) shutdown_grace: Duration,
+
+    // Groups come last: the heading of a flattened group also applies to the fields after it.
+    #[command(flatten)]
+    pub(crate) reading: Reading,
+    #[command(flatten)]
+    pub(crate) caching: Caching,
+    #[command(flatten)]
+    pub(crate) bounds: Bounds,
+    #[command(flatten)]
+    pub(crate) subscriptions: Subscriptions,
 }
 
-/// How reads are answered.
+/// Settings of reads.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Reading")]
-pub struct Reading {
-    /// Catch-up answers end at the first append at or after a multiple of this.
+pub(crate) struct Reading {
+    /// Chunk size, in bytes: a catch-up response ends at the first append that ends at or after a multiple of it.
     #[arg(long, env = "HEADWATER_CHUNK_SIZE", default_value = "1MiB", value_name = "BYTES", value_parser = some_bytes)]
-    pub chunk_size: ByteSize,
+    pub(crate) chunk_size: ByteSize,
 
-    /// Memory for chunks that were read.
+    /// Memory for the cache of chunks, in bytes.
     #[arg(long, env = "HEADWATER_CHUNK_CACHE", default_value = "128MiB", value_name = "BYTES")]
-    pub chunk_cache: ByteSize,
+    pub(crate) chunk_cache: ByteSize,
 
-    /// Memory for events that were encoded.
+    /// Memory for the cache of encoded server-sent events, in bytes.
     #[arg(long, env = "HEADWATER_EVENT_CACHE", default_value = "16MiB", value_name = "BYTES")]
-    pub event_cache: ByteSize,
+    pub(crate) event_cache: ByteSize,
 
-    /// How long a long-poll waits; shorter than what proxies on the way allow.
+    /// How long a long-poll waits for data. Keep it below the response timeout of proxies in front of the server.
     #[arg(long, env = "HEADWATER_LONG_POLL_TIMEOUT", default_value = "20s", value_name = "DURATION")]
-    pub long_poll_timeout: Duration,
+    pub(crate) long_poll_timeout: Duration,
 
-    /// How long an event stream lasts at most; it lasts at least five sixths of it.
+    /// Maximum lifetime of an event stream (SSE). Each one ends at a different point in the last sixth of it.
     #[arg(long, env = "HEADWATER_SSE_LIFETIME", default_value = "60s", value_name = "DURATION")]
-    pub sse_lifetime: Duration,
+    pub(crate) sse_lifetime: Duration,
 
-    /// How long an event stream may be silent before it gets a comment.
+    /// How long an event stream may be silent before the server sends a comment as a heartbeat.
     #[arg(long, env = "HEADWATER_SSE_HEARTBEAT", default_value = "15s", value_name = "DURATION", value_parser = some_time)]
-    pub sse_heartbeat: Duration,
+    pub(crate) sse_heartbeat: Duration,
 }
 
-/// What caches are told. `docs/ARCHITECTURE.md` has the table that these fill in.
+/// Settings of `Cache-Control` and of cursors. `docs/ARCHITECTURE.md` has the table that these fill in.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Caching")]
-pub struct Caching {
-    /// Which caches may keep streams that don't say it themselves (`Stream-Visibility` at creation).
-    #[arg(long, env = "HEADWATER_VISIBILITY", default_value = "public")]
-    pub visibility: VisibilityKind,
+pub(crate) struct Caching {
+    /// Which caches may store a stream that was created without `Stream-Visibility`.
+    #[arg(long, env = "HEADWATER_VISIBILITY", default_value = "public", value_parser = one_of(VISIBILITIES))]
+    pub(crate) visibility: Visibility,
 
-    /// How long a chunk is fresh, and the tail of a closed stream.
+    /// `max-age` of a chunk, and of the tail of a closed stream.
     #[arg(long, env = "HEADWATER_CACHE_CHUNK", default_value = "60s", value_name = "DURATION")]
-    pub cache_chunk: Duration,
+    pub(crate) cache_chunk: Duration,
 
-    /// How long after that a cache may give it out while it asks again.
+    /// `stale-while-revalidate` of a chunk, and of the tail of a closed stream.
     #[arg(long, env = "HEADWATER_CACHE_CHUNK_STALE", default_value = "300s", value_name = "DURATION")]
-    pub cache_chunk_stale: Duration,
+    pub(crate) cache_chunk_stale: Duration,
 
-    /// Gives chunks a year and `immutable` instead, where their URL names the stream's life.
+    /// Sends chunks with a `max-age` of a year and `immutable` instead, if their URL contains the stream's
+    /// incarnation.
     #[arg(long, env = "HEADWATER_CACHE_IMMUTABLE")]
-    pub cache_immutable: bool,
+    pub(crate) cache_immutable: bool,
 
-    /// How long "this is the tail" is fresh.
+    /// `max-age` of a response that ends at the tail of an open stream.
     #[arg(long, env = "HEADWATER_CACHE_TAIL", default_value = "1s", value_name = "DURATION")]
-    pub cache_tail: Duration,
+    pub(crate) cache_tail: Duration,
 
-    /// How long a long-poll's data is fresh.
+    /// `max-age` of a long-poll response with data.
     #[arg(long, env = "HEADWATER_CACHE_LONG_POLL", default_value = "5s", value_name = "DURATION")]
-    pub cache_long_poll: Duration,
+    pub(crate) cache_long_poll: Duration,
 
-    /// How long a long-poll's 204 is fresh; `0s` makes it `no-store`.
+    /// `max-age` of a long-poll response without data (204); with `0s` it is `no-store`.
     #[arg(long, env = "HEADWATER_CACHE_LONG_POLL_TIMEOUT", default_value = "1s", value_name = "DURATION")]
-    pub cache_long_poll_timeout: Duration,
+    pub(crate) cache_long_poll_timeout: Duration,
 
-    /// Lets a cache that collapses requests share one event stream among readers, for so long at most; all of them
-    /// then end together, at multiples of `--sse-lifetime` on the clock. `0s`: caches pass event streams on.
+    /// `max-age` of an event stream, so that a cache that collapses requests can share one among readers. All of them
+    /// then end together, at multiples of `--sse-lifetime` on the clock. With `0s` caches pass event streams through.
     #[arg(long, env = "HEADWATER_CACHE_SSE", default_value = "0s", value_name = "DURATION")]
-    pub cache_sse: Duration,
+    pub(crate) cache_sse: Duration,
 
-    /// What a cursor counts.
-    #[arg(long, env = "HEADWATER_CURSOR", default_value = "event")]
-    pub cursor: CursorKind,
+    /// How cursors are computed.
+    #[arg(long, env = "HEADWATER_CURSOR", default_value = "event", value_parser = one_of(CURSOR_MODES))]
+    pub(crate) cursor: CursorMode,
 
-    /// The step of the cursor's coarse clock.
+    /// Length of a cursor interval.
     #[arg(long, env = "HEADWATER_CURSOR_INTERVAL", default_value = "20s", value_name = "DURATION", value_parser = some_time)]
-    pub cursor_interval: Duration,
+    pub(crate) cursor_interval: Duration,
 }
 
-/// What the server bounds. Beyond a bound: a clear refusal.
+/// Limits on what clients can make the server hold.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Bounds")]
-pub struct Bounds {
-    /// The largest request body. Beyond it: 413.
+pub(crate) struct Bounds {
+    /// Largest request body, in bytes. Larger ones are refused with 413.
     #[arg(long, env = "HEADWATER_BODY_MAX", default_value = "16MiB", value_name = "BYTES")]
-    pub body_max: ByteSize,
+    pub(crate) body_max: ByteSize,
 
-    /// All request bodies that are being received together. Beyond it: 503.
+    /// Memory for all request bodies that are being received, in bytes. Beyond it, requests are refused with 503.
     #[arg(long, env = "HEADWATER_BODIES_MAX", default_value = "256MiB", value_name = "BYTES")]
-    pub bodies_max: ByteSize,
+    pub(crate) bodies_max: ByteSize,
 
-    /// The longest pause in a request body. Beyond it: 408.
+    /// Longest pause within a request body. After it, the request is refused with 408.
     #[arg(long, env = "HEADWATER_BODY_TIMEOUT", default_value = "30s", value_name = "DURATION")]
-    pub body_timeout: Duration,
+    pub(crate) body_timeout: Duration,
 
-    /// Long-polls and event streams at a time. Beyond it: 503.
+    /// Most long-polls and event streams at the same time. Further ones are refused with 503.
     #[arg(long, env = "HEADWATER_LIVE_MAX", default_value_t = 100_000, value_name = "READERS")]
-    pub live_max: usize,
+    pub(crate) live_max: usize,
 
-    /// Streams whose heads are in memory. Unused ones leave; if all are in use: 503.
+    /// Most streams whose heads are in memory. Unused ones are evicted; if all are in use, requests for further streams
+    /// are refused with 503.
     #[arg(long, env = "HEADWATER_OPEN_STREAMS_MAX", default_value_t = 1_000_000, value_name = "STREAMS")]
-    pub open_streams_max: usize,
+    pub(crate) open_streams_max: usize,
 
-    /// How long an unused stream's head stays in memory.
+    /// How long the head of an unused stream stays in memory.
     #[arg(long, env = "HEADWATER_IDLE_STREAM", default_value = "60s", value_name = "DURATION")]
-    pub idle_stream: Duration,
+    pub(crate) idle_stream: Duration,
 
-    /// Connections at a time; the next one waits.
+    /// Most connections at the same time. Further ones wait to be accepted.
     #[arg(long, env = "HEADWATER_CONNECTIONS_MAX", default_value_t = 65_536, value_name = "CONNECTIONS")]
-    pub connections_max: usize,
+    pub(crate) connections_max: usize,
 
-    /// How long a connection may take to send a request head, idle time included: longer than proxies keep idle
-    /// connections.
+    /// How long a connection may take to send a request head, including idle time. Keep it above the idle timeout of
+    /// proxies in front of the server.
     #[arg(long, env = "HEADWATER_HEADER_TIMEOUT", default_value = "75s", value_name = "DURATION")]
-    pub header_timeout: Duration,
+    pub(crate) header_timeout: Duration,
 
-    /// The largest request head. Beyond it: 431.
+    /// Largest request head, in bytes, at least 8KiB. Larger ones are refused with 431.
     #[arg(long, env = "HEADWATER_HEADER_MAX", default_value = "32KiB", value_name = "BYTES", value_parser = header_bytes)]
-    pub header_max: ByteSize,
+    pub(crate) header_max: ByteSize,
 
-    /// The most header lines in a request. Beyond it: 431.
+    /// Most header lines in a request. Requests with more are refused with 431.
     #[arg(long, env = "HEADWATER_HEADERS_MAX", default_value_t = 100, value_name = "LINES")]
-    pub headers_max: usize,
+    pub(crate) headers_max: usize,
 
-    /// Requests at a time on one HTTP/2 connection.
+    /// Most concurrent requests on one HTTP/2 connection.
     #[arg(long, env = "HEADWATER_HTTP2_STREAMS_MAX", default_value_t = 256, value_name = "REQUESTS")]
-    pub http2_streams_max: u32,
+    pub(crate) http2_streams_max: u32,
 }
 
-/// Why there are no settings.
+/// An error that stops the program before it starts.
 #[derive(Debug)]
-pub enum LoadError {
-    /// A flag or variable is wrong, or help was asked for.
+pub(crate) enum LoadError {
+    /// A flag or an environment variable is invalid, or `--help` or `--version` was given.
     Usage(clap::Error),
-    /// The file is wrong.
+    /// The configuration file can't be read or is invalid.
     File(anyhow::Error),
 }
 
@@ -265,7 +270,7 @@ pub enum LoadError {
 ///
 /// # Errors
 /// [`LoadError`].
-pub fn load(program: &'static str) -> Result<Settings, LoadError> {
+pub(crate) fn load(program: &'static str) -> Result<Settings, LoadError> {
     load_from(program, &std::env::args_os().collect::<Vec<_>>())
 }
 
@@ -277,7 +282,7 @@ fn load_from(program: &'static str, arguments: &[OsString]) -> Result<Settings, 
     let command = Settings::command().name(program);
     let settings = parse(command.clone())?;
     let Some(path) = &settings.config else { return Ok(settings) };
-    // What the file says becomes the defaults, so that one parser checks every value wherever it comes from.
+    // The file's values become the defaults, so that one parser checks every value wherever it comes from.
     let text = std::fs::read_to_string(path).with_context(|| format!("can't read {}", path.display()));
     let command = text
         .and_then(|text| with_defaults(command, &text).with_context(|| format!("in {}", path.display())))
@@ -309,20 +314,17 @@ fn with_defaults(mut command: Command, text: &str) -> anyhow::Result<Command> {
 }
 
 impl Settings {
-    /// The settings as the service needs them.
+    /// Returns the service's configuration.
     ///
     /// # Errors
-    /// When an origin isn't a header value.
-    pub fn service(&self) -> anyhow::Result<Config> {
+    /// When an item of `--cors-origins` can't be a header value.
+    pub(crate) fn service(&self) -> anyhow::Result<Config> {
         let Self { reading, caching, bounds, .. } = self;
         Ok(Config {
             base_path: self.base_path.clone(),
             policies: ReadPolicies {
                 cache: CachePolicy {
-                    visibility: match caching.visibility {
-                        VisibilityKind::Public => Visibility::Public,
-                        VisibilityKind::Private => Visibility::Private,
-                    },
+                    visibility: caching.visibility,
                     chunk_max_age_s: caching.cache_chunk.as_secs(),
                     chunk_stale_while_revalidate_s: caching.cache_chunk_stale.as_secs(),
                     chunk_immutable: caching.cache_immutable,
@@ -332,10 +334,7 @@ impl Settings {
                     event_stream_max_age_s: Some(caching.cache_sse.as_secs()).filter(|&age_s| age_s > 0),
                 },
                 cursor: CursorPolicy {
-                    mode: match caching.cursor {
-                        CursorKind::Event => CursorMode::Event,
-                        CursorKind::Interval => CursorMode::Interval,
-                    },
+                    mode: caching.cursor,
                     interval_ms: milliseconds(caching.cursor_interval),
                 },
             },
@@ -356,29 +355,27 @@ impl Settings {
         })
     }
 
-    /// Memory for blocks of RocksDB, in bytes.
-    #[must_use]
-    pub fn rocksdb_cache_bytes(&self) -> usize {
+    /// The size of RocksDB's block cache, in bytes.
+    pub(crate) fn rocksdb_cache_bytes(&self) -> usize {
         usize::try_from(self.store_memory.as_u64().saturating_sub(IN_FLIGHT.as_u64())).unwrap_or(usize::MAX)
     }
 
-    /// The settings as an adapter needs them.
-    #[must_use]
-    pub fn connections(&self) -> Connections {
+    /// Returns the limits that the adapter enforces.
+    pub(crate) fn connections(&self) -> Connections {
         let bounds = &self.bounds;
-        Connections {
-            connections_max: bounds.connections_max,
-            header_timeout_ms: milliseconds(bounds.header_timeout),
-            header_bytes_max: usize::try_from(bounds.header_max.as_u64()).unwrap_or(usize::MAX),
-            headers_max: bounds.headers_max,
-            http2_streams_max: bounds.http2_streams_max,
-            drain_ms: milliseconds(self.shutdown_grace),
-        }
+        let mut connections = Connections::default();
+        connections.connections_max = bounds.connections_max;
+        connections.header_timeout_ms = milliseconds(bounds.header_timeout);
+        connections.header_bytes_max = usize::try_from(bounds.header_max.as_u64()).unwrap_or(usize::MAX);
+        connections.headers_max = bounds.headers_max;
+        connections.http2_streams_max = bounds.http2_streams_max;
+        connections.drain_ms = milliseconds(self.shutdown_grace);
+        connections
     }
 }
 
-/// What the store on disk takes besides its blocks: four slots of the commit log in memory with what belongs to them,
-/// and the one that is being written to RocksDB twice more.
+/// Memory that the store on disk takes besides the block cache: four memtables of one commit-log slot each, and two
+/// more copies of the one that is being written to RocksDB.
 const IN_FLIGHT: ByteSize = ByteSize::mib(160);
 
 fn milliseconds(duration: Duration) -> u64 {
@@ -399,6 +396,24 @@ fn origins(texts: &[String]) -> anyhow::Result<Origins> {
 fn base_path(text: &str) -> Result<BasePath, String> {
     BasePath::parse(text)
         .ok_or_else(|| "a path such as /v1/stream, of letters, digits, -, ., _ and ~".to_owned())
+}
+
+/// One value of a setting that has few.
+struct Choice<T: 'static> {
+    name: &'static str,
+    help: &'static str,
+    value: T,
+}
+
+/// Parses one of `choices` by its name. It does for types of other crates what [`ValueEnum`] does for our own.
+fn one_of<T: Copy + Send + Sync + 'static>(
+    choices: &'static [Choice<T>],
+) -> impl TypedValueParser<Value = T> {
+    let names = choices.iter().map(|choice| PossibleValue::new(choice.name).help(choice.help));
+    PossibleValuesParser::new(names).try_map(|name| {
+        let choice = choices.iter().find(|choice| choice.name == name);
+        choice.map(|choice| choice.value).ok_or("it is none of the possible values")
+    })
 }
 
 fn some_bytes(text: &str) -> Result<ByteSize, String> {
@@ -494,7 +509,7 @@ mod tests {
         }
     }
 
-    /// `HEADWATER_UPDATE_DOCS=1 cargo test -p headwater-server` writes the page anew.
+    /// `HEADWATER_UPDATE_DOCS=1 cargo test -p headwater-server` generates the page.
     #[test]
     fn the_configuration_page_is_what_help_says() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/configuration.md");
@@ -512,8 +527,8 @@ mod tests {
     fn reference() -> String {
         let mut page = String::from(
             "# Configuration\n\nEvery setting is a flag, an environment variable and a key of the TOML file that `--config` names.\n\
-             A flag wins over a variable, a variable over the file, the file over the default. This page is made from\n\
-             `--help`; sizes are such as `64KiB` or `1MiB`, durations such as `600ms`, `20s` or `5m`.\n\n\
+             A flag overrides a variable, a variable the file, the file the default. Sizes are written like `64KiB` or\n\
+             `1MiB`, durations like `600ms`, `20s` or `5m`. This page is generated from `--help`.\n\n\
              ```toml\n# headwater.toml\nlisten = \"0.0.0.0:4437\"\nlong-poll-timeout = \"15s\"\nbody-max = \"4MiB\"\n\
              cors-origins = [\"https://app.example\"]\n```\n",
         );
@@ -541,7 +556,7 @@ mod tests {
             };
             writeln!(
                 page,
-                "| `--{flag}` | `{}` | {} | {}{takes} |",
+                "| `--{flag}` | `{}` | {} | {}.{takes} |",
                 argument.get_env().unwrap_or_default().to_string_lossy(),
                 if defaults.is_empty() { "–".to_owned() } else { format!("`{}`", defaults.join(",")) },
                 argument.get_help().map(ToString::to_string).unwrap_or_default().replace('|', "\\|"),

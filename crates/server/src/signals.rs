@@ -1,23 +1,24 @@
-//! When to stop: SIGTERM or SIGINT, and which signals must not stop the server.
+//! Signals: SIGTERM and SIGINT stop the server, SIGXFSZ must not kill it.
 
 use std::{future::Future, io};
 
 use tokio::signal::unix::{SignalKind, signal};
 
-const SIGXFSZ: i32 = 25;
-
-/// Resolves when somebody asks the server to stop.
-pub(crate) fn asked_to_stop() -> io::Result<impl Future<Output = ()> + Send + 'static> {
+/// Installs the handlers and returns a future that resolves on the first SIGTERM or SIGINT.
+///
+/// # Errors
+/// When a handler can't be installed.
+pub(crate) fn shutdown_requested() -> io::Result<impl Future<Output = ()> + Send + 'static> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    // Sent where a file reaches the process's limit, and deadly unless it was listened to once: then the write
-    // fails, which is answered with 507.
-    drop(signal(SignalKind::from_raw(SIGXFSZ))?);
+    // The kernel sends SIGXFSZ when a file reaches the process's size limit, and its default action kills. tokio's
+    // handler stays installed after the drop, so the write fails instead and the request is refused with 507.
+    drop(signal(SignalKind::from_raw(libc::SIGXFSZ))?);
     Ok(async move {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
-        tracing::info!("asked to stop: answering what was begun");
+        tracing::info!("shutdown requested: completing the requests in progress");
     })
 }

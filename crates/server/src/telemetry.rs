@@ -1,10 +1,12 @@
-//! Logs: lines for people or JSON for machines, on standard error.
+//! Logs on standard error: text for people or JSON for machines.
 
 use tracing_subscriber::{EnvFilter, fmt};
 
 use crate::settings::{LogFormat, Settings};
 
-/// Starts logging; a filter that can't be parsed becomes `info`. Of two directives for one target the later counts.
+/// Starts logging with `defaults`, the adapter's filter, and then `--log`, whose directives win.
+///
+/// A filter that can't be parsed is replaced by `info`.
 pub(crate) fn start(settings: &Settings, defaults: &str) {
     let filter =
         EnvFilter::try_new(format!("{defaults},{}", settings.log)).unwrap_or_else(|_| EnvFilter::new("info"));
@@ -13,6 +15,6 @@ pub(crate) fn start(settings: &Settings, defaults: &str) {
         LogFormat::Text => builder.try_init(),
         LogFormat::Json => builder.json().try_init(),
     };
-    // Only an embedding program could have started it already, and then its choice stands.
+    // It fails only if a subscriber is installed already, which then stays.
     drop(started);
 }

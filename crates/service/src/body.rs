@@ -1,6 +1,7 @@
 //! Bodies: request bodies are received within bounds, response bodies are bytes or an event stream.
 
 use std::{
+    convert::Infallible,
     fmt, io, mem,
     pin::Pin,
     sync::{
@@ -13,6 +14,7 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use futures_util::{FutureExt, Stream, StreamExt};
 use headwater_protocol::Refusal;
+use http_body::{Frame, SizeHint};
 
 use crate::{clock::Clock, config::Config};
 
@@ -48,6 +50,26 @@ impl Body {
             Self::Full(bytes) => Poll::Ready(Some(mem::take(bytes)).filter(|bytes| !bytes.is_empty())),
             Self::Events(events) => events.as_mut().poll_next(context),
         }
+    }
+}
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.poll_next(context).map(|next| next.map(|bytes| Ok(Frame::data(bytes))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.bytes_left() == Some(0)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.bytes_left().map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 }
 

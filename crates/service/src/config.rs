@@ -102,34 +102,3 @@ impl Default for Config {
         }
     }
 }
-
-/// What an adapter bounds on its connections.
-#[derive(Clone, Copy, Debug)]
-pub struct Connections {
-    /// Connections at a time; the next one waits to be accepted.
-    pub connections_max: usize,
-    /// How long a connection may take to send a request head, idle time included. Longer than proxies keep idle
-    /// connections, so that none sends a request into a closing one.
-    pub header_timeout_ms: u64,
-    /// The largest request head, in bytes.
-    pub header_bytes_max: usize,
-    /// The most header lines in a request.
-    pub headers_max: usize,
-    /// Requests at a time on one HTTP/2 connection.
-    pub http2_streams_max: u32,
-    /// How long what was begun may take after a shutdown was asked for.
-    pub drain_ms: u64,
-}
-
-impl Default for Connections {
-    fn default() -> Self {
-        Self {
-            connections_max: 65_536,
-            header_timeout_ms: 75_000,
-            header_bytes_max: 32 << 10,
-            headers_max: 100,
-            http2_streams_max: 256,
-            drain_ms: 10_000,
-        }
-    }
-}

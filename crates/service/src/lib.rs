@@ -15,7 +15,6 @@ mod create;
 mod delete;
 mod events;
 mod metrics;
-pub mod preface;
 mod read;
 mod streams;
 mod subscriptions;

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use anyhow::Result;
-use headwater_hyper::{ResponseBody, Streams};
+use headwater_hyper::Streams;
 use headwater_service::Service;
 use headwater_store_mem::MemStore;
 use http::header::AUTHORIZATION;
@@ -40,7 +40,7 @@ struct Application {
 }
 
 impl Application {
-    async fn answer(&self, mut request: Request<Incoming>) -> Response<ResponseBody> {
+    async fn answer(&self, mut request: Request<Incoming>) -> Response<headwater_service::Body> {
         let authorization = request.headers().get(AUTHORIZATION).map(|value| value.as_bytes().to_vec());
         let user =
             USERS.into_iter().find(|user| authorization.as_deref() == Some(credential(user).as_bytes()));
@@ -53,7 +53,7 @@ impl Application {
         }
         let is_read = request.method() == http::Method::GET;
         // The adapter never fails.
-        let response = self.streams.answer(request).await.unwrap_or_else(|never: Infallible| match never {});
+        let response = self.streams.handle(request).await.unwrap_or_else(|never: Infallible| match never {});
         if is_read {
             self.reads.set(self.reads.get() + 1);
             self.bytes.set(self.bytes.get() + response.body().size_hint().exact().unwrap_or_default());

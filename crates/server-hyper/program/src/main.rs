@@ -1,25 +1,7 @@
-//! `server-hyper`: Headwater as a program, on hyper.
+//! `server-hyper`: the Headwater server on hyper.
 
-use std::{future::Future, io, net::TcpListener, process::ExitCode};
-
-use headwater_server::Adapter;
-use headwater_service::{Service, config::Connections};
-
-struct Hyper;
-
-impl Adapter for Hyper {
-    const NAME: &'static str = "server-hyper";
-
-    fn serve(
-        listener: TcpListener,
-        service: Service,
-        connections: Connections,
-        shutdown: impl Future<Output = ()> + Send + 'static,
-    ) -> impl Future<Output = io::Result<()>> {
-        headwater_hyper::serve(listener, service, connections, shutdown)
-    }
-}
+use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    headwater_server::main::<Hyper>()
+    headwater_server::run("server-hyper", "", headwater_hyper::serve)
 }

@@ -1,4 +1,4 @@
-//! Settings of subscriptions and of their webhooks.
+//! Settings of subscriptions and their webhooks.
 
 use clap::Args;
 use headwater_protocol::subscription::target::LocalTargets;
@@ -7,46 +7,47 @@ use humantime::Duration;
 
 use super::{milliseconds, some_time};
 
-/// Who is woken, and how webhooks are sent.
+/// Limits on subscriptions, and how webhooks are sent.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Subscriptions")]
-pub struct Subscriptions {
-    /// The server as the world reaches it, such as `https://streams.example`: webhooks say it for callbacks. Without it
-    /// they say what the host was of whoever created the subscription.
+pub(crate) struct Subscriptions {
+    /// Public origin of the server, such as `https://streams.example`: the base of callback URLs in webhooks. Without
+    /// it they use the host of the request that created the subscription.
     #[arg(long, env = "HEADWATER_PUBLIC_URL", value_name = "ORIGIN", value_parser = origin)]
-    pub public_url: Option<Box<str>>,
+    pub(crate) public_url: Option<Box<str>>,
 
-    /// Takes webhooks to `http://localhost` and `http://127.0.0.x` too: for development.
+    /// Allows webhooks to `http://localhost` and `http://127.0.0.x`, for development.
     #[arg(long, env = "HEADWATER_WEBHOOK_ALLOW_LOCALHOST")]
-    pub webhook_allow_localhost: bool,
+    pub(crate) webhook_allow_localhost: bool,
 
-    /// How long a webhook may take; never longer than its subscription's lease.
+    /// How long a webhook request may take. The lease of its subscription is a limit, too.
     #[arg(long, env = "HEADWATER_WEBHOOK_TIMEOUT", default_value = "30s", value_name = "DURATION", value_parser = some_time)]
-    pub webhook_timeout: Duration,
+    pub(crate) webhook_timeout: Duration,
 
-    /// How long a signing key is used before the next one is; `0s`: for ever.
+    /// How long a signing key is used before a new one replaces it; with `0s` it is never replaced.
     #[arg(long, env = "HEADWATER_WEBHOOK_KEY_LIFETIME", default_value = "90days", value_name = "DURATION")]
-    pub webhook_key_lifetime: Duration,
+    pub(crate) webhook_key_lifetime: Duration,
 
-    /// Webhooks on their way at a time; the next one waits.
+    /// Most webhooks in flight at the same time. Further ones wait.
     #[arg(long, env = "HEADWATER_WEBHOOKS_MAX", default_value_t = 256, value_name = "WEBHOOKS")]
-    pub webhooks_max: usize,
+    pub(crate) webhooks_max: usize,
 
-    /// The same for one host and port.
+    /// Most webhooks in flight to one host and port at the same time. Further ones wait.
     #[arg(long, env = "HEADWATER_WEBHOOKS_PER_TARGET_MAX", default_value_t = 16, value_name = "WEBHOOKS")]
-    pub webhooks_per_target_max: usize,
+    pub(crate) webhooks_per_target_max: usize,
 
-    /// Subscriptions at a time. Beyond it: 409.
+    /// Most subscriptions. Beyond it, creation is refused with 409.
     #[arg(long, env = "HEADWATER_SUBSCRIPTIONS_MAX", default_value_t = 10_000, value_name = "SUBSCRIPTIONS")]
-    pub subscriptions_max: usize,
+    pub(crate) subscriptions_max: usize,
 
-    /// Streams of all subscriptions together, each counted for each. Beyond it: 409, and patterns discover no more.
+    /// Most links from subscriptions to streams. Beyond it, creation is refused with 409 and patterns stop adding
+    /// streams.
     #[arg(long, env = "HEADWATER_SUBSCRIPTION_LINKS_MAX", default_value_t = 1_000_000, value_name = "LINKS")]
-    pub subscription_links_max: usize,
+    pub(crate) subscription_links_max: usize,
 }
 
 impl Subscriptions {
-    /// As the service needs them.
+    /// Returns the service's configuration of subscriptions.
     pub(super) fn service(&self) -> config::Subscriptions {
         config::Subscriptions {
             subscriptions_max: self.subscriptions_max,
