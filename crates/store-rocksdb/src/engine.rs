@@ -19,12 +19,12 @@ use headwater_protocol::{path::StreamName, stream::StreamHead};
 use headwater_store::{Commit, Edit, GroupCommit, StoreError, StreamState, Ticket, TicketSender};
 
 use crate::{
-    base::{self, Base},
     commit_log::{CommitLog, SLOT_BYTES, Slot},
-    generations::{Generations, Recall, Sealed},
-    head::Summary,
-    recent::Recent,
+    head::HeadPrefix,
+    memtable::Memtable,
+    memtables::{Lookup, Memtables, Sealed},
     record::{self, Before},
+    rocks::{self, Rocks},
 };
 
 /// A frame takes commits up to this size together; a single larger one is a frame of its own.
@@ -39,12 +39,12 @@ const LEAD_SYNC: Duration = Duration::from_micros(500);
 /// What the store's threads share.
 #[derive(Debug)]
 pub(crate) struct Engine {
-    pub(crate) base: Base,
+    pub(crate) rocks: Rocks,
     queue: Mutex<Queue>,
     /// Tells the writer's thread that it leads.
     handed_over: Condvar,
     log: Mutex<CommitLog>,
-    recent: RwLock<Generations>,
+    memtables: RwLock<Memtables>,
     slots: Mutex<Slots>,
     /// Tells that there are free slots, or something to checkpoint, or an end.
     slots_changed: Condvar,
@@ -124,18 +124,18 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Engine {
     pub(crate) fn new(
-        base: Base,
+        rocks: Rocks,
         log: CommitLog,
         free: Vec<Slot>,
-        recent: Generations,
+        memtables: Memtables,
         incarnation_last: u64,
     ) -> Self {
         Self {
-            base,
+            rocks,
             queue: Mutex::default(),
             handed_over: Condvar::new(),
             log: Mutex::new(log),
-            recent: RwLock::new(recent),
+            memtables: RwLock::new(memtables),
             slots: Mutex::new(Slots { free, ..Slots::default() }),
             slots_changed: Condvar::new(),
             incarnation_last: AtomicU64::new(incarnation_last),
@@ -146,12 +146,12 @@ impl Engine {
         }
     }
 
-    pub(crate) fn recent(&self) -> RwLockReadGuard<'_, Generations> {
-        self.recent.read().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn memtables(&self) -> RwLockReadGuard<'_, Memtables> {
+        self.memtables.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn recent_mut(&self) -> RwLockWriteGuard<'_, Generations> {
-        self.recent.write().unwrap_or_else(PoisonError::into_inner)
+    fn memtables_mut(&self) -> RwLockWriteGuard<'_, Memtables> {
+        self.memtables.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn slots(&self) -> MutexGuard<'_, Slots> {
@@ -229,7 +229,7 @@ impl Engine {
             if log.payload().is_empty() {
                 return Ok(results);
             }
-            if log.fits(log.payload().len()) && !self.recent().active.is_full() {
+            if log.fits(log.payload().len()) && !self.memtables().active.is_full() {
                 break;
             }
             // Records count on earlier ones in the same slot: in the next one they are others.
@@ -253,13 +253,13 @@ impl Engine {
         self.sync_ns.store(before - before / 8 + took / 8, Ordering::Relaxed);
         match appended {
             Ok(()) => {
-                let mut recent = self.recent_mut();
-                if recent.active.apply(log.payload()).is_err() {
+                let mut memtables = self.memtables_mut();
+                if memtables.active.apply(log.payload()).is_err() {
                     // Unreachable: this is what was encoded just now.
                     return Err(self.stop("a frame that was just written makes no sense"));
                 }
-                self.incarnation_last.fetch_max(recent.active.incarnation_last, Ordering::Relaxed);
-                drop(recent);
+                self.incarnation_last.fetch_max(memtables.active.incarnation_last, Ordering::Relaxed);
+                drop(memtables);
                 let now_ms = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
                 self.committed_ms.store(now_ms, Ordering::Relaxed);
                 Ok(())
@@ -316,17 +316,17 @@ impl Engine {
     }
 
     fn look_up(&self, name: &StreamName) -> Result<Known<'static>, StoreError> {
-        let state = self.summary(name.as_str())?.map_or(StreamState::default(), Summary::state);
+        let state = self.head_prefix(name.as_str())?.map_or(StreamState::default(), HeadPrefix::state);
         Ok(Known { state, head: None })
     }
 
     /// What the store itself needs of a head.
-    pub(crate) fn summary(&self, name: &str) -> Result<Option<Summary>, StoreError> {
-        let recalled = self.recent().head(name, Summary::of);
+    pub(crate) fn head_prefix(&self, name: &str) -> Result<Option<HeadPrefix>, StoreError> {
+        let recalled = self.memtables().head(name, HeadPrefix::of);
         match recalled {
-            Recall::Known(summary) => Ok(Some(summary)),
-            Recall::Removed => Ok(None),
-            Recall::Unknown => base::summary(&self.base, name),
+            Lookup::Found(summary) => Ok(Some(summary)),
+            Lookup::Deleted => Ok(None),
+            Lookup::Absent => rocks::head_prefix(&self.rocks, name),
         }
     }
 
@@ -338,12 +338,14 @@ impl Engine {
         before: &[Known<'_>],
         out: &mut Vec<u8>,
     ) {
-        let recent = self.recent();
+        let memtables = self.memtables();
         let mut scratch = Vec::new();
         let right = commits.iter().zip(results).filter(|(_, result)| result.is_ok());
         for (edit, known) in right.flat_map(|(commit, _)| &commit.edits).zip(before) {
             let head = match edit {
-                Edit::Put { name, .. } => known.head.or_else(|| recent.active.head(name.as_str()).flatten()),
+                Edit::Put { name, .. } => {
+                    known.head.or_else(|| memtables.active.head(name.as_str()).flatten())
+                }
                 Edit::Remove { .. } | Edit::Document { .. } => None,
             };
             record::encode(edit, Before { incarnation: known.state.incarnation, head }, out, &mut scratch);
@@ -355,11 +357,11 @@ impl Engine {
         let slot = self.slots().free.pop().ok_or(NoSlot)?;
         let through = log.through();
         let slots = vec![log.rotate(slot)];
-        let mut recent = self.recent_mut();
-        let sealed = Arc::new(mem::take(&mut recent.active));
-        recent.sealed.push_back(Sealed { recent: sealed, through, slots });
-        drop(recent);
-        // With the lock: the keeper either waits already or will see it.
+        let mut memtables = self.memtables_mut();
+        let sealed = Arc::new(mem::take(&mut memtables.active));
+        memtables.sealed.push_back(Sealed { memtable: sealed, through, slots });
+        drop(memtables);
+        // With the lock: the checkpointer either waits already or will see it.
         let _slots = self.slots();
         self.slots_changed.notify_all();
         Ok(())
@@ -384,7 +386,7 @@ impl Engine {
     /// Seals what was committed if nothing more came for so long.
     pub(crate) fn seal_if_idle(&self, idle: Duration) {
         let committed = Duration::from_millis(self.committed_ms.load(Ordering::Relaxed));
-        if self.begun.elapsed().saturating_sub(committed) < idle || self.recent().active.is_empty() {
+        if self.begun.elapsed().saturating_sub(committed) < idle || self.memtables().active.is_empty() {
             return;
         }
         self.seal();
@@ -398,17 +400,17 @@ impl Engine {
         }
     }
 
-    /// The oldest generation that isn't in RocksDB, its last frame, and about how many bytes it takes.
-    pub(crate) fn oldest_sealed(&self) -> Option<(Arc<Recent>, u64, u64)> {
-        self.recent().sealed.front().map(|sealed| {
+    /// The oldest memtable that isn't in RocksDB, its last frame, and about how many bytes it takes.
+    pub(crate) fn oldest_sealed(&self) -> Option<(Arc<Memtable>, u64, u64)> {
+        self.memtables().sealed.front().map(|sealed| {
             let bytes = sealed.slots.iter().map(|slot| slot.bytes().unwrap_or(SLOT_BYTES)).sum();
-            (sealed.recent.clone(), sealed.through, bytes)
+            (sealed.memtable.clone(), sealed.through, bytes)
         })
     }
 
-    /// RocksDB has the oldest generation: its slots are free.
+    /// RocksDB has the oldest memtable: its slots are free.
     pub(crate) fn release_oldest(&self) {
-        let Some(sealed) = self.recent_mut().sealed.pop_front() else { return };
+        let Some(sealed) = self.memtables_mut().sealed.pop_front() else { return };
         for slot in &sealed.slots {
             if let Err(error) = slot.shrink() {
                 tracing::warn!(%error, slot = %slot.path().display(), "a slot stays longer than it need be");
@@ -430,7 +432,7 @@ impl Engine {
     /// Waits for something to checkpoint, at most so long. `false`: the end.
     pub(crate) fn wait(&self, at_most: Duration) -> bool {
         let slots = self.slots();
-        if slots.ending || !self.recent().sealed.is_empty() {
+        if slots.ending || !self.memtables().sealed.is_empty() {
             return !slots.ending;
         }
         self.wait_for_change(slots, at_most)

@@ -1,6 +1,6 @@
 //! A stream's head as bytes: what the commit log and the column family `names` hold.
 //!
-//! What the store itself needs stands first ([`Summary`]), so that it is known without reading the rest.
+//! What the store itself needs stands first ([`HeadPrefix`]), so that it is known without reading the rest.
 
 use headwater_protocol::{
     cache::Visibility,
@@ -26,14 +26,14 @@ const SOFT_DELETED: u8 = 1 << 6;
 
 /// What the store looks at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Summary {
+pub(crate) struct HeadPrefix {
     pub(crate) incarnation: u64,
     pub(crate) version: u64,
     pub(crate) tail: u64,
     pub(crate) deadline_ms: Option<u64>,
 }
 
-impl Summary {
+impl HeadPrefix {
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
         Self::read(&mut Input(bytes))
     }
@@ -100,7 +100,7 @@ pub(crate) fn is_append(before: &StreamHead, after: &StreamHead, bytes: usize) -
 }
 
 pub(crate) fn encode(head: &StreamHead, out: &mut Vec<u8>) {
-    Summary::of(head).write(out);
+    HeadPrefix::of(head).write(out);
     let visibility = match head.visibility {
         Some(Visibility::Private) => PRIVATE,
         Some(Visibility::Public) => PUBLIC,
@@ -163,7 +163,7 @@ pub(crate) fn encode(head: &StreamHead, out: &mut Vec<u8>) {
 
 pub(crate) fn decode(bytes: &[u8]) -> Result<StreamHead, Malformed> {
     let mut input = Input(bytes);
-    let Summary { incarnation, version, tail, deadline_ms } = Summary::read(&mut input)?;
+    let HeadPrefix { incarnation, version, tail, deadline_ms } = HeadPrefix::read(&mut input)?;
     let flags = input.byte()?;
     let has = |bit| flags & bit != 0;
     let lifetime = lifetime(&mut input)?;
@@ -330,7 +330,7 @@ pub(crate) mod tests {
             let mut bytes = Vec::new();
             encode(&head, &mut bytes);
             prop_assert_eq!(decode(&bytes), Ok(head.clone()));
-            let summary = Summary::decode(&bytes).unwrap();
+            let summary = HeadPrefix::decode(&bytes).unwrap();
             prop_assert_eq!((summary.version, summary.tail), (head.version, head.tail));
             for cut in 0..bytes.len() {
                 prop_assert!(decode(&bytes[..cut]).is_err());

@@ -1,20 +1,20 @@
 //! The durable default store: a commit log that is synced once per group of commits, and RocksDB behind it.
 //!
 //! A commit is durable when its frame in the commit log is (`commit_log`). What the log holds is in memory too
-//! (`recent`) until a checkpoint brings it to RocksDB (`keeper`, `base`); then its part of the log is written
+//! (`memtable`) until a checkpoint brings it to RocksDB (`checkpointer`, `rocks`); then its part of the log is written
 //! again. Reads ask memory, then RocksDB. Opening replays at most the few slots of the log: nothing is done per stream.
 //! `docs/storage-format.md` has every byte, ADR 0009 the reasons.
 
-mod base;
+mod checkpointer;
 mod codec;
 mod commit_log;
 mod engine;
-mod generations;
 mod head;
-mod keeper;
 mod keys;
-mod recent;
+mod memtable;
+mod memtables;
 mod record;
+mod rocks;
 #[cfg(test)]
 mod tests;
 pub mod tuning;
@@ -41,11 +41,11 @@ use headwater_store::{
 };
 use rocksdb::{ErrorKind, ReadTier};
 
-use base::{Base, Found, Marks};
 use commit_log::{CommitLog, LogError, Replayed, disk::Disk};
 use engine::Engine;
-use generations::{Generations, Recall, Sealed};
-use recent::Recent;
+use memtable::Memtable;
+use memtables::{Lookup, Memtables, Sealed};
+use rocks::{Found, Marks, Rocks};
 use tuning::Tuning;
 
 /// Stale deadlines that are remembered until the next checkpoint removes them; more are found again later.
@@ -56,7 +56,7 @@ const STALE_DEADLINES_MAX: usize = 10_000;
 pub struct RocksStore {
     engine: Arc<Engine>,
     writer: Option<JoinHandle<()>>,
-    keeper: Option<JoinHandle<()>>,
+    checkpointer: Option<JoinHandle<()>>,
 }
 
 /// Why a folder can't be opened as a store.
@@ -115,7 +115,7 @@ impl RocksStore {
         if was_used && !has_base {
             return Err(damaged("there is a commit log, but RocksDB's file CURRENT is missing".into()));
         }
-        let base = Base::open(&base_folder, cache_bytes, tuning).map_err(|error| match error.kind() {
+        let rocks = Rocks::open(&base_folder, cache_bytes, tuning).map_err(|error| match error.kind() {
             ErrorKind::IOError if error.to_string().contains("lock") => OpenError::InUse(folder.into()),
             // RocksDB counts on files that aren't there: one of its own is lost, or names another one now.
             ErrorKind::IOError if has_base && error.to_string().contains("No such file") => {
@@ -124,7 +124,7 @@ impl RocksStore {
             ErrorKind::IOError => unusable(error.to_string()),
             _ => damaged(error.to_string()),
         })?;
-        let marks = match base.marks().map_err(|error| damaged(error.to_string()))? {
+        let marks = match rocks.marks().map_err(|error| damaged(error.to_string()))? {
             Some(marks) => marks,
             None if was_used => return Err(damaged("there is a commit log, but RocksDB is empty".into())),
             None => {
@@ -133,55 +133,55 @@ impl RocksStore {
                 commit_log::create(&log_folder).map_err(|error| unusable(error.to_string()))?;
                 // The marks come last: who finds them finds everything else.
                 sync_names(folder).map_err(|error| unusable(error.to_string()))?;
-                base.initialize(marks).map_err(|error| unusable(error.to_string()))?;
+                rocks.initialize(marks).map_err(|error| unusable(error.to_string()))?;
                 marks
             }
         };
-        let mut recent = Recent::default();
-        let apply = |payload: &[u8]| recent.apply(payload).is_ok();
+        let mut memtable = Memtable::default();
+        let apply = |payload: &[u8]| memtable.apply(payload).is_ok();
         let replayed = commit_log::replay(&log_folder, marks.salt, marks.checkpoint, disk, apply);
         let Replayed { through, live, mut free } = replayed.map_err(|error| match error {
             LogError::Io { .. } => unusable(error.to_string()),
             LogError::Damaged { .. } => damaged(error.to_string()),
         })?;
-        let incarnation_last = recent.incarnation_last.max(marks.incarnation_last);
-        let mut generations = Generations::default();
+        let incarnation_last = memtable.incarnation_last.max(marks.incarnation_last);
+        let mut memtables = Memtables::default();
         if !live.is_empty() {
-            let sealed = Sealed { recent: Arc::new(recent), through, slots: live };
-            generations.sealed.push_back(sealed);
+            let sealed = Sealed { memtable: Arc::new(memtable), through, slots: live };
+            memtables.sealed.push_back(sealed);
         }
         if free.is_empty() {
             // Every slot is full: they have to be brought over before anything can be written.
-            let Some(Sealed { recent, through, slots }) = generations.sealed.pop_front() else {
+            let Some(Sealed { memtable, through, slots }) = memtables.sealed.pop_front() else {
                 return Err(damaged("there are no slots".into()));
             };
-            let written = base.write(&recent, through, incarnation_last, &[]);
+            let written = rocks.write(&memtable, through, incarnation_last, &[]);
             written.map_err(|error| unusable(error.to_string()))?;
-            base.flush().map_err(|error| unusable(error.to_string()))?;
+            rocks.flush().map_err(|error| unusable(error.to_string()))?;
             free = slots;
         }
         let Some(slot) = free.pop() else { return Err(damaged("there are no slots".into())) };
         let log = CommitLog::new(marks.salt, slot, through);
-        let engine = Arc::new(Engine::new(base, log, free, generations, incarnation_last));
+        let engine = Arc::new(Engine::new(rocks, log, free, memtables, incarnation_last));
         let start = |name: &str, run: fn(&Engine)| {
             let engine = engine.clone();
             let thread = thread::Builder::new().name(name.into()).spawn(move || run(&engine));
             thread.map_err(|error| unusable(error.to_string()))
         };
         let writer = Some(start("store-writer", Engine::write_forever)?);
-        let keeper = Some(start("store-keeper", keeper::keep_forever)?);
-        Ok(Self { engine, writer, keeper })
+        let checkpointer = Some(start("checkpointer", checkpointer::run)?);
+        Ok(Self { engine, writer, checkpointer })
     }
 
     /// Asks RocksDB: at once if the answer is in memory, else on a thread that may wait for the disk.
     async fn ask<T: Send + 'static>(
         &self,
-        question: impl Fn(&Base, ReadTier) -> Result<Found<T>, StoreError> + Send + 'static,
+        question: impl Fn(&Rocks, ReadTier) -> Result<Found<T>, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        if let Found::Now(answer) = question(&self.engine.base, ReadTier::BlockCache)? {
+        if let Found::Now(answer) = question(&self.engine.rocks, ReadTier::BlockCache)? {
             return Ok(answer);
         }
-        self.on_disk(move |engine| match question(&engine.base, ReadTier::All)? {
+        self.on_disk(move |engine| match question(&engine.rocks, ReadTier::All)? {
             Found::Now(answer) => Ok(answer),
             Found::OnDisk => Err(StoreError::damaged("RocksDB didn't ask its disk")),
         })
@@ -201,7 +201,7 @@ impl RocksStore {
 impl RocksStore {
     fn end(&mut self) {
         self.engine.end();
-        for thread in [self.writer.take(), self.keeper.take()].into_iter().flatten() {
+        for thread in [self.writer.take(), self.checkpointer.take()].into_iter().flatten() {
             // It has panicked if it can't be joined, and said so.
             let _ = thread.join();
         }
@@ -211,7 +211,7 @@ impl RocksStore {
 impl Drop for RocksStore {
     fn drop(&mut self) {
         self.end();
-        keeper::finish(&self.engine);
+        checkpointer::finish(&self.engine);
     }
 }
 
@@ -222,13 +222,13 @@ impl Store for RocksStore {
 
     fn load<'a>(&'a self, name: &'a StreamName) -> StoreFuture<'a, Option<StreamHead>> {
         Box::pin(async move {
-            let recalled = self.engine.recent().head(name.as_str(), StreamHead::clone);
+            let recalled = self.engine.memtables().head(name.as_str(), StreamHead::clone);
             match recalled {
-                Recall::Known(head) => Ok(Some(head)),
-                Recall::Removed => Ok(None),
-                Recall::Unknown => {
+                Lookup::Found(head) => Ok(Some(head)),
+                Lookup::Deleted => Ok(None),
+                Lookup::Absent => {
                     let name = name.clone();
-                    self.ask(move |base, tier| base.head(name.as_str(), tier, head::decode)).await
+                    self.ask(move |rocks, tier| rocks.head(name.as_str(), tier, head::decode)).await
                 }
             }
         })
@@ -240,13 +240,13 @@ impl Store for RocksStore {
         id: &'a ProducerId,
     ) -> StoreFuture<'a, Option<ProducerState>> {
         Box::pin(async move {
-            let recalled = self.engine.recent().producer(incarnation.get(), id.as_str());
+            let recalled = self.engine.memtables().producer(incarnation.get(), id.as_str());
             match recalled {
-                Recall::Known(state) => Ok(Some(state)),
-                Recall::Removed => Ok(None),
-                Recall::Unknown => {
+                Lookup::Found(state) => Ok(Some(state)),
+                Lookup::Deleted => Ok(None),
+                Lookup::Absent => {
                     let id = id.clone();
-                    self.ask(move |base, tier| base.producer(incarnation.get(), id.as_str(), tier)).await
+                    self.ask(move |rocks, tier| rocks.producer(incarnation.get(), id.as_str(), tier)).await
                 }
             }
         })
@@ -259,16 +259,16 @@ impl Store for RocksStore {
     fn read(&self, incarnation: Incarnation, range: ReadRange) -> StoreFuture<'_, Chunk> {
         Box::pin(async move {
             let number = incarnation.get();
-            let begin = self.engine.recent().log_begin(number);
+            let begin = self.engine.memtables().log_begin(number);
             if begin.is_some_and(|begin| begin <= range.from) {
                 let mut gather = Gather::new(range);
-                match self.engine.recent().gather(number, &mut gather) {
-                    Recall::Known(()) if gather.is_done() || gather.next() >= range.target => {
+                match self.engine.memtables().gather(number, &mut gather) {
+                    Lookup::Found(()) if gather.is_done() || gather.next() >= range.target => {
                         return gather.finish();
                     }
-                    Recall::Removed => return Err(StoreError::Missing(incarnation)),
+                    Lookup::Deleted => return Err(StoreError::Missing(incarnation)),
                     // A checkpoint took it away in between.
-                    Recall::Known(()) | Recall::Unknown => {}
+                    Lookup::Found(()) | Lookup::Absent => {}
                 }
             }
             self.on_disk(move |engine| gather_all(engine, incarnation, range)).await
@@ -291,13 +291,13 @@ impl Store for RocksStore {
 
     fn document<'a>(&'a self, key: &'a str) -> StoreFuture<'a, Option<Bytes>> {
         Box::pin(async move {
-            let recalled = self.engine.recent().document(key);
+            let recalled = self.engine.memtables().document(key);
             match recalled {
-                Recall::Known(value) => Ok(Some(value)),
-                Recall::Removed => Ok(None),
-                Recall::Unknown => {
+                Lookup::Found(value) => Ok(Some(value)),
+                Lookup::Deleted => Ok(None),
+                Lookup::Absent => {
                     let key = key.to_owned();
-                    Ok(self.ask(move |base, tier| base.document(&key, tier)).await?.map(Bytes::from))
+                    Ok(self.ask(move |rocks, tier| rocks.document(&key, tier)).await?.map(Bytes::from))
                 }
             }
         })
@@ -335,22 +335,22 @@ fn sync_names(folder: &Path) -> io::Result<()> {
 fn gather_all(engine: &Engine, incarnation: Incarnation, range: ReadRange) -> Result<Chunk, StoreError> {
     let number = incarnation.get();
     let missing = StoreError::Missing(incarnation);
-    let begin = engine.recent().log_begin(number);
+    let begin = engine.memtables().log_begin(number);
     // What begins past zero begins there: a fork's own log.
     let from = range.from;
     let mut gather = Gather::new(range);
     let mut any = false;
     loop {
-        let recalled = engine.recent().gather(number, &mut gather);
-        if recalled == Recall::Removed {
+        let recalled = engine.memtables().gather(number, &mut gather);
+        if recalled == Lookup::Deleted {
             return Err(missing);
         }
-        any |= recalled == Recall::Known(());
+        any |= recalled == Lookup::Found(());
         if gather.is_done() {
             return gather.finish();
         }
         let before = gather.next();
-        any |= engine.base.gather(number, &mut gather)?;
+        any |= engine.rocks.gather(number, &mut gather)?;
         if gather.is_done() {
             return gather.finish();
         }
@@ -369,18 +369,21 @@ fn gather_all(engine: &Engine, incarnation: Incarnation, range: ReadRange) -> Re
 }
 
 fn expired(engine: &Engine, until_ms: u64, limit: usize) -> Result<Vec<StreamName>, StoreError> {
-    let recent: Vec<(u64, Box<str>)> =
-        engine.recent().deadlines(until_ms).map(|(deadline_ms, name)| (deadline_ms, name.into())).collect();
+    let memtable: Vec<(u64, Box<str>)> = engine
+        .memtables()
+        .deadlines(until_ms)
+        .map(|(deadline_ms, name)| (deadline_ms, name.into()))
+        .collect();
     let mut found = BTreeMap::new();
-    for (deadline_ms, name) in recent {
-        if keeper::current_deadline_ms(engine, &name)? == Some(deadline_ms) {
+    for (deadline_ms, name) in memtable {
+        if checkpointer::current_deadline_ms(engine, &name)? == Some(deadline_ms) {
             found.insert((deadline_ms, name), ());
         }
     }
     let mut stale = Vec::new();
     let mut taken = 0;
-    engine.base.deadlines(until_ms, |deadline_ms, name| {
-        if keeper::current_deadline_ms(engine, name)? == Some(deadline_ms) {
+    engine.rocks.deadlines(until_ms, |deadline_ms, name| {
+        if checkpointer::current_deadline_ms(engine, name)? == Some(deadline_ms) {
             found.insert((deadline_ms, name.into()), ());
             taken += 1;
         } else if stale.len() < STALE_DEADLINES_MAX {
@@ -400,12 +403,12 @@ fn list(
 ) -> Result<Vec<StreamName>, StoreError> {
     let wanted = |name: &str| name.starts_with(prefix) && after.is_none_or(|after| name > after.as_str());
     let mut names: BTreeMap<Box<str>, bool> = BTreeMap::new();
-    for (name, exists) in engine.recent().names().filter(|(name, _)| wanted(name)) {
+    for (name, exists) in engine.memtables().names().filter(|(name, _)| wanted(name)) {
         names.entry(name.into()).or_insert(exists);
     }
     let first = after.map_or(prefix, |after| prefix.max(after.as_str()));
     let mut taken = 0;
-    engine.base.names(first, |name| {
+    engine.rocks.names(first, |name| {
         if wanted(name) && *names.entry(name.into()).or_insert(true) {
             taken += 1;
         }
@@ -424,12 +427,12 @@ fn documents(
 ) -> Result<Vec<Document>, StoreError> {
     let wanted = |key: &str| key.starts_with(prefix) && after.is_none_or(|after| key > after);
     let mut found: BTreeMap<Box<str>, Option<Bytes>> = BTreeMap::new();
-    for (key, value) in engine.recent().documents().filter(|(key, _)| wanted(key)) {
+    for (key, value) in engine.memtables().documents().filter(|(key, _)| wanted(key)) {
         found.entry(key.into()).or_insert_with(|| value.map(Bytes::copy_from_slice));
     }
     let first = after.map_or(prefix, |after| prefix.max(after));
     let mut taken = 0;
-    engine.base.documents(first, |key, value| {
+    engine.rocks.documents(first, |key, value| {
         if wanted(key)
             && found.entry(key.into()).or_insert_with(|| Some(Bytes::copy_from_slice(value))).is_some()
         {

@@ -26,7 +26,7 @@ fn open(folder: &Path) -> RocksStore {
 /// What a kill at this moment leaves.
 fn crash(mut store: RocksStore, folder: &TempDir) -> TempDir {
     store.end();
-    store.engine.base.halt();
+    store.engine.rocks.halt();
     let left = tempfile::tempdir().unwrap();
     copy(folder.path(), left.path());
     left

@@ -23,7 +23,7 @@ pub struct Tuning {
     /// The size of a memory table.
     pub write_buffer_bytes: usize,
     /// Entries that are not in the lowest level after so many seconds are brought there.
-    pub settle_s: u64,
+    pub ttl_s: u64,
 }
 
 impl Default for Tuning {
@@ -40,7 +40,7 @@ impl Default for Tuning {
             write_buffer_bytes: 64 << 20,
             // What says that a stream is deleted frees its room only down there, and without more writes nothing else
             // brings it there.
-            settle_s: 600,
+            ttl_s: 600,
         }
     }
 }
@@ -108,7 +108,7 @@ impl Tuning {
     fn any_family(&self) -> Options {
         let mut options = Options::default();
         options.set_write_buffer_size(self.write_buffer_bytes);
-        options.set_ttl(self.settle_s);
+        options.set_ttl(self.ttl_s);
         // One that is filled, and others that are being flushed: checkpoints come one after the other, so that is enough.
         options.set_max_write_buffer_number(4);
         options

@@ -104,9 +104,9 @@ fn a_second_process_is_refused_and_the_first_goes_on() {
 #[test]
 fn frames_of_many_lives_follow_each_other() {
     let mut folder = tempfile::tempdir().unwrap();
-    for life in 0..6 {
+    for stream in 0..6 {
         let store = open(folder.path());
-        for version in life * 40 + 1..=life * 40 + 40 {
+        for version in stream * 40 + 1..=stream * 40 + 40 {
             append(&store, "a", version, version * 10, b"0123456789").unwrap();
         }
         folder = crash(store, &folder);

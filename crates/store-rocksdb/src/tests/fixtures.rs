@@ -45,9 +45,9 @@ fn format_1_is_read() {
 fn another_format_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     drop(open(folder.path()));
-    let base = Base::open(&folder.path().join("rocksdb"), 1 << 20, &Tuning::default()).unwrap();
-    base.write_version(b"headwater 2");
-    drop(base);
+    let rocks = Rocks::open(&folder.path().join("rocksdb"), 1 << 20, &Tuning::default()).unwrap();
+    rocks.write_version(b"headwater 2");
+    drop(rocks);
     let refused = RocksStore::open(folder.path(), 1 << 20).err().unwrap().to_string();
     assert!(refused.contains("headwater 2"), "{refused}");
 }

@@ -1,4 +1,4 @@
-//! Random operations, restarts and crashes: the store must be indistinguishable from the reference store, which lives on.
+//! Random operations, restarts and crashes: the store must be indistinguishable from the reference store, which streams on.
 
 use headwater_protocol::{producer::ProducerId, stream::Change};
 use headwater_store::contract::{head, name};

@@ -16,7 +16,7 @@ fn used_bytes(folder: &Path) -> u64 {
 #[test]
 fn room_comes_back_when_streams_are_deleted() {
     let folder = tempfile::tempdir().unwrap();
-    let tuning = Tuning { settle_s: 1, ..Tuning::default() };
+    let tuning = Tuning { ttl_s: 1, ..Tuning::default() };
     let store = RocksStore::open_tuned(folder.path(), 8 << 20, &tuning).unwrap();
     let name = |number| headwater_store::contract::name(&format!("stream-{number}"));
     let content = |number: u64| Bytes::from(number.to_le_bytes().repeat(STREAM_BYTES / 8));
@@ -34,7 +34,7 @@ fn room_comes_back_when_streams_are_deleted() {
         wait(store.commit(one(Edit::Remove { name: name(number), expected: 1 }))).unwrap();
     }
     checkpoint(&store);
-    // RocksDB and the keeper look once a second, and compactions take their time.
+    // RocksDB and the checkpointer look once a second, and compactions take their time.
     let begun = Instant::now();
     while used_bytes(folder.path()) > full_bytes / 2 {
         assert!(begun.elapsed() < Duration::from_secs(60), "{} bytes are used", used_bytes(folder.path()));

@@ -12,7 +12,7 @@ use crate::{
     record::{self, Producer, Record},
 };
 
-/// A generation that takes so much memory goes to RocksDB, however little of its slot is used: new streams and producers
+/// A memtable that takes so much memory goes to RocksDB, however little of its slot is used: new streams and producers
 /// take more here than in the log.
 const MEMORY_BYTES: usize = SLOT_BYTES as usize;
 /// What an entry takes besides its content, about: its place in a map, and what allocations add.
@@ -20,11 +20,11 @@ const ENTRY_BYTES: usize = 64;
 
 /// The effect of a run of frames.
 #[derive(Debug, Default)]
-pub(crate) struct Recent {
+pub(crate) struct Memtable {
     /// The streams that were written, with their incarnations; `None`: the stream was removed.
     pub(crate) names: HashMap<Box<str>, Option<u64>>,
     /// What was written, by incarnation. In boxes: there may be hundreds of thousands, and growing moves them all.
-    pub(crate) lives: HashMap<u64, Box<Life>>,
+    pub(crate) streams: HashMap<u64, Box<StreamEntry>>,
     /// Incarnations that were removed and that RocksDB may know something of.
     pub(crate) removed: HashSet<u64>,
     /// The deadlines of the streams in `names`.
@@ -37,18 +37,18 @@ pub(crate) struct Recent {
     memory_bytes: usize,
 }
 
-/// What one life of a stream was given.
+/// What one stream of a stream was given.
 #[derive(Debug)]
-pub(crate) struct Life {
+pub(crate) struct StreamEntry {
     /// As of the last record.
     pub(crate) head: StreamHead,
     pub(crate) log: Log,
     pub(crate) producers: HashMap<Box<str>, ProducerState>,
     /// It began here: RocksDB knows nothing of it.
-    pub(crate) is_born: bool,
+    pub(crate) is_new: bool,
 }
 
-impl Recent {
+impl Memtable {
     pub(crate) fn is_empty(&self) -> bool {
         self.names.is_empty() && self.removed.is_empty() && self.documents.is_empty()
     }
@@ -66,7 +66,7 @@ impl Recent {
     /// A stream's head; `None` within: it was removed.
     pub(crate) fn head(&self, name: &str) -> Option<Option<&StreamHead>> {
         let incarnation = self.names.get(name)?;
-        Some(incarnation.and_then(|incarnation| self.lives.get(&incarnation)).map(|life| &life.head))
+        Some(incarnation.and_then(|incarnation| self.streams.get(&incarnation)).map(|stream| &stream.head))
     }
 
     fn apply_record(&mut self, record: Record<'_>) -> Result<(), Malformed> {
@@ -76,34 +76,34 @@ impl Recent {
                 let incarnation = head.incarnation.get();
                 self.incarnation_last = self.incarnation_last.max(incarnation);
                 self.set_name(name, Some(incarnation), head.deadline_ms);
-                let life = match self.lives.entry(incarnation) {
+                let stream = match self.streams.entry(incarnation) {
                     Entry::Occupied(entry) => {
-                        let life = entry.into_mut();
-                        life.head = head;
-                        life
+                        let stream = entry.into_mut();
+                        stream.head = head;
+                        stream
                     }
                     Entry::Vacant(entry) => {
-                        self.memory_bytes += ENTRY_BYTES + size_of::<Life>() + encoded.len();
-                        entry.insert(Box::new(Life {
+                        self.memory_bytes += ENTRY_BYTES + size_of::<StreamEntry>() + encoded.len();
+                        entry.insert(Box::new(StreamEntry {
                             log: Log::new(head.tail.saturating_sub(bytes.len() as u64)),
-                            is_born: head.version == 1,
+                            is_new: head.version == 1,
                             head,
                             producers: HashMap::new(),
                         }))
                     }
                 };
-                self.memory_bytes += life.append(bytes, producer)?;
+                self.memory_bytes += stream.append(bytes, producer)?;
             }
             Record::Append { incarnation, changed_ms, bytes, producer } => {
-                let life = self.lives.get_mut(&incarnation).ok_or(Malformed)?;
-                life.head.version = life.head.version.checked_add(1).ok_or(Malformed)?;
-                life.head.tail = life.head.tail.checked_add(bytes.len() as u64).ok_or(Malformed)?;
-                life.head.changed_ms = changed_ms;
-                self.memory_bytes += life.append(bytes, producer)?;
+                let stream = self.streams.get_mut(&incarnation).ok_or(Malformed)?;
+                stream.head.version = stream.head.version.checked_add(1).ok_or(Malformed)?;
+                stream.head.tail = stream.head.tail.checked_add(bytes.len() as u64).ok_or(Malformed)?;
+                stream.head.changed_ms = changed_ms;
+                self.memory_bytes += stream.append(bytes, producer)?;
             }
             Record::Remove { name, incarnation } => {
                 self.set_name(name, None, None);
-                if self.lives.remove(&incarnation).is_none_or(|life| !life.is_born) {
+                if self.streams.remove(&incarnation).is_none_or(|stream| !stream.is_new) {
                     self.memory_bytes += ENTRY_BYTES;
                     self.removed.insert(incarnation);
                 }
@@ -116,7 +116,7 @@ impl Recent {
         Ok(())
     }
 
-    /// A name stands for this life from now on, or for none. Before the life changes: what it was tells its old deadline.
+    /// A name stands for this stream from now on, or for none. Before the stream changes: what it was tells its old deadline.
     fn set_name(&mut self, name: &str, incarnation: Option<u64>, after_ms: Option<u64>) {
         let before = match self.names.get_mut(name) {
             Some(known) => std::mem::replace(known, incarnation),
@@ -126,8 +126,8 @@ impl Recent {
                 None
             }
         };
-        let before = before.and_then(|incarnation| self.lives.get(&incarnation));
-        let before_ms = before.and_then(|life| life.head.deadline_ms);
+        let before = before.and_then(|incarnation| self.streams.get(&incarnation));
+        let before_ms = before.and_then(|stream| stream.head.deadline_ms);
         if before_ms == after_ms {
             return;
         }
@@ -141,7 +141,7 @@ impl Recent {
     }
 }
 
-impl Life {
+impl StreamEntry {
     /// Adds the bytes that made the head, and what is known of their producer. Says about how much memory that takes.
     fn append(&mut self, bytes: &[u8], producer: Option<Producer<'_>>) -> Result<usize, Malformed> {
         self.log.append(bytes);
@@ -172,16 +172,16 @@ mod tests {
     use super::*;
     use crate::record::Before;
 
-    /// How many bytes of records such edits fill a generation with.
+    /// How many bytes of records such edits fill a memtable with.
     fn filled_by(edit: impl Fn(u64) -> Edit) -> u64 {
-        let mut recent = Recent::default();
+        let mut memtable = Memtable::default();
         let mut bytes = 0;
         for number in 1.. {
             let mut payload = Vec::new();
             record::encode(&edit(number), Before::default(), &mut payload, &mut Vec::new());
-            recent.apply(&payload).unwrap();
+            memtable.apply(&payload).unwrap();
             bytes += payload.len() as u64;
-            if recent.is_full() {
+            if memtable.is_full() {
                 break;
             }
         }

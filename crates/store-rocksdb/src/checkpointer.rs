@@ -1,4 +1,4 @@
-//! The keeper's thread: brings sealed generations to RocksDB, so that their slots can be written again.
+//! The checkpointer's thread: brings sealed memtables to RocksDB, so that their slots can be written again.
 
 use std::{
     mem,
@@ -8,9 +8,9 @@ use std::{
 
 use headwater_store::StoreError;
 
-use crate::{base::unwritable, engine::Engine};
+use crate::{engine::Engine, rocks::unwritable};
 
-/// After so long without commits what is recent goes to RocksDB, and its memory back.
+/// After so long without commits what is memtable goes to RocksDB, and its memory back.
 const IDLE: Duration = Duration::from_secs(5);
 const TICK: Duration = Duration::from_secs(1);
 /// How long to wait after a checkpoint that failed: a full disk may have room again. RocksDB looks for that every five
@@ -22,13 +22,13 @@ const RETRY: Duration = Duration::from_secs(3);
 const PRIORITY: i32 = 5;
 
 /// Keeps house until [`Engine::end`]; then brings over what is left.
-pub(crate) fn keep_forever(engine: &Engine) {
-    step_back();
+pub(crate) fn run(engine: &Engine) {
+    lower_priority();
     let (mut is_cleaning, mut has_told) = (false, false);
     while engine.wait(TICK) {
         engine.seal_if_idle(IDLE);
         checkpoint_all(engine);
-        match engine.base.clean(is_cleaning) {
+        match engine.rocks.clean(is_cleaning) {
             Ok(is) => (is_cleaning, has_told) = (is, false),
             // Once, not every second.
             Err(error) if !has_told => {
@@ -41,7 +41,7 @@ pub(crate) fn keep_forever(engine: &Engine) {
 }
 
 /// Lets requests have the cores first. Linux keeps priorities by thread; where a system doesn't, all stay as they are.
-fn step_back() {
+fn lower_priority() {
     #[cfg(target_os = "linux")]
     if let Err(error) = rustix::process::setpriority_process(None, PRIORITY) {
         tracing::debug!(%error, "checkpoints keep the priority of requests");
@@ -57,26 +57,26 @@ pub(crate) fn finish(engine: &Engine) {
 
 fn checkpoint_all(engine: &Engine) {
     let mut written = None;
-    while let Some((recent, through, bytes)) = engine.oldest_sealed() {
+    while let Some((memtable, through, bytes)) = engine.oldest_sealed() {
         let checkpointed = if written == Some(through) {
             Ok(())
-        } else if !engine.base.has_room(bytes) {
+        } else if !engine.rocks.has_room(bytes) {
             Err(StoreError::Full)
         } else {
             let incarnation_last = engine.incarnation_last.load(std::sync::atomic::Ordering::Relaxed);
-            engine.base.write(&recent, through, incarnation_last, &stale_deadlines(engine))
+            engine.rocks.write(&memtable, through, incarnation_last, &stale_deadlines(engine))
         };
         let flushed = checkpointed.and_then(|()| {
             // What was written once needs only the flush again.
             written = Some(through);
-            engine.base.flush().map_err(|error| unwritable(&error))
+            engine.rocks.flush().map_err(|error| unwritable(&error))
         });
         match flushed {
             Ok(()) => engine.release_oldest(),
             Err(error) => {
                 tracing::error!(%error, "a checkpoint failed; it will be tried again");
                 engine.checkpoint_failed(error);
-                if !rest(engine, RETRY) {
+                if !sleep(engine, RETRY) {
                     return;
                 }
             }
@@ -85,7 +85,7 @@ fn checkpoint_all(engine: &Engine) {
 }
 
 /// Waits for so long, whatever changes. `false`: the end.
-fn rest(engine: &Engine, time: Duration) -> bool {
+fn sleep(engine: &Engine, time: Duration) -> bool {
     let until = Instant::now() + time;
     loop {
         let left = until.saturating_duration_since(Instant::now());
@@ -109,5 +109,5 @@ fn stale_deadlines(engine: &Engine) -> Vec<(u64, Box<str>)> {
 
 /// The deadline that a stream has now.
 pub(crate) fn current_deadline_ms(engine: &Engine, name: &str) -> Result<Option<u64>, StoreError> {
-    Ok(engine.summary(name)?.and_then(|summary| summary.deadline_ms))
+    Ok(engine.head_prefix(name)?.and_then(|summary| summary.deadline_ms))
 }

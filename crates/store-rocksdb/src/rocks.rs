@@ -17,9 +17,9 @@ use rocksdb::{
 
 use crate::{
     codec::Malformed,
-    head::{self, Summary},
+    head::{self, HeadPrefix},
     keys::{control, expiry, format, log, names, producers},
-    recent::Recent,
+    memtable::Memtable,
     tuning::{self, Tuning},
 };
 
@@ -32,7 +32,7 @@ const SPARE_BYTES: u64 = 4 << 20;
 
 /// RocksDB behind the commit log.
 #[derive(Debug)]
-pub(crate) struct Base(DB);
+pub(crate) struct Rocks(DB);
 
 /// What the store wrote about itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +50,7 @@ pub(crate) enum Found<T> {
     OnDisk,
 }
 
-impl Base {
+impl Rocks {
     /// Opens RocksDB in a folder, or makes one there. It takes what `memory_bytes` allows for blocks.
     pub(crate) fn open(folder: &Path, memory_bytes: usize, tuning: &Tuning) -> Result<Self, Error> {
         let cache = Cache::new_lru_cache(memory_bytes);
@@ -241,10 +241,10 @@ impl Base {
         self.flush()
     }
 
-    /// Writes everything recent, which ends with frame `through`, in one batch. It is durable after [`Base::flush`].
+    /// Writes everything memtable, which ends with frame `through`, in one batch. It is durable after [`Rocks::flush`].
     pub(crate) fn write(
         &self,
-        recent: &Recent,
+        memtable: &Memtable,
         through: u64,
         incarnation_last: u64,
         stale_deadlines: &[(u64, Box<str>)],
@@ -255,7 +255,7 @@ impl Base {
         let (names, log, producers, expiry, control) = (names?, log?, producers?, expiry?, control?);
         let mut batch = WriteBatch::default();
         let mut value = Vec::new();
-        for &incarnation in &recent.removed {
+        for &incarnation in &memtable.removed {
             let (first, after) = log::range(incarnation);
             batch.delete_range_cf(log, first, after);
             let (first, after) = producers::range(incarnation);
@@ -264,8 +264,8 @@ impl Base {
         for (deadline_ms, name) in stale_deadlines {
             batch.delete_cf(expiry, expiry::encode_key(*deadline_ms, name));
         }
-        for name in recent.names.keys() {
-            match recent.head(name).flatten() {
+        for name in memtable.names.keys() {
+            match memtable.head(name).flatten() {
                 Some(head) => {
                     value.clear();
                     head::encode(head, &mut value);
@@ -274,17 +274,17 @@ impl Base {
                 None => batch.delete_cf(names, names::encode_key(name)),
             }
         }
-        for (deadline_ms, name) in &recent.deadlines {
+        for (deadline_ms, name) in &memtable.deadlines {
             batch.put_cf(expiry, expiry::encode_key(*deadline_ms, name), b"");
         }
-        for (key, value) in &recent.documents {
+        for (key, value) in &memtable.documents {
             match value {
                 Some(value) => batch.put_cf(control, control::encode_key(key), value),
                 None => batch.delete_cf(control, control::encode_key(key)),
             }
         }
-        for (&incarnation, life) in &recent.lives {
-            for (id, state) in &life.producers {
+        for (&incarnation, stream) in &memtable.streams {
+            for (id, state) in &stream.producers {
                 batch.put_cf(
                     producers,
                     producers::encode_key(incarnation, id),
@@ -292,8 +292,8 @@ impl Base {
                 );
             }
             // An empty log has an entry too if it is new: it says that the log exists.
-            let begin = life.log.begin();
-            for part in life.log.parts(begin).filter(|part| life.is_born || !part.bytes.is_empty()) {
+            let begin = stream.log.begin();
+            for part in stream.log.parts(begin).filter(|part| stream.is_new || !part.bytes.is_empty()) {
                 for entry in Split(Some(part)) {
                     let key = log::encode_key(incarnation, entry.start);
                     log::encode_value(&key, entry, &mut value);
@@ -388,8 +388,8 @@ pub(crate) fn unwritable(error: &Error) -> StoreError {
 }
 
 /// A head's summary, from the disk if need be.
-pub(crate) fn summary(base: &Base, name: &str) -> Result<Option<Summary>, StoreError> {
-    match base.head(name, ReadTier::All, Summary::decode)? {
+pub(crate) fn head_prefix(rocks: &Rocks, name: &str) -> Result<Option<HeadPrefix>, StoreError> {
+    match rocks.head(name, ReadTier::All, HeadPrefix::decode)? {
         Found::Now(summary) => Ok(summary),
         Found::OnDisk => Err(StoreError::damaged("RocksDB didn't ask its disk")),
     }
