@@ -1,13 +1,13 @@
 //! What RocksDB's numbers do: the same load with one of them changed at a time, as a table.
 //!
-//! `cargo bench -p headwater-store-rocksdb -- [MIB] [ROUNDS]`; a folder of `TMPDIR` is written, which should be a disk.
+//! `cargo bench -p headwater-store-rocksdb --features tuning -- [MIB] [ROUNDS]`; a folder of `TMPDIR` is written, which should be a disk.
 
 use std::{env, error::Error, fs, path::Path, time::Instant};
 
 use bytes::Bytes;
 use headwater_protocol::{path::StreamName, stream::Change};
 use headwater_store::{Commit, Edit, ReadRange, Store, contract};
-use headwater_store_rocksdb::{RocksStore, tuning::Tuning};
+use headwater_store_rocksdb::{RocksStore, Tuning};
 use tokio::runtime::{Builder, Runtime};
 
 type Outcome<T> = Result<T, Box<dyn Error>>;

@@ -1,38 +1,39 @@
-//! The checkpointer's thread: brings sealed memtables to RocksDB, so that their slots can be written again.
+//! The checkpointer's thread: writes sealed memtables to RocksDB, so that their slots can be written again.
 
-use std::{
-    mem,
-    sync::PoisonError,
-    time::{Duration, Instant},
-};
+use std::{mem, sync::atomic::Ordering, time::Duration};
 
 use headwater_store::StoreError;
 
-use crate::{engine::Engine, rocks::unwritable};
+use crate::engine::{Engine, lock};
 
-/// After so long without commits what is memtable goes to RocksDB, and its memory back.
-const IDLE: Duration = Duration::from_secs(5);
+/// After this time without commits the active memtable is flushed to RocksDB and its memory is released.
+const IDLE_MS: u64 = 5_000;
 const TICK: Duration = Duration::from_secs(1);
 /// How long to wait after a checkpoint that failed: a full disk may have room again. RocksDB looks for that every five
-/// seconds, and goes on only when nothing is being flushed; a flush in the meantime fails and takes a second.
+/// seconds, and continues only when nothing is being flushed; a flush in the meantime fails and takes a second.
 const RETRY: Duration = Duration::from_secs(3);
 
-/// A little below that of requests (nice).
+/// A little lower than that of requests (nice).
 #[cfg(target_os = "linux")]
 const PRIORITY: i32 = 5;
 
-/// Keeps house until [`Engine::end`]; then brings over what is left.
+/// Runs checkpoints until the store ends or stops.
 pub(crate) fn run(engine: &Engine) {
     lower_priority();
-    let (mut is_cleaning, mut has_told) = (false, false);
-    while engine.wait(TICK) {
-        engine.seal_if_idle(IDLE);
+    let (mut is_cleaning, mut has_warned) = (false, false);
+    while engine.slots.wait_for_work(TICK, || !engine.memtables().sealed.is_empty()) {
+        if engine.idle_ms() >= IDLE_MS && !engine.memtables().active.is_empty() {
+            engine.seal();
+        }
         checkpoint_all(engine);
+        if engine.queue.is_stopped() {
+            return;
+        }
         match engine.rocks.clean(is_cleaning) {
-            Ok(is) => (is_cleaning, has_told) = (is, false),
+            Ok(is) => (is_cleaning, has_warned) = (is, false),
             // Once, not every second.
-            Err(error) if !has_told => {
-                has_told = true;
+            Err(error) if !has_warned => {
+                has_warned = true;
                 tracing::warn!(%error, "blob files can't be cleaned now; it will be tried again");
             }
             Err(_) => {}
@@ -48,7 +49,7 @@ fn lower_priority() {
     }
 }
 
-/// Brings everything over. What can't be brought over stays in the commit log.
+/// Writes everything to RocksDB when the store ends. What can't be written stays in the commit log.
 pub(crate) fn finish(engine: &Engine) {
     checkpoint_all(engine);
     engine.seal();
@@ -57,26 +58,28 @@ pub(crate) fn finish(engine: &Engine) {
 
 fn checkpoint_all(engine: &Engine) {
     let mut written = None;
-    while let Some((memtable, through, bytes)) = engine.oldest_sealed() {
+    while !engine.queue.is_stopped()
+        && let Some((memtable, through, bytes)) = engine.oldest_sealed()
+    {
         let checkpointed = if written == Some(through) {
             Ok(())
         } else if !engine.rocks.has_room(bytes) {
             Err(StoreError::Full)
         } else {
-            let incarnation_last = engine.incarnation_last.load(std::sync::atomic::Ordering::Relaxed);
+            let incarnation_last = engine.incarnation_last.load(Ordering::Relaxed);
             engine.rocks.write(&memtable, through, incarnation_last, &stale_deadlines(engine))
         };
         let flushed = checkpointed.and_then(|()| {
             // What was written once needs only the flush again.
             written = Some(through);
-            engine.rocks.flush().map_err(|error| unwritable(&error))
+            engine.rocks.flush()
         });
         match flushed {
-            Ok(()) => engine.release_oldest(),
+            Ok(()) => engine.release_oldest(through),
             Err(error) => {
                 tracing::error!(%error, "a checkpoint failed; it will be tried again");
-                engine.checkpoint_failed(error);
-                if !sleep(engine, RETRY) {
+                engine.slots.fail(error);
+                if !engine.slots.wait_for_work(RETRY, || false) {
                     return;
                 }
             }
@@ -84,30 +87,16 @@ fn checkpoint_all(engine: &Engine) {
     }
 }
 
-/// Waits for so long, whatever changes. `false`: the end.
-fn sleep(engine: &Engine, time: Duration) -> bool {
-    let until = Instant::now() + time;
-    loop {
-        let left = until.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return true;
-        }
-        if !engine.pause(left) {
-            return false;
-        }
-    }
-}
-
-/// Deadlines in RocksDB to be removed: those that really are no stream's.
+/// Takes the deadlines in RocksDB that can be removed: those that no stream has.
 fn stale_deadlines(engine: &Engine) -> Vec<(u64, Box<str>)> {
-    let mut noted = mem::take(&mut *engine.stale_deadlines.lock().unwrap_or_else(PoisonError::into_inner));
-    noted.retain(|(deadline_ms, name)| {
+    let mut stale = mem::take(&mut *lock(&engine.stale_deadlines));
+    stale.retain(|(deadline_ms, name)| {
         current_deadline_ms(engine, name).is_ok_and(|current| current != Some(*deadline_ms))
     });
-    noted
+    stale
 }
 
-/// The deadline that a stream has now.
+/// Returns the deadline that a stream has now.
 pub(crate) fn current_deadline_ms(engine: &Engine, name: &str) -> Result<Option<u64>, StoreError> {
-    Ok(engine.head_prefix(name)?.and_then(|summary| summary.deadline_ms))
+    Ok(engine.head_prefix(name)?.and_then(|prefix| prefix.deadline_ms))
 }

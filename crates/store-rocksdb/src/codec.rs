@@ -1,8 +1,8 @@
-//! Bytes on disk, the small words: numbers of variable length (LEB128), texts and byte strings with their length.
+//! The primitives of the format on disk: numbers of variable length (LEB128), texts and byte strings with their length.
 //!
-//! Reading never trusts: whatever the disk says, the answer is a value or [`Malformed`].
+//! Reading never trusts: whatever the disk holds, the result is a value or [`Malformed`].
 
-/// Bytes that nobody here has written.
+/// Bytes that aren't in the expected format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("malformed")]
 pub(crate) struct Malformed;
@@ -20,12 +20,13 @@ pub(crate) fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(bytes);
 }
 
-/// `None` is 0, and every number one more.
+/// Writes `None` as 0 and a number as one more. The largest number is written as the second largest: of a deadline,
+/// the only optional number, that is a millisecond.
 pub(crate) fn put_option(out: &mut Vec<u8>, number: Option<u64>) {
     put_number(out, number.map_or(0, |number| number.saturating_add(1)));
 }
 
-/// Reads from the front.
+/// Bytes that are read from the front.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Input<'a>(pub(crate) &'a [u8]);
 

@@ -1,6 +1,6 @@
-//! A stream's head as bytes: what the commit log and the column family `names` hold.
+//! A stream's head as bytes, in the commit log and in the column family `names`.
 //!
-//! What the store itself needs stands first ([`HeadPrefix`]), so that it is known without reading the rest.
+//! The part that the store itself needs stands first ([`HeadPrefix`]), so that it can be read without the rest.
 
 use headwater_protocol::{
     cache::Visibility,
@@ -24,7 +24,7 @@ const SEQ_LAST: u8 = 1 << 4;
 const FORK: u8 = 1 << 5;
 const SOFT_DELETED: u8 = 1 << 6;
 
-/// What the store looks at.
+/// The part of a head that the store itself needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct HeadPrefix {
     pub(crate) incarnation: u64,
@@ -65,7 +65,8 @@ impl HeadPrefix {
     }
 }
 
-/// Whether an append of so many bytes to a stream with the first head made the second one, and changed nothing else.
+/// Returns whether an append of `bytes` bytes to a stream with the first head makes the second one, and changes nothing
+/// else.
 pub(crate) fn is_append(before: &StreamHead, after: &StreamHead, bytes: usize) -> bool {
     // All fields by name: a new one can't be forgotten here.
     let StreamHead {
@@ -330,8 +331,8 @@ pub(crate) mod tests {
             let mut bytes = Vec::new();
             encode(&head, &mut bytes);
             prop_assert_eq!(decode(&bytes), Ok(head.clone()));
-            let summary = HeadPrefix::decode(&bytes).unwrap();
-            prop_assert_eq!((summary.version, summary.tail), (head.version, head.tail));
+            let prefix = HeadPrefix::decode(&bytes).unwrap();
+            prop_assert_eq!((prefix.version, prefix.tail), (head.version, head.tail));
             for cut in 0..bytes.len() {
                 prop_assert!(decode(&bytes[..cut]).is_err());
             }

@@ -1,8 +1,8 @@
-//! What the commit log holds and RocksDB doesn't yet: the effect of the frames since the last checkpoint, in memory.
+//! A memtable: the effect of the frames in one slot of the commit log, until a checkpoint writes it to RocksDB.
 
 use std::collections::{BTreeSet, HashMap, HashSet, hash_map::Entry};
 
-use headwater_protocol::{producer::ProducerState, stream::StreamHead};
+use headwater_protocol::{offset::Incarnation, producer::ProducerState, stream::StreamHead};
 use headwater_store::log::Log;
 
 use crate::{
@@ -12,20 +12,50 @@ use crate::{
     record::{self, Producer, Record},
 };
 
-/// A memtable that takes so much memory goes to RocksDB, however little of its slot is used: new streams and producers
-/// take more here than in the log.
+/// The memory from which on a memtable is sealed, however little of its slot is used: new streams and producers take more
+/// here than in the log.
 const MEMORY_BYTES: usize = SLOT_BYTES as usize;
-/// What an entry takes besides its content, about: its place in a map, and what allocations add.
+/// The estimated memory of an entry besides its content: its place in a map, and what allocations add.
 const ENTRY_BYTES: usize = 64;
+
+/// The result of looking something up where it may be: in a memtable, or in all of them.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Lookup<T> {
+    /// It is here.
+    Found(T),
+    /// It was deleted here.
+    Deleted,
+    /// It is not here: older memtables and RocksDB may have it.
+    Absent,
+}
+
+impl<T> Lookup<T> {
+    pub(crate) fn found(self) -> Option<T> {
+        match self {
+            Self::Found(value) => Some(value),
+            Self::Deleted | Self::Absent => None,
+        }
+    }
+
+    pub(crate) fn map<U>(self, map: impl FnOnce(T) -> U) -> Lookup<U> {
+        match self {
+            Self::Found(value) => Lookup::Found(map(value)),
+            Self::Deleted => Lookup::Deleted,
+            Self::Absent => Lookup::Absent,
+        }
+    }
+}
 
 /// The effect of a run of frames.
 #[derive(Debug, Default)]
 pub(crate) struct Memtable {
-    /// The streams that were written, with their incarnations; `None`: the stream was removed.
+    /// The streams that were written, with their incarnations, each of which is in `streams`; `None`: the stream was
+    /// removed.
     pub(crate) names: HashMap<Box<str>, Option<u64>>,
-    /// What was written, by incarnation. In boxes: there may be hundreds of thousands, and growing moves them all.
+    /// The streams that were written, by incarnation. In boxes: there may be hundreds of thousands, and growing moves
+    /// them all.
     pub(crate) streams: HashMap<u64, Box<StreamEntry>>,
-    /// Incarnations that were removed and that RocksDB may know something of.
+    /// Incarnations that were removed and that RocksDB may have a part of.
     pub(crate) removed: HashSet<u64>,
     /// The deadlines of the streams in `names`.
     pub(crate) deadlines: BTreeSet<(u64, Box<str>)>,
@@ -33,18 +63,18 @@ pub(crate) struct Memtable {
     pub(crate) documents: HashMap<Box<str>, Option<Box<[u8]>>>,
     /// The largest incarnation that was written; 0 if none was.
     pub(crate) incarnation_last: u64,
-    /// About how much memory all that takes. What is replaced or removed still counts, as it does in the slot.
+    /// The estimated memory of all that. What is replaced or removed still counts, as it does in the slot.
     memory_bytes: usize,
 }
 
-/// What one stream of a stream was given.
+/// The writes to one incarnation of a stream.
 #[derive(Debug)]
 pub(crate) struct StreamEntry {
-    /// As of the last record.
+    /// The head as of the last record.
     pub(crate) head: StreamHead,
     pub(crate) log: Log,
     pub(crate) producers: HashMap<Box<str>, ProducerState>,
-    /// It began here: RocksDB knows nothing of it.
+    /// Whether the stream was created here, so that RocksDB has nothing of it.
     pub(crate) is_new: bool,
 }
 
@@ -53,7 +83,7 @@ impl Memtable {
         self.names.is_empty() && self.removed.is_empty() && self.documents.is_empty()
     }
 
-    /// Whether it takes as much memory as one may.
+    /// Returns whether it takes as much memory as a memtable may.
     pub(crate) const fn is_full(&self) -> bool {
         self.memory_bytes >= MEMORY_BYTES
     }
@@ -63,10 +93,41 @@ impl Memtable {
         record::records(payload).try_for_each(|record| self.apply_record(record?))
     }
 
-    /// A stream's head; `None` within: it was removed.
-    pub(crate) fn head(&self, name: &str) -> Option<Option<&StreamHead>> {
-        let incarnation = self.names.get(name)?;
-        Some(incarnation.and_then(|incarnation| self.streams.get(&incarnation)).map(|stream| &stream.head))
+    /// Looks up a stream's head.
+    pub(crate) fn head(&self, name: &str) -> Lookup<&StreamHead> {
+        match self.names.get(name) {
+            Some(Some(incarnation)) => Lookup::Found(&self.stream(*incarnation).head),
+            Some(None) => Lookup::Deleted,
+            None => Lookup::Absent,
+        }
+    }
+
+    /// Looks up a producer's state.
+    pub(crate) fn producer(&self, incarnation: u64, id: &str) -> Lookup<ProducerState> {
+        if self.removed.contains(&incarnation) {
+            return Lookup::Deleted;
+        }
+        let stream = self.streams.get(&incarnation);
+        stream
+            .and_then(|stream| stream.producers.get(id))
+            .map_or(Lookup::Absent, |state| Lookup::Found(*state))
+    }
+
+    /// Looks up a document.
+    pub(crate) fn document(&self, key: &str) -> Lookup<&[u8]> {
+        match self.documents.get(key) {
+            Some(Some(value)) => Lookup::Found(value),
+            Some(None) => Lookup::Deleted,
+            None => Lookup::Absent,
+        }
+    }
+
+    /// Returns the stream of an incarnation in `names`.
+    #[expect(clippy::expect_used, reason = "without its entry a stream would be taken for a removed one")]
+    pub(crate) fn stream(&self, incarnation: u64) -> &StreamEntry {
+        self.streams
+            .get(&incarnation)
+            .expect("`apply_record` removes the entry of an incarnation with its name")
     }
 
     fn apply_record(&mut self, record: Record<'_>) -> Result<(), Malformed> {
@@ -85,7 +146,7 @@ impl Memtable {
                     Entry::Vacant(entry) => {
                         self.memory_bytes += ENTRY_BYTES + size_of::<StreamEntry>() + encoded.len();
                         entry.insert(Box::new(StreamEntry {
-                            log: Log::new(head.tail.saturating_sub(bytes.len() as u64)),
+                            log: Log::new(head.tail.checked_sub(bytes.len() as u64).ok_or(Malformed)?),
                             is_new: head.version == 1,
                             head,
                             producers: HashMap::new(),
@@ -102,6 +163,10 @@ impl Memtable {
                 self.memory_bytes += stream.append(bytes, producer)?;
             }
             Record::Remove { name, incarnation } => {
+                let named = self.names.get(name).copied().flatten();
+                if incarnation > Incarnation::MAX || named.is_some_and(|named| named != incarnation) {
+                    return Err(Malformed);
+                }
                 self.set_name(name, None, None);
                 if self.streams.remove(&incarnation).is_none_or(|stream| !stream.is_new) {
                     self.memory_bytes += ENTRY_BYTES;
@@ -116,7 +181,8 @@ impl Memtable {
         Ok(())
     }
 
-    /// A name stands for this stream from now on, or for none. Before the stream changes: what it was tells its old deadline.
+    /// Gives a name to an incarnation, or to none, with its new deadline. It is called before the stream's entry changes,
+    /// which has the old deadline.
     fn set_name(&mut self, name: &str, incarnation: Option<u64>, after_ms: Option<u64>) {
         let before = match self.names.get_mut(name) {
             Some(known) => std::mem::replace(known, incarnation),
@@ -142,7 +208,7 @@ impl Memtable {
 }
 
 impl StreamEntry {
-    /// Adds the bytes that made the head, and what is known of their producer. Says about how much memory that takes.
+    /// Adds the bytes that made the head, and their producer's state. Returns the estimated memory of that.
     fn append(&mut self, bytes: &[u8], producer: Option<Producer<'_>>) -> Result<usize, Malformed> {
         self.log.append(bytes);
         if self.log.end() != self.head.tail {
@@ -172,7 +238,7 @@ mod tests {
     use super::*;
     use crate::record::Before;
 
-    /// How many bytes of records such edits fill a memtable with.
+    /// Returns how many bytes of records of such edits fill a memtable.
     fn filled_by(edit: impl Fn(u64) -> Edit) -> u64 {
         let mut memtable = Memtable::default();
         let mut bytes = 0;

@@ -1,14 +1,17 @@
-//! The memtable state in memtables: one that commits are added to, and older ones on their way to RocksDB.
+//! The memtables: the active one, to which commits are added, and sealed ones on their way to RocksDB.
 
 use std::{collections::VecDeque, sync::Arc};
 
 use bytes::Bytes;
 use headwater_protocol::{producer::ProducerState, stream::StreamHead};
-use headwater_store::log::Gather;
+use headwater_store::gather::Gather;
 
-use crate::{commit_log::Slot, memtable::Memtable};
+use crate::{
+    commit_log::Slot,
+    memtable::{Lookup, Memtable},
+};
 
-/// All that RocksDB doesn't hold yet.
+/// Everything that RocksDB doesn't hold yet.
 #[derive(Debug, Default)]
 pub(crate) struct Memtables {
     pub(crate) active: Memtable,
@@ -20,85 +23,63 @@ pub(crate) struct Memtables {
 #[derive(Debug)]
 pub(crate) struct Sealed {
     pub(crate) memtable: Arc<Memtable>,
-    /// Its last frame.
+    /// The number of its last frame.
     pub(crate) through: u64,
-    /// Where its frames are.
+    /// The slots with its frames.
     pub(crate) slots: Vec<Slot>,
 }
 
-/// What a look at the memtables says.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Lookup<T> {
-    /// There is such a thing.
-    Found(T),
-    /// It was removed.
-    Deleted,
-    /// RocksDB has to be asked.
-    Absent,
-}
-
-impl<T> Lookup<T> {
-    fn of(found: Option<Option<T>>) -> Self {
-        match found {
-            Some(Some(value)) => Self::Found(value),
-            Some(None) => Self::Deleted,
-            None => Self::Absent,
-        }
-    }
-}
-
 impl Memtables {
-    /// The newest first.
+    /// Iterates over the memtables, the newest first.
     fn iter(&self) -> impl DoubleEndedIterator<Item = &Memtable> {
         [&self.active].into_iter().chain(self.sealed.iter().rev().map(|sealed| &*sealed.memtable))
     }
 
-    /// A stream's head.
+    /// Looks something up in the newest memtable that has it.
+    fn newest<'a, T>(&'a self, look_up: impl Fn(&'a Memtable) -> Lookup<T>) -> Lookup<T> {
+        let known = self.iter().map(look_up).find(|found| !matches!(found, Lookup::Absent));
+        known.unwrap_or(Lookup::Absent)
+    }
+
+    /// Looks up a stream's head.
     pub(crate) fn head<T>(&self, name: &str, map: impl FnOnce(&StreamHead) -> T) -> Lookup<T> {
-        Lookup::of(self.iter().find_map(|memtable| memtable.head(name)).map(|head| head.map(map)))
+        self.newest(|memtable| memtable.head(name)).map(map)
     }
 
-    /// A producer's state.
+    /// Looks up a producer's state.
     pub(crate) fn producer(&self, incarnation: u64, id: &str) -> Lookup<ProducerState> {
-        Lookup::of(self.iter().find_map(|memtable| {
-            let state =
-                memtable.streams.get(&incarnation).and_then(|stream| stream.producers.get(id).copied());
-            state.map(Some).or_else(|| memtable.removed.contains(&incarnation).then_some(None))
-        }))
+        self.newest(|memtable| memtable.producer(incarnation, id))
     }
 
-    /// A document.
+    /// Looks up a document.
     pub(crate) fn document(&self, key: &str) -> Lookup<Bytes> {
-        let found = self.iter().find_map(|memtable| memtable.documents.get(key));
-        Lookup::of(found.map(|value| value.as_deref().map(Bytes::copy_from_slice)))
+        self.newest(|memtable| memtable.document(key)).map(Bytes::copy_from_slice)
     }
 
-    /// Adds to a range what is here of it: `Found` if that was anything, `Absent` if RocksDB has what comes next.
+    /// Adds to a range the bytes of it that are here: `Found` if there were any, `Absent` if RocksDB has what comes next.
     pub(crate) fn gather(&self, incarnation: u64, gather: &mut Gather) -> Lookup<()> {
         if self.iter().any(|memtable| memtable.removed.contains(&incarnation)) {
             return Lookup::Deleted;
         }
-        let mut any = false;
+        let mut found = Lookup::Absent;
         for stream in self.iter().rev().filter_map(|memtable| memtable.streams.get(&incarnation)) {
             for part in stream.log.parts(gather.next()) {
                 if gather.is_done() || !gather.add(part) {
                     break;
                 }
-                any = true;
+                found = Lookup::Found(());
             }
         }
-        if any { Lookup::Found(()) } else { Lookup::Absent }
+        found
     }
 
-    /// Where the oldest bytes of a log that are here begin.
+    /// Returns the position of the oldest bytes of a log that are here.
     pub(crate) fn log_begin(&self, incarnation: u64) -> Option<u64> {
-        self.iter()
-            .rev()
-            .find_map(|memtable| memtable.streams.get(&incarnation))
-            .map(|stream| stream.log.begin())
+        let mut streams = self.iter().rev().filter_map(|memtable| memtable.streams.get(&incarnation));
+        streams.next().map(|stream| stream.log.begin())
     }
 
-    /// Streams with a deadline up to `until_ms`; some may have got another one meanwhile.
+    /// Iterates over streams with a deadline up to `until_ms`; some may have got another one since.
     pub(crate) fn deadlines(&self, until_ms: u64) -> impl Iterator<Item = (u64, &str)> {
         self.iter().flat_map(move |memtable| {
             let due = memtable.deadlines.iter().take_while(move |(deadline_ms, _)| *deadline_ms <= until_ms);
@@ -106,12 +87,14 @@ impl Memtables {
         })
     }
 
-    /// The names of streams that were written, with whether they exist, the newest word first.
+    /// Iterates over the names of streams that were written, newest first, with whether they exist.
     pub(crate) fn names(&self) -> impl Iterator<Item = (&str, bool)> {
-        self.iter()
-            .flat_map(|memtable| memtable.names.iter().map(|(name, stream)| (&**name, stream.is_some())))
+        self.iter().flat_map(|memtable| {
+            memtable.names.iter().map(|(name, incarnation)| (&**name, incarnation.is_some()))
+        })
     }
-    /// The documents that were written, `None` for those that went, the newest word first.
+
+    /// Iterates over the documents that were written, newest first; `None` for deleted ones.
     pub(crate) fn documents(&self) -> impl Iterator<Item = (&str, Option<&[u8]>)> {
         self.iter()
             .flat_map(|memtable| memtable.documents.iter().map(|(key, value)| (&**key, value.as_deref())))

@@ -1,10 +1,10 @@
-//! One edit as the commit log holds it. Frames are runs of records; applying them needs nothing else.
+//! Records: edits as the commit log holds them. Frames are runs of records; applying them needs nothing else.
 
 use headwater_protocol::{
     offset::Incarnation,
     stream::{Change, StreamHead},
 };
-use headwater_store::Edit;
+use headwater_store::{Edit, StreamState};
 
 use crate::{
     codec::{Input, Malformed, put_bytes, put_number},
@@ -19,10 +19,10 @@ const DOCUMENT_GONE: u8 = 5;
 const APPEND: u8 = 6;
 const APPEND_BY_PRODUCER: u8 = 7;
 
-/// An edit, borrowed from a frame.
+/// A record, borrowed from a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Record<'a> {
-    /// A stream's head, whatever it was before, and bytes that were appended.
+    /// A stream's head, whatever it was before, and the appended bytes.
     Put {
         name: &'a str,
         head: &'a [u8],
@@ -54,16 +54,16 @@ pub(crate) struct Producer<'a> {
     pub(crate) seq_last: u64,
 }
 
-/// What is known of a stream before an edit.
+/// The state of a stream before an edit.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Before<'a> {
-    /// The incarnation that a removal ends.
-    pub(crate) incarnation: Option<Incarnation>,
+    /// What the edit is checked against.
+    pub(crate) state: StreamState,
     /// The head, if an earlier record of the same slot has it.
     pub(crate) head: Option<&'a StreamHead>,
 }
 
-/// Adds an edit to a frame.
+/// Adds the record of an edit to a frame.
 pub(crate) fn encode(edit: &Edit, before: Before<'_>, out: &mut Vec<u8>, scratch: &mut Vec<u8>) {
     match edit {
         Edit::Put { name, change, .. } => {
@@ -89,7 +89,7 @@ pub(crate) fn encode(edit: &Edit, before: Before<'_>, out: &mut Vec<u8>, scratch
         Edit::Remove { name, .. } => {
             out.push(REMOVE);
             put_bytes(out, name.as_str().as_bytes());
-            put_number(out, before.incarnation.map_or(0, Incarnation::get));
+            put_number(out, before.state.incarnation.map_or(0, Incarnation::get));
         }
         Edit::Document { key, value } => {
             out.push(if value.is_some() { DOCUMENT } else { DOCUMENT_GONE });
@@ -101,7 +101,7 @@ pub(crate) fn encode(edit: &Edit, before: Before<'_>, out: &mut Vec<u8>, scratch
     }
 }
 
-/// The records of a frame, in order.
+/// Returns the records of a frame in order; the first malformed one is the last.
 pub(crate) fn records(frame: &[u8]) -> impl Iterator<Item = Result<Record<'_>, Malformed>> {
     let mut input = Input(frame);
     std::iter::from_fn(move || {
@@ -172,7 +172,8 @@ mod tests {
             let mut encoded = Vec::new();
             head::encode(&head, &mut encoded);
             let mut frame = Vec::new();
-            let before = Before { incarnation: Incarnation::new(77), head: None };
+            let state = StreamState { incarnation: Incarnation::new(77), ..StreamState::default() };
+            let before = Before { state, head: None };
             edits.iter().for_each(|edit| super::encode(edit, before, &mut frame, &mut Vec::new()));
             let producer = by_producer.then_some(Producer { id: "p", epoch, seq_last });
             let expected = [
@@ -197,7 +198,7 @@ mod tests {
             let producer = by_producer.then(|| (ProducerId::parse("p").unwrap(), ProducerState { epoch, seq_last }));
             let change = Change { head: after, bytes: Bytes::from(bytes.clone()), producer };
             let edit = Edit::Put { name: StreamName::from_stored("a/b"), expected: head.version, change };
-            let before = Before { incarnation: None, head: Some(&head) };
+            let before = Before { state: StreamState::of(&head), head: Some(&head) };
             let mut frame = Vec::new();
             super::encode(&edit, before, &mut frame, &mut Vec::new());
             let producer = by_producer.then_some(Producer { id: "p", epoch, seq_last });

@@ -1,40 +1,40 @@
 //! RocksDB: everything up to the last checkpoint.
 //!
-//! It is written by checkpoints only, one batch each and without its own log: the commit log is there until the batch
-//! is flushed. How RocksDB is set up is in `tuning`.
+//! Only checkpoints write it, one batch each and without RocksDB's own log: the commit log has the frames until the batch is
+//! flushed. RocksDB's options are in `tuning`.
 
-use std::path::Path;
+use std::{borrow::Cow, path::Path};
 
-use headwater_protocol::producer::ProducerState;
+use headwater_protocol::{producer::ProducerState, stream::StreamHead};
 use headwater_store::{
     StoreError,
-    log::{Gather, Part},
+    gather::{Gather, Part},
 };
 use rocksdb::{
-    Cache, ColumnFamily, ColumnFamilyDescriptor, DB, Direction, Error, ErrorKind, FlushOptions, IteratorMode,
-    ReadOptions, ReadTier, WriteBatch,
+    Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBPinnableSlice, Direction, Error, ErrorKind,
+    FlushOptions, IteratorMode, ReadOptions, ReadTier, WriteBatch,
 };
 
 use crate::{
     codec::Malformed,
     head::{self, HeadPrefix},
     keys::{control, expiry, format, log, names, producers},
-    memtable::Memtable,
+    memtable::{Memtable, StreamEntry},
     tuning::{self, Tuning},
 };
 
-/// An entry of the column family `log` holds at most so many bytes: few enough to read one for a small range, many
-/// enough that a chunk is a handful of them.
+/// The size up to which bytes of a stream share an entry of the column family `log`: small enough to read one for a small
+/// range, large enough that a chunk is a handful of them.
 const ENTRY_BYTES: usize = 128 * 1024;
 
-/// What a checkpoint takes besides its bytes: keys, indexes, a new manifest.
+/// The space that a checkpoint takes besides its bytes: keys, indexes, a new manifest.
 const SPARE_BYTES: u64 = 4 << 20;
 
 /// RocksDB behind the commit log.
 #[derive(Debug)]
 pub(crate) struct Rocks(DB);
 
-/// What the store wrote about itself.
+/// What the store writes about itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Marks {
     pub(crate) salt: u64,
@@ -42,16 +42,55 @@ pub(crate) struct Marks {
     pub(crate) incarnation_last: u64,
 }
 
-/// A value that may have to be waited for.
-pub(crate) enum Found<T> {
-    /// It was in memory.
-    Now(T),
-    /// The disk has to be asked.
-    OnDisk,
+/// One key of one family, and how to read its value.
+pub(crate) struct Query<'k, T> {
+    family: &'static str,
+    key: Cow<'k, [u8]>,
+    decode: fn(&[u8]) -> Result<T, Malformed>,
+}
+
+impl Query<'_, StreamHead> {
+    /// Asks for a stream's head.
+    pub(crate) fn head(name: &str) -> Self {
+        let key = Cow::Owned(names::encode_key(name).to_vec());
+        Self { family: names::FAMILY, key, decode: head::decode }
+    }
+}
+
+impl<'k> Query<'k, HeadPrefix> {
+    /// Asks for the part of a stream's head that the store itself needs.
+    pub(crate) const fn head_prefix(name: &'k str) -> Self {
+        let key = Cow::Borrowed(names::encode_key(name));
+        Self { family: names::FAMILY, key, decode: HeadPrefix::decode }
+    }
+}
+
+impl Query<'_, ProducerState> {
+    /// Asks for a producer's state.
+    pub(crate) fn producer(incarnation: u64, id: &str) -> Self {
+        let key = Cow::Owned(producers::encode_key(incarnation, id));
+        Self { family: producers::FAMILY, key, decode: producers::decode_value }
+    }
+}
+
+impl Query<'_, Vec<u8>> {
+    /// Asks for a document.
+    pub(crate) fn document(key: &str) -> Self {
+        let key = Cow::Owned(control::encode_key(key).to_vec());
+        Self { family: control::FAMILY, key, decode: |value| Ok(value.to_vec()) }
+    }
+}
+
+impl<T> Query<'_, T> {
+    fn read(&self, value: Result<Option<DBPinnableSlice<'_>>, Error>) -> Result<Option<T>, StoreError> {
+        let value = value.map_err(unreadable)?;
+        let decoded = value.map(|value| (self.decode)(&value)).transpose();
+        decoded.map_err(|Malformed| damaged(self.family, &self.key))
+    }
 }
 
 impl Rocks {
-    /// Opens RocksDB in a folder, or makes one there. It takes what `memory_bytes` allows for blocks.
+    /// Opens RocksDB in a folder, or creates it there. Its blocks take at most `memory_bytes` bytes of memory.
     pub(crate) fn open(folder: &Path, memory_bytes: usize, tuning: &Tuning) -> Result<Self, Error> {
         let cache = Cache::new_lru_cache(memory_bytes);
         let (family, log_family) = (|| tuning.family(&cache), || tuning.log_family(&cache));
@@ -70,52 +109,23 @@ impl Rocks {
         self.0.cf_handle(name).ok_or_else(|| StoreError::damaged(format!("there is no column family {name}")))
     }
 
-    fn get<T>(
-        &self,
-        family: &str,
-        key: &[u8],
-        tier: ReadTier,
-        decode: impl FnOnce(&[u8]) -> Result<T, Malformed>,
-    ) -> Result<Found<Option<T>>, StoreError> {
+    /// Looks a key up, on the disk if need be.
+    pub(crate) fn get<T>(&self, query: &Query<'_, T>) -> Result<Option<T>, StoreError> {
+        query.read(self.0.get_pinned_cf(self.family(query.family)?, &query.key))
+    }
+
+    /// Looks a key up in memory. Returns `None` if the disk would have to be read, otherwise what [`Rocks::get`] would.
+    pub(crate) fn get_cached<T>(&self, query: &Query<'_, T>) -> Result<Option<Option<T>>, StoreError> {
         let mut options = ReadOptions::default();
-        options.set_read_tier(tier);
-        match self.0.get_pinned_cf_opt(self.family(family)?, key, &options) {
-            Ok(None) => Ok(Found::Now(None)),
-            Ok(Some(value)) => match decode(&value) {
-                Ok(value) => Ok(Found::Now(Some(value))),
-                Err(Malformed) => Err(damaged(family, key)),
-            },
-            Err(error) if error.kind() == ErrorKind::Incomplete => Ok(Found::OnDisk),
-            Err(error) => Err(unreadable(&error)),
+        options.set_read_tier(ReadTier::BlockCache);
+        match self.0.get_pinned_cf_opt(self.family(query.family)?, &query.key, &options) {
+            Err(error) if error.kind() == ErrorKind::Incomplete => Ok(None),
+            value => query.read(value).map(Some),
         }
     }
 
-    /// A stream's head.
-    pub(crate) fn head<T>(
-        &self,
-        name: &str,
-        tier: ReadTier,
-        decode: impl FnOnce(&[u8]) -> Result<T, Malformed>,
-    ) -> Result<Found<Option<T>>, StoreError> {
-        self.get(names::FAMILY, names::encode_key(name), tier, decode)
-    }
-
-    /// A producer's state.
-    pub(crate) fn producer(
-        &self,
-        incarnation: u64,
-        id: &str,
-        tier: ReadTier,
-    ) -> Result<Found<Option<ProducerState>>, StoreError> {
-        self.get(producers::FAMILY, &producers::encode_key(incarnation, id), tier, producers::decode_value)
-    }
-
-    /// A document.
-    pub(crate) fn document(&self, key: &str, tier: ReadTier) -> Result<Found<Option<Vec<u8>>>, StoreError> {
-        self.get(control::FAMILY, control::encode_key(key), tier, |value| Ok(value.to_vec()))
-    }
-
-    /// Adds to a range what is here of it. `false`: nothing of that log is here at the range's next position.
+    /// Adds to a range the bytes of it that are here. Returns `false` if the log has nothing here at the range's next
+    /// position.
     pub(crate) fn gather(&self, incarnation: u64, gather: &mut Gather) -> Result<bool, StoreError> {
         let (first, after) = log::range(incarnation);
         let family = self.family(log::FAMILY)?;
@@ -136,19 +146,19 @@ impl Rocks {
             let next = gather.next();
             if part.end() >= next {
                 if !gather.add(part) {
-                    let what =
-                        format!("log {incarnation}: bytes are missing between {next} and {}", part.start);
-                    return Err(StoreError::damaged(what));
+                    let gap = format!("between {next} and {}", part.start);
+                    return Err(StoreError::damaged(format!("log {incarnation}: bytes are missing {gap}")));
                 }
                 any = true;
             }
             entries.next();
         }
-        entries.status().map_err(|error| unreadable(&error))?;
+        entries.status().map_err(unreadable)?;
         Ok(any)
     }
 
-    /// Deadlines up to `until_ms` with the names they were written for, the earliest first, until `visit` has enough.
+    /// Visits the deadlines up to `until_ms` with the names they were written for, the earliest first, until `visit` returns
+    /// `false`.
     pub(crate) fn deadlines(
         &self,
         until_ms: u64,
@@ -157,7 +167,7 @@ impl Rocks {
         let mut options = ReadOptions::default();
         options.set_iterate_upper_bound(expiry::encode_key(until_ms.saturating_add(1), ""));
         for entry in self.0.iterator_cf_opt(self.family(expiry::FAMILY)?, options, IteratorMode::Start) {
-            let (key, _) = entry.map_err(|error| unreadable(&error))?;
+            let (key, _) = entry.map_err(unreadable)?;
             let (deadline_ms, name) =
                 expiry::decode_key(&key).ok_or_else(|| damaged(expiry::FAMILY, &key))?;
             if !visit(deadline_ms, name)? {
@@ -167,48 +177,50 @@ impl Rocks {
         Ok(())
     }
 
-    /// Stream names in byte order from `first` on, until `visit` has enough.
+    /// Visits the stream names from `first` on in byte order, until `visit` returns `false`.
     pub(crate) fn names(&self, first: &str, mut visit: impl FnMut(&str) -> bool) -> Result<(), StoreError> {
-        let mode = IteratorMode::From(names::encode_key(first), Direction::Forward);
-        for entry in self.0.iterator_cf(self.family(names::FAMILY)?, mode) {
-            let (key, _) = entry.map_err(|error| unreadable(&error))?;
-            let name = names::decode_key(&key).ok_or_else(|| damaged(names::FAMILY, &key))?;
-            if !visit(name) {
-                break;
-            }
-        }
-        Ok(())
+        self.entries(names::FAMILY, names::encode_key(first), |name, _| visit(name))
     }
 
-    /// Documents in byte order of their keys from `first` on, until `visit` has enough.
+    /// Visits the documents from the key `first` on in byte order of their keys, until `visit` returns `false`.
     pub(crate) fn documents(
         &self,
         first: &str,
+        visit: impl FnMut(&str, &[u8]) -> bool,
+    ) -> Result<(), StoreError> {
+        self.entries(control::FAMILY, control::encode_key(first), visit)
+    }
+
+    /// Visits the entries of a family whose keys are texts.
+    fn entries(
+        &self,
+        family: &str,
+        first: &[u8],
         mut visit: impl FnMut(&str, &[u8]) -> bool,
     ) -> Result<(), StoreError> {
-        let mode = IteratorMode::From(control::encode_key(first), Direction::Forward);
-        for entry in self.0.iterator_cf(self.family(control::FAMILY)?, mode) {
-            let (key, value) = entry.map_err(|error| unreadable(&error))?;
-            let key = control::decode_key(&key).ok_or_else(|| damaged(control::FAMILY, &key))?;
-            if !visit(key, &value) {
+        let mode = IteratorMode::From(first, Direction::Forward);
+        for entry in self.0.iterator_cf(self.family(family)?, mode) {
+            let (key, value) = entry.map_err(unreadable)?;
+            let text = std::str::from_utf8(&key).map_err(|_| damaged(family, &key))?;
+            if !visit(text, &value) {
                 break;
             }
         }
         Ok(())
     }
 
-    /// Whether the disk has room for a checkpoint of about so many bytes. RocksDB recovers from a full disk only when
+    /// Returns whether the disk has room for a checkpoint of about `bytes` bytes. RocksDB recovers from a full disk only when
     /// there is room for whole buffers again: it had better not meet one.
     pub(crate) fn has_room(&self, bytes: u64) -> bool {
-        // Where nobody can tell, RocksDB will find out.
+        // Where the system can't tell, RocksDB will find out.
         rustix::fs::statvfs(self.0.path()).map_or(true, |disk| {
             disk.f_bavail.saturating_mul(disk.f_frsize) >= bytes.saturating_add(SPARE_BYTES)
         })
     }
 
-    /// What the store wrote about itself; `None` in a RocksDB that is new.
+    /// Reads what the store wrote about itself; `None` in a RocksDB that is new.
     pub(crate) fn marks(&self) -> Result<Option<Marks>, StoreError> {
-        let get = |key| self.0.get(key).map_err(|error| unreadable(&error));
+        let get = |key| self.0.get(key).map_err(unreadable);
         match get(format::VERSION_KEY)? {
             None => return Ok(None),
             Some(version) if version == format::VERSION => {}
@@ -231,17 +243,17 @@ impl Rocks {
         }))
     }
 
-    /// Makes a new RocksDB this store's.
-    pub(crate) fn initialize(&self, marks: Marks) -> Result<(), Error> {
+    /// Writes the marks of a new store, and waits until they are durable.
+    pub(crate) fn initialize(&self, marks: Marks) -> Result<(), StoreError> {
         let mut batch = WriteBatch::default();
         batch.put(format::VERSION_KEY, format::VERSION);
         batch.put(format::SALT_KEY, format::encode_number(marks.salt));
         put_progress(&mut batch, marks.checkpoint, marks.incarnation_last);
-        self.0.write_without_wal(batch)?;
+        self.0.write_without_wal(batch).map_err(unwritable)?;
         self.flush()
     }
 
-    /// Writes everything memtable, which ends with frame `through`, in one batch. It is durable after [`Rocks::flush`].
+    /// Writes a memtable, whose last frame is `through`, in one batch. It is durable after [`Rocks::flush`].
     pub(crate) fn write(
         &self,
         memtable: &Memtable,
@@ -249,30 +261,23 @@ impl Rocks {
         incarnation_last: u64,
         stale_deadlines: &[(u64, Box<str>)],
     ) -> Result<(), StoreError> {
-        let [names, log, producers, expiry, control] =
-            [names::FAMILY, log::FAMILY, producers::FAMILY, expiry::FAMILY, control::FAMILY]
-                .map(|family| self.family(family));
-        let (names, log, producers, expiry, control) = (names?, log?, producers?, expiry?, control?);
         let mut batch = WriteBatch::default();
+        self.put_streams(&mut batch, memtable)?;
+        let (names, expiry, control) =
+            (self.family(names::FAMILY)?, self.family(expiry::FAMILY)?, self.family(control::FAMILY)?);
         let mut value = Vec::new();
-        for &incarnation in &memtable.removed {
-            let (first, after) = log::range(incarnation);
-            batch.delete_range_cf(log, first, after);
-            let (first, after) = producers::range(incarnation);
-            batch.delete_range_cf(producers, first, after);
-        }
-        for (deadline_ms, name) in stale_deadlines {
-            batch.delete_cf(expiry, expiry::encode_key(*deadline_ms, name));
-        }
-        for name in memtable.names.keys() {
-            match memtable.head(name).flatten() {
-                Some(head) => {
+        for (name, incarnation) in &memtable.names {
+            match incarnation {
+                Some(incarnation) => {
                     value.clear();
-                    head::encode(head, &mut value);
+                    head::encode(&memtable.stream(*incarnation).head, &mut value);
                     batch.put_cf(names, names::encode_key(name), &value);
                 }
                 None => batch.delete_cf(names, names::encode_key(name)),
             }
+        }
+        for (deadline_ms, name) in stale_deadlines {
+            batch.delete_cf(expiry, expiry::encode_key(*deadline_ms, name));
         }
         for (deadline_ms, name) in &memtable.deadlines {
             batch.put_cf(expiry, expiry::encode_key(*deadline_ms, name), b"");
@@ -283,65 +288,70 @@ impl Rocks {
                 None => batch.delete_cf(control, control::encode_key(key)),
             }
         }
-        for (&incarnation, stream) in &memtable.streams {
-            for (id, state) in &stream.producers {
-                batch.put_cf(
-                    producers,
-                    producers::encode_key(incarnation, id),
-                    producers::encode_value(*state),
-                );
-            }
-            // An empty log has an entry too if it is new: it says that the log exists.
-            let begin = stream.log.begin();
-            for part in stream.log.parts(begin).filter(|part| stream.is_new || !part.bytes.is_empty()) {
-                for entry in Split(Some(part)) {
-                    let key = log::encode_key(incarnation, entry.start);
-                    log::encode_value(&key, entry, &mut value);
-                    batch.put_cf(log, key, &value);
-                }
-            }
-        }
         put_progress(&mut batch, through, incarnation_last);
-        self.0.write_without_wal(batch).map_err(|error| unwritable(&error))
+        self.0.write_without_wal(batch).map_err(unwritable)
     }
 
-    /// Ends RocksDB's own work, so that a test can look at files that don't change.
+    /// Adds the logs and producers of a memtable to a batch.
+    fn put_streams(&self, batch: &mut WriteBatch, memtable: &Memtable) -> Result<(), StoreError> {
+        let (log, producers) = (self.family(log::FAMILY)?, self.family(producers::FAMILY)?);
+        for &incarnation in &memtable.removed {
+            let (first, after) = log::range(incarnation);
+            batch.delete_range_cf(log, first, after);
+            let (first, after) = producers::range(incarnation);
+            batch.delete_range_cf(producers, first, after);
+        }
+        for (&incarnation, stream) in &memtable.streams {
+            for (id, state) in &stream.producers {
+                let key = producers::encode_key(incarnation, id);
+                batch.put_cf(producers, key, producers::encode_value(*state));
+            }
+            put_log(batch, log, incarnation, stream);
+        }
+        Ok(())
+    }
+
+    /// Ends RocksDB's background work, so that a test can look at files that don't change.
     #[cfg(test)]
     pub(crate) fn halt(&self) {
         self.0.cancel_all_background_work(true);
     }
 
-    /// Says that the data has another format.
+    /// Writes that the data has another format.
     #[cfg(test)]
     pub(crate) fn write_version(&self, version: &[u8]) {
         let mut batch = WriteBatch::default();
         batch.put(format::VERSION_KEY, version);
-        self.0.write_without_wal(batch).and_then(|()| self.flush()).unwrap();
+        self.0.write_without_wal(batch).unwrap();
+        self.flush().unwrap();
     }
 
-    /// Turns the cleaning of blob files on or off, if it is time to. Gives whether it is on.
-    pub(crate) fn clean(&self, is_cleaning: bool) -> Result<bool, Error> {
-        let Some(log) = self.0.cf_handle(log::FAMILY) else { return Ok(is_cleaning) };
-        let property = |name| self.0.property_int_value_cf(log, name).map(Option::unwrap_or_default);
+    /// Turns the cleaning of blob files on or off, if it is time to. Returns whether it is on.
+    pub(crate) fn clean(&self, is_cleaning: bool) -> Result<bool, StoreError> {
+        let log = self.family(log::FAMILY)?;
+        let property = |name| {
+            let value = self.0.property_int_value_cf(log, name).map_err(unreadable)?;
+            Ok::<_, StoreError>(value.unwrap_or_default())
+        };
         let bytes = property("rocksdb.live-blob-file-size")?;
         let unused_bytes = property("rocksdb.live-blob-file-garbage-size")?;
         let wanted = tuning::wants_cleaning(bytes, unused_bytes, is_cleaning);
         if wanted != is_cleaning {
             let cutoff = if wanted { "1.0" } else { "0.0" };
-            self.0.set_options_cf(log, &[(tuning::AGE_CUTOFF, cutoff)])?;
+            self.0.set_options_cf(log, &[(tuning::AGE_CUTOFF, cutoff)]).map_err(unwritable)?;
             tracing::info!(wanted, bytes, unused_bytes, "cleaning of blob files");
         }
         Ok(wanted)
     }
 
     /// Waits until everything written is durable.
-    pub(crate) fn flush(&self) -> Result<(), Error> {
-        let families: Vec<&ColumnFamily> =
+    pub(crate) fn flush(&self) -> Result<(), StoreError> {
+        let [format, names, log, producers, expiry, control] =
             [format::FAMILY, names::FAMILY, log::FAMILY, producers::FAMILY, expiry::FAMILY, control::FAMILY]
-                .iter()
-                .filter_map(|family| self.0.cf_handle(family))
-                .collect();
-        self.0.flush_cfs_opt(&families, &FlushOptions::default())
+                .map(|family| self.family(family));
+        // All of them or an error: what isn't flushed must not free a slot.
+        let families = [format?, names?, log?, producers?, expiry?, control?];
+        self.0.flush_cfs_opt(&families, &FlushOptions::default()).map_err(unwritable)
     }
 }
 
@@ -350,10 +360,27 @@ fn put_progress(batch: &mut WriteBatch, checkpoint: u64, incarnation_last: u64) 
     batch.put(format::INCARNATION_KEY, format::encode_number(incarnation_last));
 }
 
-/// A part in pieces that fit in an entry, cut where appends end if they fit.
-struct Split<'a>(Option<Part<'a>>);
+/// Adds the log of a stream to a batch.
+fn put_log(batch: &mut WriteBatch, family: &ColumnFamily, incarnation: u64, stream: &StreamEntry) {
+    let mut value = Vec::new();
+    let mut next = stream.log.begin();
+    // An empty log has an entry too if it is new, which says that the log exists.
+    for part in stream.log.parts(next).filter(|part| stream.is_new || !part.bytes.is_empty()) {
+        for entry in Entries(Some(part)) {
+            assert_eq!(entry.start, next, "each entry begins where the one before ends");
+            next = entry.end();
+            let key = log::encode_key(incarnation, entry.start);
+            log::encode_value(&key, entry, &mut value);
+            batch.put_cf(family, key, &value);
+        }
+    }
+    assert_eq!(next, stream.head.tail, "the entries are all bytes up to the tail");
+}
 
-impl<'a> Iterator for Split<'a> {
+/// The pieces of a part that fit in an entry, cut where appends end if they fit.
+struct Entries<'a>(Option<Part<'a>>);
+
+impl<'a> Iterator for Entries<'a> {
     type Item = Part<'a>;
 
     fn next(&mut self) -> Option<Part<'a>> {
@@ -363,34 +390,49 @@ impl<'a> Iterator for Split<'a> {
         }
         let limit = part.start + ENTRY_BYTES as u64;
         let whole = part.ends.partition_point(|&end| end <= limit);
-        let (ends, rest_ends) = part.ends.split_at_checked(whole)?;
+        let (ends, rest_ends) = part.ends.split_at(whole);
         let cut = ends.last().copied().unwrap_or(limit);
-        let (bytes, rest) = part.bytes.split_at_checked(usize::try_from(cut - part.start).ok()?)?;
-        self.0 = Some(Part { start: cut, starts_append: !ends.is_empty(), bytes: rest, ends: rest_ends })
-            .filter(|part| !part.bytes.is_empty());
+        assert!(part.start < cut && cut <= limit, "ends are in the part, and no append is empty");
+        let (bytes, rest) = part.bytes.split_at((cut - part.start) as usize);
+        self.0 = Some(Part { start: cut, starts_append: !ends.is_empty(), bytes: rest, ends: rest_ends });
         Some(Part { bytes, ends, ..part })
     }
 }
 
 fn damaged(family: &str, key: &[u8]) -> StoreError {
-    StoreError::damaged(format!("{family}: the entry {} makes no sense", key.escape_ascii()))
+    StoreError::damaged(format!("{family}: the entry {} is malformed", key.escape_ascii()))
 }
 
-fn unreadable(error: &Error) -> StoreError {
-    StoreError::damaged(error.clone())
+fn unreadable(error: Error) -> StoreError {
+    StoreError::damaged(error)
 }
 
-/// RocksDB tells a full disk only in words.
-pub(crate) fn unwritable(error: &Error) -> StoreError {
+/// Maps an error of writing. RocksDB tells a full disk only by its message.
+fn unwritable(error: Error) -> StoreError {
     let text = error.to_string();
     let full = ["No space left", "Disk quota exceeded", "File too large"];
-    if full.iter().any(|words| text.contains(words)) { StoreError::Full } else { StoreError::failed(text) }
+    if full.iter().any(|words| text.contains(words)) { StoreError::Full } else { StoreError::failed(error) }
 }
 
-/// A head's summary, from the disk if need be.
-pub(crate) fn head_prefix(rocks: &Rocks, name: &str) -> Result<Option<HeadPrefix>, StoreError> {
-    match rocks.head(name, ReadTier::All, HeadPrefix::decode)? {
-        Found::Now(summary) => Ok(summary),
-        Found::OnDisk => Err(StoreError::damaged("RocksDB didn't ask its disk")),
+#[cfg(test)]
+mod tests {
+    use headwater_store::log::Log;
+
+    use super::*;
+
+    #[test]
+    fn entries_cover_their_part_and_are_cut_where_appends_end() {
+        let mut log = Log::new(7);
+        [100_000, 20_000, 20_000, 300_000].iter().for_each(|size| log.append(&vec![1; *size]));
+        let (mut next, mut ends) = (7, Vec::new());
+        for entry in log.parts(7).flat_map(|part| Entries(Some(part))) {
+            assert_eq!(entry.start, next);
+            assert!(entry.bytes.len() <= ENTRY_BYTES);
+            next = entry.end();
+            ends.push((next, entry.starts_append));
+        }
+        assert_eq!(next, log.end());
+        assert_eq!(ends.first(), Some(&(120_007, true)), "{ends:?}");
+        assert_eq!(ends.get(1), Some(&(140_007, true)), "{ends:?}");
     }
 }

@@ -6,10 +6,21 @@ mod fixtures;
 mod model;
 mod space;
 
-use headwater_store::Edit;
+use headwater_store::{Edit, StoreError};
 use tempfile::TempDir;
 
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    thread,
+};
+
 use super::*;
+use crate::{
+    commit_log::{self, disk::Disk},
+    rocks::Rocks,
+    tuning::Tuning,
+};
 
 headwater_store::contract_tests!(|| {
     let folder = tempfile::tempdir().unwrap();
@@ -23,7 +34,7 @@ fn open(folder: &Path) -> RocksStore {
     RocksStore::open(folder, 8 << 20).unwrap()
 }
 
-/// What a kill at this moment leaves.
+/// Returns a copy of the folder as a kill at this moment would leave it.
 fn crash(mut store: RocksStore, folder: &TempDir) -> TempDir {
     store.end();
     store.engine.rocks.halt();
@@ -32,7 +43,7 @@ fn crash(mut store: RocksStore, folder: &TempDir) -> TempDir {
     left
 }
 
-/// Brings what was committed to RocksDB.
+/// Writes what was committed to RocksDB.
 fn checkpoint(store: &RocksStore) {
     store.engine.seal();
     while store.engine.oldest_sealed().is_some() {
@@ -58,11 +69,16 @@ fn wait<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
 }
 
+/// Formats an error with its sources.
+fn message(error: &dyn std::error::Error) -> String {
+    std::iter::successors(Some(error), |error| error.source()).map(|error| format!("{error}: ")).collect()
+}
+
 fn one(edit: Edit) -> Commit {
     Commit::new(vec![edit])
 }
 
-/// Appends `bytes` to a stream of one incarnation and says what the store said.
+/// Appends `bytes` to a stream of one incarnation and returns the result.
 fn append(store: &RocksStore, text: &str, version: u64, tail: u64, bytes: &[u8]) -> Result<(), StoreError> {
     let head = headwater_store::contract::head(7, version, tail);
     let change =
@@ -71,7 +87,7 @@ fn append(store: &RocksStore, text: &str, version: u64, tail: u64, bytes: &[u8])
     wait(store.commit(one(Edit::Put { name, expected: version - 1, change })))
 }
 
-/// All bytes of that stream.
+/// Reads all bytes of that stream.
 fn content(store: &RocksStore, text: &str) -> Vec<u8> {
     let head = wait(store.load(&headwater_store::contract::name(text))).unwrap().unwrap();
     let range = ReadRange::new(0, head.tail);

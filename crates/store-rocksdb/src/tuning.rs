@@ -1,28 +1,28 @@
-//! How RocksDB is set up, each number with its reason.
+//! RocksDB's options, each number with its reason.
 //!
-//! `cargo bench -p headwater-store-rocksdb` measures what other numbers do; `docs/tuning.md` has its table. A server uses
+//! `cargo bench -p headwater-store-rocksdb --features tuning` measures what other numbers do; `docs/tuning.md` has its table. A server uses
 //! the defaults.
 
 use rocksdb::{BlockBasedOptions, Cache, Env, LogLevel, Options};
 
-/// The numbers that were chosen by measuring.
+/// The options of RocksDB that were chosen by measuring.
 #[derive(Clone, Debug)]
 pub struct Tuning {
-    /// Flushes and compactions at a time.
+    /// The number of flushes and compactions at a time.
     pub background_jobs: i32,
-    /// How many bytes of a table are written before the disk is asked to begin with them; 0: all.
+    /// The number of bytes of a table after which the disk is asked to begin writing them; 0: all of them.
     pub sync_step_bytes: u64,
-    /// Bits per name of the filter that knows which names don't exist; 0: no filter.
+    /// The bits per name of the Bloom filter of names; 0: no filter.
     pub filter_bits: f64,
-    /// The size of a block of streams' bytes: what is read and checked at once.
+    /// The size of a block of streams' bytes, which is read and checked at once.
     pub block_bytes: usize,
-    /// Entries of streams' bytes from this size on stay where they were written first (in blob files); `u64::MAX`: none.
+    /// The size from which on entries of streams' bytes stay where they were written first, in blob files; `u64::MAX`: none.
     pub blob_bytes_min: u64,
-    /// Which part of the blob files, the oldest first, is written anew without what was deleted when a compaction meets it.
+    /// The part of the blob files, the oldest first, that compactions rewrite without what was deleted.
     pub blob_gc_age_cutoff: f64,
     /// The size of a memory table.
     pub write_buffer_bytes: usize,
-    /// Entries that are not in the lowest level after so many seconds are brought there.
+    /// The time after which entries are compacted to the lowest level, in seconds (RocksDB's ttl).
     pub ttl_s: u64,
 }
 
@@ -38,8 +38,8 @@ impl Default for Tuning {
             blob_gc_age_cutoff: 0.0,
             // A checkpoint is one batch and is flushed at once: it must never be cut by a full table.
             write_buffer_bytes: 64 << 20,
-            // What says that a stream is deleted frees its room only down there, and without more writes nothing else
-            // brings it there.
+            // The tombstones of a deleted stream free its space only down there, and without more writes nothing else
+            // moves them there.
             ttl_s: 600,
         }
     }
@@ -63,7 +63,7 @@ impl Tuning {
         options.set_max_open_files(64);
         // Opening must not touch every table.
         options.set_skip_stats_update_on_db_open(true);
-        // RocksDB's own diary: short, bounded, and only what an operator would want.
+        // RocksDB's own log of messages: short, bounded, and only what an operator would want.
         options.set_log_level(LogLevel::Warn);
         options.set_max_log_file_size(1 << 20);
         options.set_keep_log_file_num(2);
@@ -75,7 +75,7 @@ impl Tuning {
         options
     }
 
-    /// For the families of small entries.
+    /// Returns the options of the families of small entries.
     pub(crate) fn family(&self, cache: &Cache) -> Options {
         let mut options = self.any_family();
         let mut table = table(cache);
@@ -86,7 +86,7 @@ impl Tuning {
         options
     }
 
-    /// For the bytes of streams.
+    /// Returns the options of the family of streams' bytes.
     pub(crate) fn log_family(&self, cache: &Cache) -> Options {
         let mut options = self.any_family();
         let mut table = table(cache);
@@ -118,8 +118,8 @@ impl Tuning {
 /// The option that [`Tuning::blob_gc_age_cutoff`] sets, to be changed while RocksDB runs.
 pub(crate) const AGE_CUTOFF: &str = "blob_garbage_collection_age_cutoff";
 
-/// Whether blob files should be written anew without what was deleted: from when half of their bytes is unused, until a
-/// quarter is. Compactions that clean all the time write nearly everything several times.
+/// Returns whether blob files should be rewritten without what was deleted: from when half of their bytes is unused, until
+/// a quarter is. Compactions that clean all the time write nearly everything several times.
 pub(crate) const fn wants_cleaning(bytes: u64, unused_bytes: u64, is_cleaning: bool) -> bool {
     let part = if is_cleaning { 4 } else { 2 };
     // A few files aren't worth it.

@@ -34,6 +34,7 @@ use headwater_protocol::{
 pub mod contract;
 #[cfg(feature = "test-util")]
 pub mod faulty;
+pub mod gather;
 pub mod log;
 mod ticket;
 

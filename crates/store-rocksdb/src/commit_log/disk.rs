@@ -1,8 +1,8 @@
-//! The two calls that durability hangs on, so that tests can let the Nth of them fail.
+//! The two calls that durability depends on, so that tests can let the Nth of them fail or panic.
 
 use std::{fs::File, io, os::unix::fs::FileExt};
 
-/// The real disk; under test one that fails on demand.
+/// The real disk; in tests one that fails on demand.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Disk {
     #[cfg(test)]
@@ -36,10 +36,11 @@ pub(crate) mod faults {
         sync::atomic::{AtomicI32, AtomicU64, Ordering},
     };
 
-    /// Which call fails, counted from now, and how; nothing fails at 0.
+    /// How many calls it takes until one fails, and how it does; nothing fails at 0.
     #[derive(Debug, Default)]
     pub(crate) struct Faults {
         countdown: AtomicU64,
+        /// An error of the operating system; 0: a panic.
         error: AtomicI32,
     }
 
@@ -50,10 +51,17 @@ pub(crate) mod faults {
             self.countdown.store(nth, Ordering::SeqCst);
         }
 
+        /// Lets the `nth` write or sync panic, as a bug would.
+        pub(crate) fn panic(&self, nth: u64) {
+            self.fail(nth, 0);
+        }
+
         pub(super) fn next(&self) -> Option<io::Error> {
             let counted =
                 self.countdown.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
-            (counted == Ok(1)).then(|| io::Error::from_raw_os_error(self.error.load(Ordering::SeqCst)))
+            let error = self.error.load(Ordering::SeqCst);
+            assert!(counted != Ok(1) || error != 0, "a test's panic");
+            (counted == Ok(1)).then(|| io::Error::from_raw_os_error(error))
         }
     }
 }

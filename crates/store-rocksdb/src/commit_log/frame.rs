@@ -21,68 +21,60 @@ pub(crate) struct Frame<'a> {
 }
 
 impl<'a> Frame<'a> {
-    /// Where the next frame begins, relative to this one.
+    /// Returns the distance from this frame to the next one.
     pub(crate) const fn size(&self) -> usize {
         HEADER_BYTES + self.payload.len()
     }
 
-    /// The frame that begins with the first byte, if it is whole.
+    /// Returns the frame that begins with the first byte, if it is whole.
     pub(crate) fn parse(bytes: &'a [u8], salt: u64) -> Option<Self> {
-        let (header, rest) = bytes.split_first_chunk::<HEADER_BYTES>()?;
-        if number_at(header, 0) != salt {
-            return None;
-        }
-        let length = u32::from_le_bytes(*header.get(16..20)?.first_chunk()?);
-        let stored = u32::from_le_bytes(*header.get(20..)?.first_chunk()?);
-        let payload = rest.get(..usize::try_from(length).ok()?)?;
-        let frame = Self { number: number_at(header, 8), payload };
-        (checksum(header, payload) == stored).then_some(frame)
+        let number = claimed_number(bytes, salt)?;
+        let length = usize::try_from(claimed_size(bytes)?).ok()?;
+        let (checked, rest) = bytes.get(..length)?.split_at(CHECKED_BYTES);
+        let (stored, payload) = rest.split_first_chunk()?;
+        (checksum(checked, payload) == u32::from_le_bytes(*stored)).then_some(Self { number, payload })
     }
 }
 
-/// Makes room for the header of a frame, whose payload is to be added to `out`.
+/// Begins a frame in `out`: makes room for its header, after which the payload is to be added.
 pub(crate) fn begin(out: &mut Vec<u8>) {
     out.clear();
     out.resize(HEADER_BYTES, 0);
 }
 
-/// Fills in the header. `false`: the payload is too long for a frame.
+/// Fills in the header of a frame that was begun. Returns `false` if the payload is too long for a frame.
 #[must_use]
 pub(crate) fn finish(out: &mut [u8], salt: u64, number: u64) -> bool {
-    let Some((header, payload)) = out.split_first_chunk_mut::<HEADER_BYTES>() else { return false };
+    let (header, payload) = out.split_at_mut(HEADER_BYTES);
     let Ok(length) = u32::try_from(payload.len()) else { return false };
-    let mut rest: &mut [u8] = header;
+    let (checked, checksum) = header.split_at_mut(CHECKED_BYTES);
+    let mut rest = &mut *checked;
     for word in [&salt.to_le_bytes()[..], &number.to_le_bytes(), &length.to_le_bytes()] {
         let (field, after) = rest.split_at_mut(word.len());
         field.copy_from_slice(word);
         rest = after;
     }
-    let checksum = checksum(header, payload);
-    if let Some(field) = header.last_chunk_mut() {
-        *field = checksum.to_le_bytes();
-    }
+    checksum.copy_from_slice(&self::checksum(checked, payload).to_le_bytes());
     true
 }
 
-/// The number that a frame's header claims, and whether it claims to be of this store.
+/// Returns the number that a frame's header claims, if it claims to be of this store.
 pub(crate) fn claimed_number(bytes: &[u8], salt: u64) -> Option<u64> {
-    let header = bytes.first_chunk::<HEADER_BYTES>()?;
-    (number_at(header, 0) == salt).then(|| number_at(header, 8))
+    let (stored, rest) = bytes.split_first_chunk()?;
+    let (number, _) = rest.split_first_chunk()?;
+    (u64::from_le_bytes(*stored) == salt).then(|| u64::from_le_bytes(*number))
 }
 
-/// How many bytes a frame takes by its own account.
-pub(crate) fn claimed_size(header: &[u8]) -> u64 {
-    let length = header.get(16..).and_then(<[u8]>::first_chunk).map_or(0, |bytes| u32::from_le_bytes(*bytes));
-    HEADER_BYTES as u64 + u64::from(length)
+/// Returns the number of bytes that a frame takes by its own account, if the header is there.
+pub(crate) fn claimed_size(bytes: &[u8]) -> Option<u64> {
+    let (_, rest) = bytes.split_first_chunk::<16>()?;
+    let (length, _) = rest.split_first_chunk()?;
+    Some(HEADER_BYTES as u64 + u64::from(u32::from_le_bytes(*length)))
 }
 
-fn number_at(header: &[u8; HEADER_BYTES], at: usize) -> u64 {
-    header.get(at..).and_then(<[u8]>::first_chunk).map_or(0, |bytes| u64::from_le_bytes(*bytes))
-}
-
-fn checksum(header: &[u8; HEADER_BYTES], payload: &[u8]) -> u32 {
+fn checksum(checked: &[u8], payload: &[u8]) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
-    hasher.update(header.get(..CHECKED_BYTES).unwrap_or_default());
+    hasher.update(checked);
     hasher.update(payload);
     hasher.finalize()
 }

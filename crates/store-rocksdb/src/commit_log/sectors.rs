@@ -1,17 +1,17 @@
-//! Frames in whole sectors, at an address that the disk can take them from.
+//! Frames in whole sectors, at an address from which the disk can take them.
 //!
 //! The sector that a frame ends in is written again with the next frame, with the same bytes before it: a disk that tears
 //! a write leaves one or the other, and the earlier frames are the same in both.
 
 use super::slot::PAGE;
 
-/// After a larger frame the buffer is given back.
+/// The largest buffer that is kept for the next frame.
 const BUFFER_KEPT_BYTES: usize = 1 << 20;
 
-/// The slot's current sector as far as it is written, and the sectors that are being written.
+/// The current sector of the slot as far as it is written, and the sectors that are being written.
 #[derive(Debug)]
 pub(super) struct Sectors {
-    /// How many bytes a sector has.
+    /// The size of a sector, in bytes.
     size: usize,
     begun: Vec<u8>,
     buffer: Vec<u8>,
@@ -28,7 +28,7 @@ impl Sectors {
         self.begun.clear();
     }
 
-    /// The sectors that a frame at `position` makes with what stands before it in its own, and where they begin.
+    /// Returns the sectors of a frame at `position`, with the bytes before it in the first of them, and their position.
     pub(super) fn stage(&mut self, position: u64, frame: &[u8]) -> (&[u8], u64) {
         let length = (self.begun.len() + frame.len()).next_multiple_of(self.size);
         self.buffer.clear();
@@ -40,10 +40,15 @@ impl Sectors {
         self.buffer.extend_from_slice(&self.begun);
         self.buffer.extend_from_slice(frame);
         self.buffer.resize(start + length, 0);
-        (self.buffer.get(start..).unwrap_or_default(), position - self.begun.len() as u64)
+        let staged = self.buffer.split_at(start).1;
+        assert!(
+            staged.len() == length && length >= self.begun.len() + frame.len(),
+            "the staged sectors cover the frame"
+        );
+        (staged, position - self.begun.len() as u64)
     }
 
-    /// The frame is written: what it left in its last sector stays.
+    /// Keeps the bytes that a written frame left in its last sector.
     pub(super) fn keep(&mut self, frame: &[u8]) {
         let end = self.begun.len() + frame.len();
         let in_last = end % self.size;
@@ -51,7 +56,7 @@ impl Sectors {
             self.begun.extend_from_slice(frame);
         } else {
             self.begun.clear();
-            self.begun.extend_from_slice(frame.get(frame.len() - in_last..).unwrap_or_default());
+            self.begun.extend_from_slice(frame.split_at(frame.len() - in_last).1);
         }
     }
 }

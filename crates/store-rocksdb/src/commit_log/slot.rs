@@ -32,7 +32,7 @@ pub(crate) struct Slot {
 }
 
 impl Slot {
-    /// Makes a slot of zeroes, whatever was there. Its folder has to be synced afterwards.
+    /// Creates a slot of zeroes, whatever was there. Its folder has to be synced afterwards.
     pub(crate) fn create(path: &Path) -> io::Result<()> {
         let file = OpenOptions::new().write(true).create(true).truncate(true).open(path)?;
         let zeroes = [0; PAGE];
@@ -54,7 +54,7 @@ impl Slot {
         &self.path
     }
 
-    /// Reads from the beginning, at most so many bytes, in place of what `bytes` holds.
+    /// Reads from the beginning, at most `bytes_max` bytes, in place of what `bytes` holds.
     pub(crate) fn read(&self, bytes_max: u64, bytes: &mut Vec<u8>) -> io::Result<()> {
         bytes.clear();
         let mut file = &self.file;
@@ -67,7 +67,7 @@ impl Slot {
         Ok(self.file.metadata()?.len())
     }
 
-    /// What is written at once.
+    /// Returns the size of a sector, of which only whole ones are written.
     pub(super) const fn sector_bytes(&self) -> usize {
         self.sector_bytes
     }
@@ -77,7 +77,7 @@ impl Slot {
         self.disk.write(self.direct.as_ref().unwrap_or(&self.file), sectors, at)
     }
 
-    /// Waits until the disk has what [`Slot::write`] wrote. Past the system's cache isn't past the disk's own.
+    /// Waits until the disk has what [`Slot::write`] wrote. Past the system's cache isn't past the disk's.
     pub(super) fn sync_written(&self) -> io::Result<()> {
         self.disk.sync(self.direct.as_ref().unwrap_or(&self.file))
     }
@@ -88,24 +88,25 @@ impl Slot {
         self.file.sync_all()
     }
 
-    /// Gives back what a larger frame took beyond the usual length.
+    /// Releases the space of a larger frame beyond the usual length.
     pub(crate) fn shrink(&self) -> io::Result<()> {
         if self.bytes()? > SLOT_BYTES { self.file.set_len(SLOT_BYTES) } else { Ok(()) }
     }
 }
 
-/// Whether the second small sector can be read alone, past the system's cache. It would be refused where sectors are larger.
+/// Returns whether the second small sector can be read alone, past the system's cache. That is refused where sectors are
+/// larger.
 fn reads_small_sectors(direct: &File) -> bool {
     let mut buffer = [0; PAGE + SECTOR];
     let start = buffer.as_ptr().align_offset(PAGE).min(PAGE);
-    let sector = buffer.get_mut(start..start + SECTOR).unwrap_or_default();
+    let (sector, _) = buffer.split_at_mut(start).1.split_at_mut(SECTOR);
     direct.read_exact_at(sector, SECTOR as u64).is_ok()
 }
 
 #[cfg(target_os = "linux")]
 fn open_direct(path: &Path) -> Option<File> {
     use std::os::unix::fs::OpenOptionsExt;
-    // Some file systems in memory or in user space refuse; then the cache and a sync do.
+    // Some file systems in memory or in user space refuse; then writes go through the cache.
     OpenOptions::new().read(true).write(true).custom_flags(libc::O_DIRECT).open(path).ok()
 }
 

@@ -5,7 +5,3 @@ pub(crate) const FAMILY: &str = "control";
 pub(crate) const fn encode_key(key: &str) -> &[u8] {
     key.as_bytes()
 }
-
-pub(crate) fn decode_key(key: &[u8]) -> Option<&str> {
-    std::str::from_utf8(key).ok()
-}

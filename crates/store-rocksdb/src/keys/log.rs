@@ -1,10 +1,10 @@
-//! `log`: (incarnation, position) -> a part of that log which begins there.
+//! `log`: (incarnation, position) -> the part of that log that begins there.
 //!
 //! Several small appends share an entry, a large one is split; the value says where appends end. It begins with a
 //! checksum of its own, over the key too, so that what RocksDB gives is checked at the speed of the processor's own
 //! instructions, wherever it comes from.
 
-use headwater_store::log::Part;
+use headwater_store::gather::Part;
 
 use crate::codec::{Input, Malformed, put_number};
 
@@ -27,9 +27,9 @@ pub(crate) fn decode_key(key: &[u8]) -> Option<(u64, u64)> {
     Some((u64::from_be_bytes(*incarnation), u64::from_be_bytes(start)))
 }
 
-/// All keys of one log: from the first to before the second.
+/// Returns the bounds of all keys of one log: the first one, and the first one after them.
 pub(crate) fn range(incarnation: u64) -> ([u8; KEY_BYTES], [u8; KEY_BYTES]) {
-    (encode_key(incarnation, 0), encode_key(incarnation.saturating_add(1), 0))
+    (encode_key(incarnation, 0), encode_key(super::after(incarnation), 0))
 }
 
 pub(crate) fn encode_value(key: &[u8], part: Part<'_>, out: &mut Vec<u8>) {
@@ -39,13 +39,13 @@ pub(crate) fn encode_value(key: &[u8], part: Part<'_>, out: &mut Vec<u8>) {
     put_number(out, part.ends.len() as u64);
     let mut last = part.start;
     for &end in part.ends {
+        assert!(last <= end && end <= part.end(), "ends grow and are positions of the part");
         put_number(out, end - last);
         last = end;
     }
     out.extend_from_slice(part.bytes);
-    if let Some((checksum, rest)) = out.split_first_chunk_mut() {
-        *checksum = self::checksum(key, rest);
-    }
+    let (checksum, rest) = out.split_at_mut(CHECKSUM_BYTES);
+    checksum.copy_from_slice(&self::checksum(key, rest));
 }
 
 fn checksum(key: &[u8], rest: &[u8]) -> [u8; CHECKSUM_BYTES] {
@@ -55,7 +55,7 @@ fn checksum(key: &[u8], rest: &[u8]) -> [u8; CHECKSUM_BYTES] {
     hasher.finalize().to_le_bytes()
 }
 
-/// The part, if key and value are what was written; its ends are put in `ends`.
+/// Returns the part if key and value are what was written; its ends are put in `ends`.
 pub(crate) fn decode_value<'a>(
     key: &[u8],
     value: &'a [u8],
@@ -74,8 +74,8 @@ pub(crate) fn decode_value<'a>(
         last = last.checked_add(input.number()?).ok_or(Malformed)?;
         ends.push(last);
     }
-    let part = Part { start, starts_append, bytes: input.0, ends };
-    if last > part.end() { Err(Malformed) } else { Ok(part) }
+    let after = start.checked_add(input.0.len() as u64).ok_or(Malformed)?;
+    if last > after { Err(Malformed) } else { Ok(Part { start, starts_append, bytes: input.0, ends }) }
 }
 
 #[cfg(test)]
@@ -87,7 +87,7 @@ mod tests {
     proptest! {
         #[test]
         fn entries_come_back_and_sort(
-            incarnation: u64, start in 0..u64::MAX / 2, lengths in prop::collection::vec(1..300u64, 0..20),
+            incarnation in 0..u64::MAX, start in 0..u64::MAX / 2, lengths in prop::collection::vec(1..300u64, 0..20),
             rest in 0..100usize, starts_append: bool, flipped: prop::sample::Index,
         ) {
             let ends: Vec<u64> = lengths.iter().scan(start, |end, length| { *end += length; Some(*end) }).collect();
@@ -104,10 +104,8 @@ mod tests {
             prop_assert!(decode_value(&key, &value, &mut Vec::new()).is_err());
             prop_assert_eq!(decode_key(&key), Some((incarnation, start)));
             prop_assert!(key < encode_key(incarnation, start + 1));
-            if incarnation < u64::MAX {
-                let (first, after) = range(incarnation);
-                prop_assert!(first <= key && key < after);
-            }
+            let (first, after) = range(incarnation);
+            prop_assert!(first <= key && key < after);
         }
 
         #[test]

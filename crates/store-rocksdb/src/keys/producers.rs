@@ -1,4 +1,4 @@
-//! `producers`: (incarnation, producer id) -> what the stream remembers of that producer.
+//! `producers`: (incarnation, producer id) -> the state of that producer of the stream.
 
 use headwater_protocol::producer::ProducerState;
 
@@ -10,9 +10,9 @@ pub(crate) fn encode_key(incarnation: u64, id: &str) -> Vec<u8> {
     [&incarnation.to_be_bytes(), id.as_bytes()].concat()
 }
 
-/// All keys of one stream: from the first to before the second.
+/// Returns the bounds of all keys of one stream: the first one, and the first one after them.
 pub(crate) fn range(incarnation: u64) -> ([u8; 8], [u8; 8]) {
-    (incarnation.to_be_bytes(), incarnation.saturating_add(1).to_be_bytes())
+    (incarnation.to_be_bytes(), super::after(incarnation).to_be_bytes())
 }
 
 pub(crate) fn encode_value(state: ProducerState) -> Vec<u8> {

@@ -81,7 +81,7 @@ fn what_is_missing_is_said() {
         let damaged = tempfile::tempdir().unwrap();
         copy(folder.path(), damaged.path());
         damage(damaged.path());
-        tail(damaged.path()).err().map(|error| error.to_string()).unwrap_or_default()
+        tail(damaged.path()).err().map(|error| message(&error)).unwrap_or_default()
     };
     let slot = Path::new("log").join(log.file_name().unwrap());
     assert!(without(&|path| fs::remove_file(path.join(&slot)).unwrap()).contains("No such file"));

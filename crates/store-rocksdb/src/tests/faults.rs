@@ -1,6 +1,12 @@
 //! A disk that fails: what was acknowledged stays, what wasn't is there once at most, and nothing is written after a
 //! write that nobody knows the end of.
 
+use std::{
+    pin::Pin,
+    task::{Context, Poll, Waker},
+    time::{Duration, Instant},
+};
+
 use super::*;
 
 const EIO: i32 = 5;
@@ -40,4 +46,133 @@ fn a_full_disk_refuses_and_heals() {
     append(&store, "a", 2, 20, b"ABCDEFGHIJ").unwrap();
     let folder = crash(store, &folder);
     assert_eq!(content(&open(folder.path()), "a"), b"0123456789ABCDEFGHIJ");
+}
+
+/// Whatever a bug does to the leader, nobody waits for ever and nothing more is written.
+#[test]
+fn a_panic_of_the_leader_stops_the_store() {
+    // Alone a commit is led by the request that waits for it, two at once by the writer's thread.
+    for (nth, at_once) in [(1, 1), (2, 1), (5, 1), (6, 1), (1, 2), (4, 2), (1, 9), (2, 9)] {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = Disk::default();
+        let store = RocksStore::open_on(folder.path(), 8 << 20, &Tuning::default(), &disk).unwrap();
+        disk.faults.panic(nth);
+        let mut acknowledged = 0;
+        for first in (1..=18).step_by(at_once) {
+            let versions = first..first + at_once as u64;
+            let tickets: Vec<_> = versions.map(|version| commit(&store, version, b"0123456789")).collect();
+            for (version, ticket) in (first..).zip(tickets) {
+                match resolved(ticket) {
+                    Ok(()) => acknowledged = version,
+                    Err(error) => {
+                        assert!(matches!(error, StoreError::Failed(_)), "{error}");
+                        assert!(error.to_string().contains("a test's panic"), "{error}");
+                    }
+                }
+            }
+        }
+        assert!(acknowledged < 18, "the panic struck");
+        assert!(store.engine.queue.is_stopped());
+        if acknowledged > 0 {
+            assert_eq!(content(&store, "a").len() as u64, acknowledged * 10, "reading goes on");
+        }
+        let folder = crash(store, &folder);
+        let store = open(folder.path());
+        let head = wait(store.load(&headwater_store::contract::name("a"))).unwrap();
+        let kept = head.map_or(0, |head| head.version);
+        assert!(
+            (acknowledged..=acknowledged + at_once as u64).contains(&kept),
+            "{nth}: {kept} of {acknowledged}"
+        );
+    }
+}
+
+#[test]
+fn what_waits_behind_a_leader_that_panics_fails_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = Disk::default();
+    let store = RocksStore::open_on(folder.path(), 8 << 20, &Tuning::default(), &disk).unwrap();
+    disk.faults.panic(2);
+    // Too large to share a frame: one is led, the others wait.
+    let bytes = vec![b'x'; 3 << 20];
+    let tickets: Vec<_> = (1..=4).map(|version| commit(&store, version, &bytes)).collect();
+    for ticket in tickets {
+        assert!(matches!(resolved(ticket), Err(StoreError::Failed(_))));
+    }
+    assert!(matches!(resolved(commit(&store, 1, b"x")), Err(StoreError::Failed(_))));
+}
+
+#[test]
+fn commits_that_nobody_waits_for_are_durable_when_the_store_is_closed() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let ticket = commit(&store, 1, b"0123456789");
+    drop(store);
+    assert_eq!(resolved(ticket), Ok(()));
+    assert_eq!(content(&open(folder.path()), "a"), b"0123456789");
+}
+
+/// A memtable that contradicts itself is our bug: it must not pass for a removal.
+#[test]
+fn a_panic_of_the_checkpointer_stops_the_store() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    append(&store, "a", 1, 10, b"0123456789").unwrap();
+    store.engine.memtables_mut().active.names.insert("b".into(), Some(9));
+    store.engine.seal();
+    // Commits go on in the slots that are left at most.
+    let bytes = vec![b'x'; 100_000];
+    let mut version = 1;
+    let error = loop {
+        version += 1;
+        match append(&store, "a", version, 10 + (version - 1) * 100_000, &bytes) {
+            Ok(()) => assert!(version < 20, "commits go on without checkpoints"),
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(error, StoreError::Failed(_)), "{error}");
+    assert!(error.to_string().contains("removes the entry"), "{error}");
+    assert!(store.engine.queue.is_stopped());
+    assert!(store.engine.oldest_sealed().is_some(), "its slots are not free");
+    let length = content(&store, "a").len() as u64;
+    let folder = crash(store, &folder);
+    let store = open(folder.path());
+    assert_eq!(content(&store, "a").len() as u64, length);
+    assert_eq!(wait(store.load(&headwater_store::contract::name("b"))), Ok(None));
+}
+
+/// After a failure what waits isn't written behind it.
+#[test]
+fn nothing_is_written_after_a_failed_sync() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = Disk::default();
+    let store = RocksStore::open_on(folder.path(), 8 << 20, &Tuning::default(), &disk).unwrap();
+    disk.faults.fail(2, EIO);
+    let bytes = vec![b'x'; 3 << 20];
+    let tickets: Vec<_> = (1..=4).map(|version| commit(&store, version, &bytes)).collect();
+    for ticket in tickets {
+        assert!(matches!(resolved(ticket), Err(StoreError::Failed(_))));
+    }
+    drop(store);
+}
+
+/// Queues an append to the stream "a" of appends of this size.
+fn commit(store: &RocksStore, version: u64, bytes: &[u8]) -> Ticket {
+    let head = headwater_store::contract::head(7, version, version * bytes.len() as u64);
+    let change =
+        headwater_protocol::stream::Change { head, bytes: Bytes::copy_from_slice(bytes), producer: None };
+    let name = headwater_store::contract::name("a");
+    store.commit(one(Edit::Put { name, expected: version - 1, change }))
+}
+
+/// Polls a ticket until it resolves, which must not take for ever.
+fn resolved(mut ticket: Ticket) -> Result<(), StoreError> {
+    let begun = Instant::now();
+    loop {
+        match Pin::new(&mut ticket).poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(result) => return result,
+            Poll::Pending => assert!(begun.elapsed() < Duration::from_secs(60), "a ticket hangs"),
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
 }

@@ -48,7 +48,7 @@ fn another_format_is_refused() {
     let rocks = Rocks::open(&folder.path().join("rocksdb"), 1 << 20, &Tuning::default()).unwrap();
     rocks.write_version(b"headwater 2");
     drop(rocks);
-    let refused = RocksStore::open(folder.path(), 1 << 20).err().unwrap().to_string();
+    let refused = message(&RocksStore::open(folder.path(), 1 << 20).err().unwrap());
     assert!(refused.contains("headwater 2"), "{refused}");
 }
 

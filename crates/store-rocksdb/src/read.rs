@@ -1,0 +1,200 @@
+//! Reads: from the memtables, then from RocksDB.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use headwater_protocol::{offset::Incarnation, path::StreamName};
+use headwater_store::{Chunk, Document, ReadRange, StoreError, gather::Gather};
+
+use crate::{
+    RocksStore, checkpointer,
+    engine::{Engine, lock},
+    memtable::Lookup,
+    rocks::Query,
+};
+
+/// The most stale deadlines that are kept for the next checkpoint, which removes them; more are found again later.
+const STALE_DEADLINES_MAX: usize = 10_000;
+
+impl RocksStore {
+    /// Asks RocksDB: at once if the value is in memory, otherwise on a thread that may wait for the disk.
+    pub(crate) async fn get<T: 'static + Send>(
+        &self,
+        query: Query<'static, T>,
+    ) -> Result<Option<T>, StoreError> {
+        match self.engine.rocks.get_cached(&query)? {
+            Some(value) => Ok(value),
+            None => self.on_disk(move |engine| engine.rocks.get(&query)).await,
+        }
+    }
+
+    /// Runs a read on a thread that may wait for the disk.
+    pub(crate) async fn on_disk<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Engine) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let engine = self.engine.clone();
+        // It fails if the runtime is stopping, or if the read has panicked.
+        tokio::task::spawn_blocking(move || read(&engine)).await.map_err(StoreError::failed)?
+    }
+
+    pub(crate) async fn read_range(
+        &self,
+        incarnation: Incarnation,
+        range: ReadRange,
+    ) -> Result<Chunk, StoreError> {
+        let number = incarnation.get();
+        let begin = self.engine.memtables().log_begin(number);
+        if begin.is_some_and(|begin| begin <= range.from) {
+            let mut gather = Gather::new(range);
+            let found = self.engine.memtables().gather(number, &mut gather);
+            match found {
+                Lookup::Found(()) if gather.is_done() || gather.next() >= range.target => {
+                    return gather.finish();
+                }
+                Lookup::Deleted => return Err(StoreError::Missing(incarnation)),
+                // A checkpoint took it away in between.
+                Lookup::Found(()) | Lookup::Absent => {}
+            }
+        }
+        self.on_disk(move |engine| gather_all(engine, incarnation, range)).await
+    }
+}
+
+/// Gathers a range from RocksDB and the memtables, whichever has the next byte.
+fn gather_all(engine: &Engine, incarnation: Incarnation, range: ReadRange) -> Result<Chunk, StoreError> {
+    let number = incarnation.get();
+    let missing = StoreError::Missing(incarnation);
+    let mut gather = Gather::new(range);
+    let mut any = false;
+    loop {
+        let found = engine.memtables().gather(number, &mut gather);
+        if found == Lookup::Deleted {
+            return Err(missing);
+        }
+        any |= found == Lookup::Found(());
+        if gather.is_done() {
+            return gather.finish();
+        }
+        let before = gather.next();
+        any |= engine.rocks.gather(number, &mut gather)?;
+        if gather.is_done() {
+            return gather.finish();
+        }
+        if gather.next() == before {
+            return match any {
+                false => Err(missing),
+                true if before >= range.target => gather.finish(),
+                true => {
+                    let what = format!("log {number}: the bytes from {before} on are missing");
+                    Err(StoreError::damaged(what))
+                }
+            };
+        }
+    }
+}
+
+/// Entries of the memtables over those of RocksDB, in the order of their keys; `None` for absent ones.
+struct Merge<K, V> {
+    entries: BTreeMap<K, Option<V>>,
+    limit: usize,
+    /// How many of RocksDB's entries count.
+    taken: usize,
+}
+
+impl<K: Ord, V> Merge<K, V> {
+    /// Begins with the entries of the memtables, the newest first.
+    fn over(newest_first: impl Iterator<Item = (K, Option<V>)>, limit: usize) -> Self {
+        let mut entries = BTreeMap::new();
+        for (key, value) in newest_first {
+            entries.entry(key).or_insert(value);
+        }
+        Self { entries, limit, taken: 0 }
+    }
+
+    /// Adds RocksDB's next entry, unless a memtable has it. Returns `false` once later ones can't count.
+    fn add(&mut self, key: K, value: Option<V>) -> bool {
+        let counts = self.entries.entry(key).or_insert(value).is_some();
+        self.taken += usize::from(counts);
+        self.taken < self.limit
+    }
+
+    /// Returns the first entries that are there.
+    fn finish(self) -> impl Iterator<Item = (K, V)> {
+        self.entries.into_iter().filter_map(|(key, value)| Some((key, value?))).take(self.limit)
+    }
+}
+
+/// A page of entries whose keys are texts.
+pub(crate) struct Page {
+    pub(crate) prefix: Box<str>,
+    pub(crate) after: Option<Box<str>>,
+    pub(crate) limit: usize,
+}
+
+impl Page {
+    fn contains(&self, key: &str) -> bool {
+        key.starts_with(&*self.prefix) && self.after.as_deref().is_none_or(|after| key > after)
+    }
+
+    /// Returns the key from which on RocksDB's entries are visited.
+    fn first(&self) -> &str {
+        self.after.as_deref().map_or(&*self.prefix, |after| after.max(&*self.prefix))
+    }
+
+    /// Merges an entry of RocksDB from [`Page::first`] on. Returns `false` after the last one that can be in the page.
+    fn visit<V>(&self, merge: &mut Merge<Box<str>, V>, key: &str, value: V) -> bool {
+        // Keys are sorted: those with the prefix stand together.
+        key.starts_with(&*self.prefix) && (!self.contains(key) || merge.add(key.into(), Some(value)))
+    }
+}
+
+/// Lists stream names.
+pub(crate) fn list(engine: &Engine, page: &Page) -> Result<Vec<StreamName>, StoreError> {
+    let mut merge = {
+        let memtables = engine.memtables();
+        let names = memtables.names().filter(|(name, _)| page.contains(name));
+        Merge::over(names.map(|(name, exists)| (name.into(), exists.then_some(()))), page.limit)
+    };
+    engine.rocks.names(page.first(), |name| page.visit(&mut merge, name, ()))?;
+    Ok(merge.finish().map(|(name, ())| StreamName::from_stored(&name)).collect())
+}
+
+/// Lists documents.
+pub(crate) fn documents(engine: &Engine, page: &Page) -> Result<Vec<Document>, StoreError> {
+    let mut merge = {
+        let memtables = engine.memtables();
+        let documents = memtables.documents().filter(|(key, _)| page.contains(key));
+        let copied = documents.map(|(key, value)| (key.into(), value.map(Bytes::copy_from_slice)));
+        Merge::over(copied, page.limit)
+    };
+    let visit = |key: &str, value: &[u8]| page.visit(&mut merge, key, Bytes::copy_from_slice(value));
+    engine.rocks.documents(page.first(), visit)?;
+    Ok(merge.finish().collect())
+}
+
+/// Finds streams whose deadline is at or before `until_ms`.
+pub(crate) fn expired(engine: &Engine, until_ms: u64, limit: usize) -> Result<Vec<StreamName>, StoreError> {
+    // Copied: whether a deadline still counts is asked without the lock.
+    let recent: Vec<(u64, Box<str>)> = {
+        let memtables = engine.memtables();
+        memtables.deadlines(until_ms).map(|(deadline_ms, name)| (deadline_ms, name.into())).collect()
+    };
+    let current = |deadline_ms: u64, name: &str| {
+        let current_ms = checkpointer::current_deadline_ms(engine, name)?;
+        Ok::<_, StoreError>((current_ms == Some(deadline_ms)).then_some(()))
+    };
+    let recent = recent.into_iter().map(|key| Ok((current(key.0, &key.1)?, key)));
+    let recent: Vec<_> = recent.collect::<Result<_, StoreError>>()?;
+    let mut merge = Merge::over(recent.into_iter().map(|(current, key)| (key, current)), limit);
+    let mut stale = Vec::new();
+    engine.rocks.deadlines(until_ms, |deadline_ms, name| {
+        let current = current(deadline_ms, name)?;
+        if current.is_none() && stale.len() < STALE_DEADLINES_MAX {
+            stale.push((deadline_ms, name.into()));
+        }
+        Ok(merge.add((deadline_ms, name.into()), current))
+    })?;
+    *lock(&engine.stale_deadlines) = stale;
+    Ok(merge.finish().map(|((_, name), ())| StreamName::from_stored(&name)).collect())
+}
