@@ -75,7 +75,7 @@ impl Builder {
     pub async fn start(self) -> Result<(Service, Background), StoreError> {
         let inner = Arc::new(Inner::new(self.store, self.clock, self.config, Handle::current()));
         if self.has_subscriptions {
-            inner.load_subscriptions(self.webhooks).await?;
+            inner.start_subscriptions(self.webhooks).await?;
         }
         Ok((Service(inner.clone()), Background(inner)))
     }
@@ -91,6 +91,12 @@ impl Background {
     /// Removes expired streams, releases the memory of unused ones and wakes the workers of subscriptions, until
     /// [`Service::drain`].
     pub async fn run(self) {
-        tokio::join!(self.0.clone().sweep_forever(), self.0.wake_forever());
+        let subscriptions = self.0.subscriptions.get().cloned();
+        let waking = async {
+            if let Some(subscriptions) = subscriptions {
+                subscriptions.run().await;
+            }
+        };
+        tokio::join!(self.0.sweep_forever(), waking);
     }
 }

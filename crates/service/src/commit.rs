@@ -12,7 +12,7 @@ use headwater_store::{Commit, Edit, StoreError, Ticket};
 use crate::{
     Inner,
     streams::{OpenStream, Writer, refuse},
-    subscriptions::{Company, registry::Pledge},
+    subscriptions::{CommitWithLinks, InFlightLinks},
 };
 
 /// A part of a commit: one stream's.
@@ -32,7 +32,7 @@ pub(crate) struct Pending {
     publications: Vec<Publication>,
     bytes: u64,
     begun_us: u64,
-    pledge: Pledge,
+    links: InFlightLinks,
 }
 
 struct Publication {
@@ -50,22 +50,25 @@ impl Inner {
         self.commit_with(parts, Vec::new())
     }
 
-    /// The same with more edits in the one commit.
+    /// Queues one commit like [`Inner::commit`], with edits of documents in it.
     pub(crate) fn commit_with(
         self: &Arc<Self>,
         parts: Vec<(&Arc<OpenStream>, &mut Writer, Alteration)>,
         edits: Vec<Edit>,
     ) -> Pending {
-        let mut company = Company::new(edits);
-        company.edits.reserve(parts.len());
+        let mut commit = CommitWithLinks::new(edits);
+        commit.edits.reserve(parts.len());
         let mut publications = Vec::with_capacity(parts.len());
         let mut bytes = 0;
         for (stream, writer, alteration) in parts {
             let name = stream.name.clone();
             let expected = writer.head.as_ref().map_or(0, |head| head.version);
             if let Some(subscriptions) = self.subscriptions.get() {
-                let (before, links_max) = (writer.head.as_deref(), self.config.subscriptions.links_max);
-                subscriptions.accompany(stream, before, &alteration, links_max, &mut company);
+                let change = match &alteration {
+                    Alteration::Put(change) => Some(change),
+                    Alteration::Remove => None,
+                };
+                subscriptions.add_link_edits(stream, writer.head.as_deref(), change, &mut commit);
             }
             writer.head = match &alteration {
                 Alteration::Put(change) => {
@@ -86,15 +89,15 @@ impl Inner {
                 queued: writer.queued,
                 head: writer.head.clone(),
             });
-            company.edits.push(match alteration {
+            commit.edits.push(match alteration {
                 Alteration::Put(change) => Edit::Put { name, expected, change },
                 Alteration::Remove => Edit::Remove { name, expected },
             });
         }
         let begun_us = self.clock.now_us();
-        let ticket = Some(self.store.commit(Commit::new(company.edits)));
-        let pledge = company.pledge;
-        Pending { service: self.clone(), ticket, publications, pledge, bytes, begun_us }
+        let ticket = Some(self.store.commit(Commit::new(commit.edits)));
+        let links = commit.links;
+        Pending { service: self.clone(), ticket, publications, links, bytes, begun_us }
     }
 }
 
@@ -121,7 +124,7 @@ impl Pending {
     fn finish(&mut self, result: Result<(), StoreError>) -> Result<Outcome, Refusal> {
         let subscriptions = self.service.subscriptions.get();
         if let Some(subscriptions) = subscriptions {
-            subscriptions.resolve(mem::take(&mut self.pledge), result.is_ok());
+            subscriptions.resolved(mem::take(&mut self.links), result.is_ok());
         }
         for Publication { stream, queued, head } in mem::take(&mut self.publications) {
             match &result {
@@ -159,8 +162,8 @@ impl Drop for Pending {
         if let Some(ticket) = self.ticket.take() {
             let (service, publications) = (self.service.clone(), mem::take(&mut self.publications));
             // Without its ticket: a runtime that is about to end drops what it is given.
-            let pledge = mem::take(&mut self.pledge);
-            let mut pending = Self { service, ticket: None, publications, pledge, ..*self };
+            let links = mem::take(&mut self.links);
+            let mut pending = Self { service, ticket: None, publications, links, ..*self };
             let runtime = self.service.runtime.clone();
             runtime.spawn(async move { pending.finish(ticket.await).map(drop) });
         }

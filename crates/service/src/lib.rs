@@ -11,6 +11,7 @@ mod chunks;
 pub mod clock;
 mod commit;
 pub mod config;
+mod control;
 mod create;
 mod delete;
 mod events;
@@ -58,6 +59,7 @@ use commit::Alteration;
 use config::Config;
 use metrics::{Levels, Metrics};
 use streams::{OpenStream, Streams, refuse};
+use subscriptions::Subscriptions;
 
 /// Durable Streams over any transport. Clones share everything.
 #[derive(Clone, Debug)]
@@ -75,8 +77,8 @@ pub(crate) struct Inner {
     draining: watch::Sender<bool>,
     incarnation_last: AtomicU64,
     event_streams_begun: AtomicU64,
-    metrics: Metrics,
-    subscriptions: OnceLock<subscriptions::Subscriptions>,
+    metrics: Arc<Metrics>,
+    subscriptions: OnceLock<Arc<Subscriptions>>,
     /// Where commits are published whose requests were dropped.
     runtime: Handle,
 }
@@ -247,7 +249,7 @@ impl Inner {
             draining: watch::Sender::new(false),
             streams: Streams::default(),
             event_streams_begun: AtomicU64::new(0),
-            metrics: Metrics::new(),
+            metrics: Arc::new(Metrics::new()),
             subscriptions: OnceLock::new(),
             incarnation_last: AtomicU64::new(store.incarnation_last()),
             runtime,
@@ -306,7 +308,7 @@ impl Inner {
 
     fn levels(&self) -> Levels {
         let readers_max = self.config.live_readers_max.min(Semaphore::MAX_PERMITS);
-        let counts = self.subscriptions.get().map(subscriptions::Subscriptions::counts);
+        let counts = self.subscriptions.get().map(|subscriptions| subscriptions.counts());
         let (subscriptions, subscription_links) = counts.unwrap_or_default();
         Levels {
             subscriptions,

@@ -3,6 +3,7 @@
 use std::{
     collections::VecDeque,
     sync::{Mutex, MutexGuard, PoisonError},
+    task::Poll,
 };
 
 use bytes::Bytes;
@@ -27,6 +28,7 @@ struct Orders {
     failing: VecDeque<StoreError>,
     failing_reads: VecDeque<StoreError>,
     holding: bool,
+    holding_loads: bool,
     held: Vec<(Commit, TicketSender)>,
 }
 
@@ -49,6 +51,16 @@ impl<S: Store> Faulty<S> {
     /// From now on commits are queued and not durable.
     pub fn hold(&self) {
         self.orders().holding = true;
+    }
+
+    /// From now on heads are loaded but not returned, until [`Faulty::release_loads`].
+    pub fn hold_loads(&self) {
+        self.orders().holding_loads = true;
+    }
+
+    /// Heads that were held are returned, as they were when they were loaded.
+    pub fn release_loads(&self) {
+        self.orders().holding_loads = false;
     }
 
     /// How many commits are queued.
@@ -109,7 +121,16 @@ impl<S: Store> Store for Faulty<S> {
     fn load<'a>(&'a self, name: &'a StreamName) -> StoreFuture<'a, Option<StreamHead>> {
         Box::pin(async move {
             self.check_read()?;
-            self.inner.load(name).await
+            let head = self.inner.load(name).await;
+            std::future::poll_fn(|context| {
+                if !self.orders().holding_loads {
+                    return Poll::Ready(());
+                }
+                context.waker().wake_by_ref();
+                Poll::Pending
+            })
+            .await;
+            head
         })
     }
 

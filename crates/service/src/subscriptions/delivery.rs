@@ -1,4 +1,7 @@
-//! Webhooks (section 7.1): a wake is issued when there is room to send it, so that no lease runs while it queues.
+//! The delivery of a wake: a webhook (section 7.1), or an event in the wake stream (7.2).
+//!
+//! A webhook's wake is made when there is a permit to send it, so that no lease runs while it queues. A wake event is
+//! appended in one commit with its wake.
 
 use std::{
     error::Error,
@@ -21,14 +24,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::{
     Subscriptions,
     registry::{Entry, progress_views},
-    transition::Step,
+    transition::Transition,
 };
-use crate::{
-    Inner,
-    webhooks::{ErrorSource, WebhookRequest},
-};
+use crate::webhooks::{ErrorSource, WebhookRequest};
 
-/// A wake that is to be sent.
+/// A wake that has to be sent as a webhook.
 struct Wake {
     subscription: Subscription,
     streams: Vec<(StreamName, Link)>,
@@ -36,11 +36,95 @@ struct Wake {
 }
 
 impl Subscriptions {
-    /// Waits for room to send one more webhook to a target.
-    async fn permits(&self, url: &WebhookUrl, per_target: usize) -> Option<[OwnedSemaphorePermit; 2]> {
+    /// Sends one webhook, if one is due, and does what its response says.
+    pub(super) async fn deliver(self: &Arc<Self>, serial: Serial) -> Result<(), Refusal> {
+        let Some(Delivery::Webhook(url)) = self.delivery(serial).await? else { return Ok(()) };
+        let Some(permits) = self.delivery_permits(&url).await else { return Ok(()) };
+        // The permits may have taken long.
+        if self.is_draining() {
+            return Ok(());
+        }
+        let Some(wake) = self.next_wake(serial).await? else { return Ok(()) };
+        let wake = Arc::new(wake);
+        let generation = wake.subscription.wakes.generation;
+        let (sender, sent) = (self.clone(), wake.clone());
+        let sending = tokio::spawn(async move {
+            let received = sender.send(&url, &sent).await;
+            drop(permits);
+            received
+        });
+        // A worker may be done long before it responds. Then nothing waits for the response, and it isn't cut off.
+        let received = tokio::select! {
+            received = sending => received.unwrap_or_else(|error| Err(error.into())),
+            () = self.wake_ended(serial, generation) => {
+                self.core.metrics.webhook(Received::Accepted);
+                return Ok(());
+            }
+        };
+        let received = received.unwrap_or_else(|error| {
+            let id = wake.subscription.id.as_str();
+            tracing::warn!(id, generation, error = %Causes(&*error), "a webhook failed");
+            Received::Refused
+        });
+        self.core.metrics.webhook(received);
+        let transition = self.transition(serial, |entry, now_ms| {
+            let wakes = entry.wakes(now_ms);
+            let is_current = wakes.generation == generation && wakes.phase != Phase::Idle;
+            let is_waking = matches!(wakes.phase, Phase::Waking { .. });
+            let transition = match received {
+                // If a callback has come before the response, then the response says nothing new.
+                Received::Refused if is_current && is_waking => {
+                    Some(Transition::to(wakes.failed(now_ms, entry.subscription.roll())))
+                }
+                Received::Accepted if is_current && is_waking => Some(Transition::to(wakes.delivered())),
+                Received::Done if is_current => {
+                    Some(Transition { wakes: wakes.done(), acks: all_done(&wake.streams, entry) })
+                }
+                _ => None,
+            };
+            (transition, ())
+        });
+        transition.await
+    }
+
+    /// Appends a wake event, if a wake is due.
+    pub(super) async fn write_wake_event(self: &Arc<Self>, serial: Serial) -> Result<(), Refusal> {
+        let Some(Delivery::PullWake(wake_stream)) = self.delivery(serial).await? else { return Ok(()) };
+        let _lock = self.lock(serial).await?;
+        let (now_ms, wall_ms) = (self.core.clock.now_ms(), self.core.clock.wall_ms());
+        let (transition, event, edits) = {
+            let registry = self.registry_updated_for(serial);
+            let Some(entry) = registry.entries.get(&serial) else { return Ok(()) };
+            let Some((woken, first)) = due_wake(entry, now_ms) else { return Ok(()) };
+            let event = woken.wake_event(&first, wall_ms);
+            let transition = Transition::to(woken.wakes);
+            let edits = transition.edits(&entry.subscription);
+            (transition, event, edits)
+        };
+        let core = self.core.wake_events.upgrade().ok_or(Refusal::ShuttingDown)?;
+        match core.append(wake_stream.clone(), event, edits).await {
+            Ok(()) => {
+                self.core.metrics.wake_event();
+                transition.publish(&mut self.registry(), serial);
+                Ok(())
+            }
+            Err(refusal) => {
+                tracing::warn!(stream = %wake_stream, %refusal, "a wake event could not be written; it is tried again");
+                let failed = self.transition_locked(serial, |entry, now_ms| {
+                    let failed = entry.wakes(now_ms).failed(now_ms, entry.subscription.roll());
+                    (Some(Transition::to(failed)), ())
+                });
+                failed.await
+            }
+        }
+    }
+
+    /// Waits for the permits to send one more webhook to a target.
+    async fn delivery_permits(&self, url: &WebhookUrl) -> Option<[OwnedSemaphorePermit; 2]> {
+        let per_target = self.core.limits.deliveries_per_target_max;
         let target = {
-            let mut targets = self.targets.lock().unwrap_or_else(PoisonError::into_inner);
-            // Those that nobody sends to or waits for are forgotten, whenever there are twice as many.
+            let mut targets = self.target_permits.lock().unwrap_or_else(PoisonError::into_inner);
+            // Those that are not in use are dropped, whenever there are twice as many.
             if targets.len() == targets.capacity() {
                 targets.retain(|_, target| Arc::strong_count(target) > 1);
                 let in_use = targets.len();
@@ -49,76 +133,36 @@ impl Subscriptions {
             targets.entry(url.target()).or_insert_with(|| Arc::new(Semaphore::new(per_target))).clone()
         };
         let of_target = target.acquire_owned().await.ok()?;
-        Some([of_target, self.deliveries.clone().acquire_owned().await.ok()?])
+        Some([of_target, self.delivery_permits.clone().acquire_owned().await.ok()?])
     }
-}
 
-impl Inner {
-    /// Sends one webhook, if one is due, and does what its answer says.
-    pub(super) async fn deliver(self: &Arc<Self>, serial: Serial) -> Result<(), Refusal> {
-        let subscriptions = self.subscriptions()?;
-        let Some(Delivery::Webhook(url)) = self.surveyed(serial).await? else { return Ok(()) };
-        let limits = &self.config.subscriptions;
-        let Some(permits) = subscriptions.permits(&url, limits.deliveries_per_target_max).await else {
-            return Ok(());
-        };
-        // It may have taken long.
-        if *self.draining.borrow() {
-            return Ok(());
-        }
-        let Some(wake) = self.issue(serial).await? else { return Ok(()) };
-        let (wake, service) = (Arc::new(wake), self.clone());
-        let generation = wake.subscription.wakes.generation;
-        let sent = wake.clone();
-        let sending = tokio::spawn(async move {
-            let answer = service.send(&url, &sent).await;
-            drop(permits);
-            answer
-        });
-        // A worker may be done long before it answers. Then nobody waits for the answer, and nobody cuts it off.
-        let answer = tokio::select! {
-            answer = sending => answer.unwrap_or_else(|error| Err(error.into())),
-            () = self.is_over(serial, generation) => {
-                self.metrics.webhook(Received::Accepted);
-                return Ok(());
-            }
-        };
-        let received = answer.unwrap_or_else(|error| {
-            let id = wake.subscription.id.as_str();
-            tracing::warn!(id, generation, error = %Causes(&*error), "a webhook failed");
-            Received::Refused
-        });
-        self.metrics.webhook(received);
-        let settled = self.transit(serial, |entry, now_ms| {
+    /// Makes the wake that has to be sent now: a new one, or the one that wasn't received. It is durable.
+    async fn next_wake(self: &Arc<Self>, serial: Serial) -> Result<Option<Wake>, Refusal> {
+        self.transition(serial, |entry, now_ms| {
             let wakes = entry.wakes(now_ms);
-            let is_current = wakes.generation == generation && wakes.phase != Phase::Idle;
-            let is_waking = matches!(wakes.phase, Phase::Waking { .. });
-            let step = match received {
-                // A callback may have come before the answer, and then the answer says nothing new.
-                Received::Refused if is_current && is_waking => {
-                    Some(Step::to(wakes.failed(now_ms, entry.subscription.roll())))
-                }
-                Received::Accepted if is_current && is_waking => Some(Step::to(wakes.delivered())),
-                Received::Done if is_current => {
-                    Some(Step { wakes: wakes.done(), acks: all_done(&wake.streams, entry) })
-                }
-                _ => None,
+            let lease_ttl_ms = entry.subscription.config.lease_ttl_ms;
+            let wakes = match entry.next(now_ms) {
+                Next::Wake => wakes.woken(Kind::Webhook, lease_ttl_ms, now_ms),
+                Next::Deliver => wakes,
+                Next::Nothing | Next::At(_) => return (None, None),
             };
-            (step, ())
-        });
-        settled.await
+            let Phase::Waking { until_ms: Some(until_ms) } = wakes.phase else { return (None, None) };
+            let subscription = Subscription { wakes: wakes.clone(), ..entry.subscription.clone() };
+            let transition = (wakes != entry.subscription.wakes).then(|| Transition::to(wakes));
+            (transition, Some(Wake { subscription, streams: entry.wake_streams(), until_ms }))
+        })
+        .await
     }
 
-    /// Resolves when a wake has ended, whoever ended it.
-    async fn is_over(&self, serial: Serial, generation: u64) {
-        let Some(subscriptions) = self.subscriptions.get() else { return };
-        let changed = subscriptions.registry().entries.get(&serial).map(|entry| entry.changed.clone());
+    /// Resolves when a wake has ended, for whatever reason.
+    async fn wake_ended(&self, serial: Serial, generation: u64) {
+        let changed = self.registry().entries.get(&serial).map(|entry| entry.changed.clone());
         let Some(changed) = changed else { return };
         loop {
             let mut change = std::pin::pin!(changed.notified());
-            // Before the look: what changes after it wakes this.
+            // Enabled before the look, so that no later change is missed.
             change.as_mut().enable();
-            let is_current = subscriptions.registry().entries.get(&serial).is_some_and(|entry| {
+            let is_current = self.registry().entries.get(&serial).is_some_and(|entry| {
                 let wakes = &entry.subscription.wakes;
                 wakes.generation == generation && wakes.phase != Phase::Idle
             });
@@ -129,48 +173,50 @@ impl Inner {
         }
     }
 
-    /// The wake that is to be sent now: a new one, or the one that wasn't received. It is durable.
-    async fn issue(self: &Arc<Self>, serial: Serial) -> Result<Option<Wake>, Refusal> {
-        self.transit(serial, |entry, now_ms| {
-            let wakes = entry.wakes(now_ms);
-            let lease_ttl_ms = entry.subscription.config.lease_ttl_ms;
-            let wakes = match entry.next(now_ms) {
-                Next::Wake => wakes.woken(Kind::Webhook, lease_ttl_ms, now_ms),
-                Next::Deliver => wakes,
-                Next::Nothing | Next::At(_) => return (None, None),
-            };
-            let Phase::Waking { until_ms: Some(until_ms) } = wakes.phase else { return (None, None) };
-            let subscription = Subscription { wakes: wakes.clone(), ..entry.subscription.clone() };
-            let step = (wakes != entry.subscription.wakes).then(|| Step::to(wakes));
-            (step, Some(Wake { subscription, streams: entry.snapshot(), until_ms }))
-        })
-        .await
-    }
-
     async fn send(&self, url: &WebhookUrl, wake: &Wake) -> Result<Received, ErrorSource> {
-        let subscriptions = self.subscriptions()?;
-        let limits = &self.config.subscriptions;
-        if !url.is_tls() && limits.local_targets == LocalTargets::Refused {
+        if !url.is_tls() && self.core.limits.local_targets == LocalTargets::Refused {
             return Err("webhooks to this machine are not allowed any more".into());
         }
-        let wall_ms = self.clock.wall_ms();
+        let wall_ms = self.core.clock.wall_ms();
         let (secret, key) = {
-            let registry = subscriptions.registry();
+            let registry = self.registry();
             let secret = registry.common.as_ref().map(|common| common.secret.clone());
             (secret, registry.keys.active(wall_ms).cloned())
         };
-        let (Some(secret), Some(key), Some(webhooks)) = (secret, key, &subscriptions.webhooks) else {
+        let (Some(secret), Some(key), Some(webhooks)) = (secret, key, &self.core.webhooks) else {
             return Err("this server sends no webhooks".into());
         };
         let body = wake.subscription.webhook_body(&secret, &progress_views(&wake.streams));
         let headers = webhook_headers(key.sign(&body, wall_ms));
-        let timeout_ms = limits.webhook_timeout_ms.min(wake.until_ms.saturating_sub(self.clock.now_ms()));
-        let answer = webhooks.post(WebhookRequest { url: url.clone(), headers, body, timeout_ms }).await?;
-        match read_webhook_answer(answer.status, &answer.body) {
-            Received::Refused => Err(format!("it was answered with status {}", answer.status).into()),
+        let left_ms = wake.until_ms.saturating_sub(self.core.clock.now_ms());
+        let timeout_ms = self.core.limits.webhook_timeout_ms.min(left_ms);
+        let response = webhooks.post(WebhookRequest { url: url.clone(), headers, body, timeout_ms }).await?;
+        match read_webhook_answer(response.status, &response.body) {
+            Received::Refused => Err(format!("the response has status {}", response.status).into()),
             received => Ok(received),
         }
     }
+}
+
+/// Returns the subscription after the wake that is due, and the first stream with pending work.
+fn due_wake(entry: &Entry, now_ms: u64) -> Option<(Subscription, StreamName)> {
+    if entry.next(now_ms) != Next::Wake {
+        return None;
+    }
+    let first = entry.pending.first()?.clone();
+    let lease_ttl_ms = entry.subscription.config.lease_ttl_ms;
+    let wakes = entry.wakes(now_ms).woken(Kind::PullWake, lease_ttl_ms, now_ms);
+    Some((Subscription { wakes, ..entry.subscription.clone() }, first))
+}
+
+/// Returns the links of a wake's streams with their cursors at the tails that the wake named, as far as they still exist.
+fn all_done(streams: &[(StreamName, Link)], entry: &Entry) -> Vec<(StreamName, Link)> {
+    let done = streams.iter().filter_map(|(name, sent)| {
+        let link = entry.links.get(name)?.link;
+        let done = link.done_up_to(sent.tail?);
+        (done.acked != link.acked).then(|| (name.clone(), done))
+    });
+    done.collect()
 }
 
 /// An error with its causes, for the log.
@@ -186,14 +232,4 @@ impl fmt::Display for Causes<'_> {
         }
         Ok(())
     }
-}
-
-/// The cursors of a wake's streams at the tails that it named, as far as they are still linked.
-fn all_done(streams: &[(StreamName, Link)], entry: &Entry) -> Vec<(StreamName, Link)> {
-    let done = streams.iter().filter_map(|(name, told)| {
-        let link = entry.links.get(name)?.link;
-        let done = link.done_up_to(told.tail?);
-        (done.acked != link.acked).then(|| (name.clone(), done))
-    });
-    done.collect()
 }

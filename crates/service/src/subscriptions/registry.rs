@@ -1,8 +1,8 @@
 //! All subscriptions in memory, with their links: what appends look at, and what transitions start from.
 //!
-//! What is here of a subscription changes only when the store has it durably, with one exception: a link that an append
-//! or a request is about to commit is here before, so that nobody makes it twice. It carries the numbers of the commits
-//! that have it until one of them is durable, and goes again if all of them fail ([`Linked`]).
+//! What is here of a subscription changes only when it is durable, with one exception: a link that an append or a
+//! request is about to commit is here before, so that no other commit makes it anew. It carries the numbers of the
+//! commits that write it until one of them is durable, and is removed if all of them fail ([`LinkEntry`]).
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -33,169 +33,156 @@ use super::{
 
 /// All subscriptions.
 #[derive(Debug, Default)]
-pub(crate) struct Registry {
-    pub(crate) by_id: HashMap<SubscriptionId, Serial>,
-    pub(crate) entries: HashMap<Serial, Entry>,
-    pub(crate) common: Option<Common>,
-    pub(crate) keys: KeyRing,
-    /// Who has a link to a stream.
-    linked: HashMap<StreamName, Vec<Serial>>,
-    patterns: PatternIndex,
-    /// All links together.
+pub(super) struct Registry {
+    pub(super) by_id: HashMap<SubscriptionId, Serial>,
+    pub(super) entries: HashMap<Serial, Entry>,
+    /// The secret and the last serial, once there was a subscription.
+    pub(super) common: Option<Common>,
+    pub(super) keys: KeyRing,
+    /// The subscriptions with a link to a stream.
+    pub(super) by_stream: HashMap<StreamName, Vec<Serial>>,
+    pub(super) patterns: PatternIndex,
+    /// The number of all links.
     links: usize,
-    /// A stream was left out because there was no room for its link.
-    is_full: bool,
-    /// Grows when streams have to be matched anew; 0 before there is anything to match with.
-    pub(crate) version: Arc<AtomicU64>,
-    /// Whose streams have changed since somebody looked what they need.
-    pub(crate) concerned: BTreeSet<Serial>,
-    /// When to look at whom again.
+    /// Whether a stream was left out because there was no room for its link.
+    pub(super) is_full: bool,
+    /// Grows when streams have to be matched anew; 0 before there was any subscription.
+    pub(super) version: Arc<AtomicU64>,
+    /// Subscriptions whose streams have changed since they were polled.
+    pub(super) dirty: BTreeSet<Serial>,
+    /// When subscriptions are polled again.
     timers: BTreeSet<(u64, Serial)>,
 }
 
 /// A subscription in memory.
 #[derive(Debug)]
-pub(crate) struct Entry {
-    pub(crate) subscription: Subscription,
-    pub(crate) links: BTreeMap<StreamName, Linked>,
-    /// Those of the links where something is pending.
-    pub(crate) pending: BTreeSet<StreamName>,
-    /// Held by whoever changes it, until the change is durable.
-    pub(crate) gate: Arc<Mutex<()>>,
-    /// Tells that its state has changed, or that it is gone.
-    pub(crate) changed: Arc<Notify>,
-    /// Its creation isn't durable yet: it has links and nothing else.
-    pub(crate) is_forming: bool,
-    /// All its streams were looked at since the server began.
-    pub(crate) is_surveyed: bool,
-    /// Somebody wakes its workers.
-    pub(crate) is_driven: bool,
-    /// When it is looked at again.
+pub(super) struct Entry {
+    pub(super) subscription: Subscription,
+    pub(super) links: BTreeMap<StreamName, LinkEntry>,
+    /// The links with pending work.
+    pub(super) pending: BTreeSet<StreamName>,
+    /// Held during a change, until it is durable.
+    pub(super) change_lock: Arc<Mutex<()>>,
+    /// Notifies of every change of the state, and of the subscription's end.
+    pub(super) changed: Arc<Notify>,
+    /// Whether its creation isn't durable yet: it has links, and neither an id nor wakes.
+    pub(super) is_creating: bool,
+    /// Whether all tails were loaded since the start.
+    pub(super) has_tails: bool,
+    /// Whether a task wakes its workers.
+    is_driven: bool,
+    /// When it is polled again.
     timer_ms: Option<u64>,
-    /// It was told that it has no room for more links.
-    is_full: bool,
+    /// Whether it was logged that it has no room for more links.
+    pub(super) is_full: bool,
 }
 
 /// A link in memory.
 #[derive(Clone, Debug)]
-pub(crate) struct Linked {
-    pub(crate) link: Link,
-    /// The commits on their way that write it; empty: it is durable. Appends that overlap each write it, because those
-    /// before may fail. Who waits for them may learn in any order how they ended.
-    by: Vec<u64>,
+pub(super) struct LinkEntry {
+    pub(super) link: Link,
+    /// The numbers of the commits in flight that write it; none if it is durable. Appends that overlap each write it,
+    /// because earlier ones may fail. Their outcomes may arrive in any order.
+    pub(super) in_flight: Vec<u64>,
 }
 
-/// What a commit of streams does to links besides: undone if it fails.
-#[derive(Debug, Default)]
-pub(crate) struct Pledge {
-    /// The commit's number.
-    pub(crate) by: u64,
-    made: Vec<(Serial, StreamName)>,
-    removed: Vec<(Serial, StreamName, Linked)>,
-}
-
-impl Linked {
-    /// One that the store has.
-    pub(crate) const fn durable(link: Link) -> Self {
-        Self { link, by: Vec::new() }
+impl LinkEntry {
+    /// Returns the entry of a link that is in the store.
+    pub(super) const fn durable(link: Link) -> Self {
+        Self { link, in_flight: Vec::new() }
     }
 
-    pub(crate) const fn is_durable(&self) -> bool {
-        self.by.is_empty()
+    pub(super) const fn is_durable(&self) -> bool {
+        self.in_flight.is_empty()
     }
 }
 
 impl Entry {
-    pub(crate) fn new(subscription: Subscription) -> Self {
+    pub(super) fn new(subscription: Subscription) -> Self {
         Self {
             subscription,
             links: BTreeMap::new(),
             pending: BTreeSet::new(),
-            gate: Arc::default(),
+            change_lock: Arc::default(),
             changed: Arc::default(),
-            is_forming: false,
-            is_surveyed: false,
+            is_creating: false,
+            has_tails: false,
             is_driven: false,
             timer_ms: None,
             is_full: false,
         }
     }
 
-    /// One that is being created.
-    pub(crate) fn forming(subscription: Subscription) -> Self {
-        Self { is_forming: true, ..Self::new(subscription) }
+    /// Returns the entry of a subscription that is being created.
+    pub(super) fn creating(subscription: Subscription) -> Self {
+        Self { is_creating: true, ..Self::new(subscription) }
     }
 
-    pub(crate) fn kind(&self) -> Kind {
+    pub(super) const fn kind(&self) -> Kind {
         match self.subscription.config.delivery {
             Delivery::Webhook(_) => Kind::Webhook,
             Delivery::PullWake(_) => Kind::PullWake,
         }
     }
 
-    /// Where it stands now.
-    pub(crate) fn wakes(&self, now_ms: u64) -> Wakes {
+    /// Returns the state, in which a lease that has ended is over.
+    pub(super) fn wakes(&self, now_ms: u64) -> Wakes {
         self.subscription.wakes.at(now_ms, self.subscription.roll())
     }
 
-    /// What is to be done next.
-    pub(crate) fn next(&self, now_ms: u64) -> Next {
+    /// Returns what has to be done next.
+    pub(super) fn next(&self, now_ms: u64) -> Next {
         self.wakes(now_ms).next(self.kind(), !self.pending.is_empty(), now_ms)
     }
 
-    /// The streams of a wake, those with work first.
-    pub(crate) fn snapshot(&self) -> Vec<(StreamName, Link)> {
+    /// Returns the streams that a wake names, those with pending work first.
+    pub(super) fn wake_streams(&self) -> Vec<(StreamName, Link)> {
         let pending = self.pending.iter().filter_map(|name| self.links.get_key_value(name));
-        let others = self.links.iter().filter(|(_, linked)| !linked.link.is_pending());
+        let others = self.links.iter().filter(|(_, entry)| !entry.link.is_pending());
         let streams = pending.chain(others).take(WAKE_STREAMS_MAX);
-        streams.map(|(name, linked)| (name.clone(), linked.link)).collect()
-    }
-
-    /// All links, to be told.
-    pub(crate) fn all_links(&self) -> Vec<(StreamName, Link)> {
-        self.links.iter().map(|(name, linked)| (name.clone(), linked.link)).collect()
+        streams.map(|(name, entry)| (name.clone(), entry.link)).collect()
     }
 }
 
-/// Streams with their progress.
-pub(crate) fn progress_views(streams: &[(StreamName, Link)]) -> Vec<StreamView> {
+/// Returns the JSON forms of a wake's streams.
+pub(super) fn progress_views(streams: &[(StreamName, Link)]) -> Vec<StreamView> {
     streams.iter().map(|(name, link)| StreamView::progress(name, link)).collect()
 }
 
-/// An edit that writes a subscription.
-pub(crate) fn write(subscription: &Subscription) -> Edit {
+/// Returns the edit that writes a subscription.
+pub(super) fn write(subscription: &Subscription) -> Edit {
     document(stored::subscription_key(subscription.serial), Some(stored::encode_subscription(subscription)))
 }
 
-/// An edit that writes a link.
-pub(crate) fn write_link(serial: Serial, name: &StreamName, link: &Link) -> Edit {
+/// Returns the edit that writes a link.
+pub(super) fn write_link(serial: Serial, name: &StreamName, link: &Link) -> Edit {
     document(stored::link_key(serial, name), Some(stored::encode_link(link)))
 }
 
-/// An edit that removes a link.
-pub(crate) fn remove_link(serial: Serial, name: &StreamName) -> Edit {
+/// Returns the edit that removes a link.
+pub(super) fn remove_link(serial: Serial, name: &StreamName) -> Edit {
     document(stored::link_key(serial, name), None)
 }
 
-pub(crate) const fn document(key: Box<str>, value: Option<Bytes>) -> Edit {
+pub(super) const fn document(key: Box<str>, value: Option<Bytes>) -> Edit {
     Edit::Document { key, value }
 }
 
 impl Registry {
-    /// Adds a subscription; its pattern makes links from now on.
-    pub(crate) fn insert(&mut self, entry: Entry) {
+    /// Adds a subscription. From now on appends make the links of its pattern.
+    pub(super) fn insert(&mut self, entry: Entry) {
         let serial = entry.subscription.serial;
         if let Some(pattern) = &entry.subscription.config.pattern {
             self.patterns.insert(pattern, serial);
         }
-        if !entry.is_forming {
+        if !entry.is_creating {
             self.by_id.insert(entry.subscription.id.clone(), serial);
         }
         self.entries.insert(serial, entry);
     }
 
-    /// Takes a subscription with its links away.
-    pub(crate) fn remove(&mut self, serial: Serial) {
+    /// Removes a subscription with its links.
+    pub(super) fn remove(&mut self, serial: Serial) {
         let Some(entry) = self.entries.remove(&serial) else { return };
         entry.changed.notify_waiters();
         self.by_id.retain(|_, known| *known != serial);
@@ -210,55 +197,48 @@ impl Registry {
         }
     }
 
-    /// The subscription of an id.
-    pub(crate) fn find(&self, id: &SubscriptionId) -> Option<(Serial, &Entry)> {
+    /// Finds the subscription of an id.
+    pub(super) fn find(&self, id: &SubscriptionId) -> Option<(Serial, &Entry)> {
         let serial = *self.by_id.get(id)?;
         Some((serial, self.entries.get(&serial)?))
     }
 
-    /// How many subscriptions there are, and how many links they have together.
-    pub(crate) fn counts(&self) -> (usize, usize) {
+    /// Returns the number of subscriptions, and the number of all their links.
+    pub(super) fn counts(&self) -> (usize, usize) {
         (self.by_id.len(), self.links)
     }
 
-    /// A link.
-    pub(crate) fn linked(&self, serial: Serial, name: &StreamName) -> Option<&Linked> {
+    pub(super) fn link(&self, serial: Serial, name: &StreamName) -> Option<&LinkEntry> {
         self.entries.get(&serial)?.links.get(name)
     }
 
-    /// Whether there is room for one more link.
-    pub(crate) fn has_room(&self, serial: Serial, links_max: usize) -> bool {
+    /// Returns whether any subscription has a link to a stream.
+    pub(super) fn is_linked(&self, name: &StreamName) -> bool {
+        self.by_stream.contains_key(name)
+    }
+
+    /// Returns whether there is room for one more link.
+    pub(super) fn has_room(&self, serial: Serial, links_max: usize) -> bool {
         self.links < links_max && self.entries.get(&serial).is_some_and(|entry| entry.links.len() < LINKS_MAX)
     }
 
-    /// Adds a link or replaces it. The caller has looked whether there is room.
-    pub(crate) fn link(&mut self, serial: Serial, name: &StreamName, linked: Linked) {
+    /// Adds a link or replaces it. The caller has checked that there is room.
+    pub(super) fn put_link(&mut self, serial: Serial, name: &StreamName, link: LinkEntry) {
         let Some(entry) = self.entries.get_mut(&serial) else { return };
-        if entry.links.insert(name.clone(), linked).is_none() {
+        if entry.links.insert(name.clone(), link).is_none() {
             self.links += 1;
-            self.linked.entry(name.clone()).or_default().push(serial);
+            self.by_stream.entry(name.clone()).or_default().push(serial);
         }
         update_pending(entry, name);
     }
 
-    /// Adds a link or replaces it, with a commit that writes it. One that is durable stays so: the store has it, as it
-    /// was before.
-    pub(crate) fn pledge(&mut self, serial: Serial, name: &StreamName, link: Link, by: u64) {
-        let by = match self.linked(serial, name) {
-            Some(known) if known.is_durable() => Vec::new(),
-            Some(known) => known.by.iter().copied().chain([by]).collect(),
-            None => vec![by],
-        };
-        self.link(serial, name, Linked { link, by });
-    }
-
-    /// Takes a link away.
-    pub(crate) fn unlink(&mut self, serial: Serial, name: &StreamName) -> Option<Linked> {
+    /// Removes a link.
+    pub(super) fn remove_link(&mut self, serial: Serial, name: &StreamName) -> Option<LinkEntry> {
         let entry = self.entries.get_mut(&serial)?;
-        let linked = entry.links.remove(name)?;
+        let link = entry.links.remove(name)?;
         entry.pending.remove(name);
         self.unindex(serial, name);
-        Some(linked)
+        Some(link)
     }
 
     fn unindex(&mut self, serial: Serial, name: &StreamName) {
@@ -266,178 +246,92 @@ impl Registry {
         if std::mem::take(&mut self.is_full) {
             self.version.fetch_add(1, Ordering::Release);
         }
-        if let Some(serials) = self.linked.get_mut(name) {
+        if let Some(serials) = self.by_stream.get_mut(name) {
             serials.retain(|known| *known != serial);
             if serials.is_empty() {
-                self.linked.remove(name);
+                self.by_stream.remove(name);
             }
         }
     }
 
-    /// A commit that wrote a link is durable, or has failed. A link that none of its commits made goes; one that was
-    /// made anew meanwhile has nothing to do with it.
-    pub(crate) fn settle(&mut self, serial: Serial, name: &StreamName, by: u64, is_durable: bool) {
-        let linked = self.entries.get_mut(&serial).and_then(|entry| entry.links.get_mut(name));
-        let Some(linked) = linked.filter(|linked| linked.by.contains(&by)) else { return };
-        if is_durable {
-            linked.by = Vec::new();
-            return;
-        }
-        linked.by.retain(|known| *known != by);
-        if linked.by.is_empty() {
-            self.unlink(serial, name);
-        }
-    }
-
-    /// Moves a cursor; a link that is gone meanwhile has none.
-    pub(crate) fn acknowledge(&mut self, serial: Serial, name: &StreamName, link: &Link) {
+    /// Moves a cursor forward, if its link still exists.
+    pub(super) fn acknowledge(&mut self, serial: Serial, name: &StreamName, link: &Link) {
         let Some(entry) = self.entries.get_mut(&serial) else { return };
-        if let Some(linked) = entry.links.get_mut(name) {
-            linked.link.acked = linked.link.acked.max(link.acked);
+        if let Some(known) = entry.links.get_mut(name) {
+            known.link.acked = known.link.acked.max(link.acked);
             update_pending(entry, name);
         }
     }
 
-    /// Notes how a stream is for one subscription.
-    pub(crate) fn observe(&mut self, serial: Serial, name: &StreamName, head: Option<&StreamHead>) {
+    /// Updates the link of one subscription to a stream's head.
+    pub(super) fn observe(&mut self, serial: Serial, name: &StreamName, head: Option<&StreamHead>) {
         let Some(entry) = self.entries.get_mut(&serial) else { return };
-        if let Some(linked) = entry.links.get_mut(name) {
-            linked.link = linked.link.observed(head.filter(|head| !head.soft_deleted));
+        if let Some(known) = entry.links.get_mut(name) {
+            known.link = known.link.observed(head.filter(|head| !head.soft_deleted));
             update_pending(entry, name);
         }
     }
 
-    /// Notes how a stream is for all that have a link to it.
-    pub(crate) fn observe_all(&mut self, name: &StreamName, head: Option<&StreamHead>) {
-        for serial in self.linked.get(name).cloned().unwrap_or_default() {
+    /// Updates all links to a stream's head. Their subscriptions become dirty.
+    pub(super) fn observe_all(&mut self, name: &StreamName, head: Option<&StreamHead>) {
+        for serial in self.by_stream.get(name).cloned().unwrap_or_default() {
             self.observe(serial, name, head);
-            self.concerned.insert(serial);
+            self.dirty.insert(serial);
         }
     }
 
-    /// Whether anybody has a link to a stream.
-    pub(crate) fn is_watched(&self, name: &StreamName) -> bool {
-        self.linked.contains_key(name)
-    }
-
-    /// Links a stream to all whose patterns discover it, in the commit that appends to it. `true`: all of its links are
-    /// durable already.
-    pub(crate) fn reveal(
-        &mut self,
-        name: &StreamName,
-        (before, after): (Option<&StreamHead>, &StreamHead),
-        links_max: usize,
-        (pledge, edits): (&mut Pledge, &mut Vec<Edit>),
-    ) -> bool {
-        let mut all_durable = true;
-        for serial in self.patterns.matching(name) {
-            let has_room = self.has_room(serial, links_max);
-            let Some(entry) = self.entries.get_mut(&serial) else { continue };
-            if !entry.subscription.config.discovers(name) {
-                continue;
-            }
-            let link = match entry.links.get(name) {
-                Some(linked) if linked.is_durable() => continue,
-                // Its commit may fail and this one not.
-                Some(linked) => linked.link,
-                None if has_room => {
-                    entry.is_full = false;
-                    Link::before_append(before, after)
-                }
-                None => {
-                    self.is_full = true;
-                    if !std::mem::replace(&mut entry.is_full, true) {
-                        let id = entry.subscription.id.as_str();
-                        tracing::error!(
-                            id,
-                            "a subscription has no room for more streams: it misses new ones"
-                        );
-                    }
-                    continue;
-                }
-            };
-            all_durable = false;
-            edits.push(write_link(serial, name, &link));
-            pledge.made.push((serial, name.clone()));
-            self.pledge(serial, name, link, pledge.by);
-        }
-        all_durable
-    }
-
-    /// Takes the links of a stream away that only patterns made, in the commit that removes it.
-    pub(crate) fn conceal(&mut self, name: &StreamName, pledge: &mut Pledge, edits: &mut Vec<Edit>) {
-        for serial in self.linked.get(name).cloned().unwrap_or_default() {
-            if self.linked(serial, name).is_none_or(|linked| linked.link.explicit) {
-                continue;
-            }
-            let Some(linked) = self.unlink(serial, name) else { continue };
-            edits.push(remove_link(serial, name));
-            pledge.removed.push((serial, name.clone(), linked));
-        }
-    }
-
-    /// A commit of streams is durable, or has failed.
-    pub(crate) fn resolve(&mut self, pledge: Pledge, is_durable: bool) {
-        for (serial, name) in &pledge.made {
-            self.settle(*serial, name, pledge.by, is_durable);
-        }
-        for (serial, name, linked) in pledge.removed.into_iter().filter(|_| !is_durable) {
-            if self.linked(serial, &name).is_none_or(|known| !known.is_durable()) {
-                self.link(serial, &name, linked);
-            }
-        }
-    }
-
-    /// Looks what a subscription needs: `true` if somebody has to begin to drive it; else a timer is set if need be.
-    pub(crate) fn touch(&mut self, serial: Serial, now_ms: u64) -> bool {
+    /// Finds out what a subscription needs. `true`: something has to be done now, and the caller drives it until
+    /// [`Registry::release`]. Otherwise a timer is set if something has to be done later.
+    pub(super) fn poll(&mut self, serial: Serial, now_ms: u64) -> bool {
         let Some(entry) = self.entries.get_mut(&serial) else { return false };
-        if entry.is_driven || entry.is_forming {
+        if entry.is_driven || entry.is_creating {
             return false;
         }
         let next = entry.next(now_ms);
-        let timer_ms = if let Next::At(at_ms) = next { Some(at_ms) } else { None };
-        let before_ms = std::mem::replace(&mut entry.timer_ms, timer_ms);
-        entry.is_driven = matches!(next, Next::Wake | Next::Deliver);
-        let is_driven = entry.is_driven;
-        self.move_timer(serial, before_ms, timer_ms);
+        let is_driven = matches!(next, Next::Wake | Next::Deliver);
+        entry.is_driven = is_driven;
+        self.set_timer(serial, if let Next::At(at_ms) = next { Some(at_ms) } else { None });
         is_driven
     }
 
-    /// Looks at a subscription again at a time, whatever it needs.
-    pub(crate) fn look_again(&mut self, serial: Serial, at_ms: u64) {
-        let Some(entry) = self.entries.get_mut(&serial) else { return };
-        let before_ms = entry.timer_ms.replace(at_ms);
-        self.move_timer(serial, before_ms, Some(at_ms));
+    /// Ends the driving of a subscription that [`Registry::poll`] began.
+    pub(super) fn release(&mut self, serial: Serial) {
+        if let Some(entry) = self.entries.get_mut(&serial) {
+            entry.is_driven = false;
+        }
     }
 
-    fn move_timer(&mut self, serial: Serial, before_ms: Option<u64>, after_ms: Option<u64>) {
-        if let Some(before_ms) = before_ms {
+    /// Sets when a subscription is polled again, instead of what was set before.
+    pub(super) fn set_timer(&mut self, serial: Serial, at_ms: Option<u64>) {
+        let Some(entry) = self.entries.get_mut(&serial) else { return };
+        if let Some(before_ms) = std::mem::replace(&mut entry.timer_ms, at_ms) {
             self.timers.remove(&(before_ms, serial));
         }
-        if let Some(after_ms) = after_ms {
-            self.timers.insert((after_ms, serial));
+        if let Some(at_ms) = at_ms {
+            self.timers.insert((at_ms, serial));
         }
     }
 
-    /// Whose time has come, and when the next one's does.
-    pub(crate) fn due(&mut self, now_ms: u64) -> (Vec<Serial>, Option<u64>) {
-        let mut due = Vec::new();
-        while let Some(&(at_ms, serial)) = self.timers.first() {
-            if at_ms > now_ms {
-                return (due, Some(at_ms));
-            }
-            self.timers.pop_first();
-            if let Some(entry) = self.entries.get_mut(&serial) {
+    /// Takes the subscriptions whose timers have expired.
+    pub(super) fn take_due(&mut self, now_ms: u64) -> Vec<Serial> {
+        let later = self.timers.split_off(&(now_ms.saturating_add(1), Serial(0)));
+        let due = std::mem::replace(&mut self.timers, later);
+        for (_, serial) in &due {
+            if let Some(entry) = self.entries.get_mut(serial) {
                 entry.timer_ms = None;
             }
-            due.push(serial);
         }
-        (due, None)
+        due.into_iter().map(|(_, serial)| serial).collect()
+    }
+
+    /// Returns when the earliest timer expires.
+    pub(super) fn next_due(&self) -> Option<u64> {
+        self.timers.first().map(|&(at_ms, _)| at_ms)
     }
 }
 
 fn update_pending(entry: &mut Entry, name: &StreamName) {
-    let is_pending = entry.links.get(name).is_some_and(|linked| linked.link.is_pending());
+    let is_pending = entry.links.get(name).is_some_and(|known| known.link.is_pending());
     if !is_pending {
         entry.pending.remove(name);
     } else if !entry.pending.contains(name) {

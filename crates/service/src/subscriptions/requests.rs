@@ -1,111 +1,293 @@
-//! Control requests, done. Each runs to its end once its body is here, whether or not the client still waits: what is
-//! committed must become visible.
+//! Control requests (sections 6.2 to 7.3): creating, reading, linking and deleting subscriptions, and what workers
+//! report. Whatever changes something runs to its end even if the client goes away: what is committed must become
+//! visible.
 
-use std::{io, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use bytes::Bytes;
-use futures_util::Stream;
 use headwater_protocol::{
     Refusal,
-    op::subscription::{Action, Control, read_streams, read_worker},
+    op::subscription::{Action, Control, Report, Settlement, read_streams, read_worker},
+    path::StreamName,
     response::ResponseHead,
+    stream::StreamHead,
     subscription::{
-        CONTROL_BODY_BYTES_MAX, Serial, Subscription, SubscriptionId, SubscriptionRefusal,
-        keys::Secret,
-        view::{StreamView, respond_done},
-        wake::Kind,
+        Config, Delivery, Link, Serial, Subscription, SubscriptionId, SubscriptionRefusal, Wakes,
+        keys::{KeyRing, Secret},
+        token,
+        view::{self, StreamView, respond_done},
+        wake::{Kind, Phase},
     },
 };
+use headwater_store::Edit;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::Subscriptions;
-use crate::{Body, Inner};
+use super::{
+    Subscriptions,
+    registry::{self, Entry, document, progress_views},
+    stored::{self, Common},
+    transition::Transition,
+};
+use crate::streams::refuse;
 
-/// The most control requests that are done at a time, if their bodies are small.
-pub(super) const UNITS: usize = 1_024;
-/// How much of a body counts as one request more, in bytes.
-const UNIT_BYTES: usize = 16 << 10;
+/// The number of control requests at a time, if their bodies are small.
+pub(super) const PERMITS: usize = 1_024;
+/// The number of bytes of a body that take one permit more.
+const PERMIT_BYTES: usize = 16 << 10;
 
-impl Subscriptions {
-    /// Room for one more request to run to its end.
-    fn room(&self, body: &[u8]) -> Result<OwnedSemaphorePermit, Refusal> {
-        let units = u32::try_from(1 + body.len() / UNIT_BYTES).unwrap_or(u32::MAX);
-        let room = self.controls.clone().try_acquire_many_owned(units);
-        room.map_err(|_| Refusal::Overloaded { what: "control requests" })
-    }
+/// Returns whether the body of a request has a meaning.
+pub(crate) const fn has_body(control: &Control) -> bool {
+    use Action::{Delete, Read, Unlink};
+    !matches!(control, Control::Keys | Control::Subscription(_, Read | Delete | Unlink(_)))
 }
 
-impl Inner {
-    pub(crate) async fn control<B>(
+impl Subscriptions {
+    /// Executes a control request whose body was received.
+    pub(crate) async fn execute(
         self: &Arc<Self>,
         control: Control,
-        body: B,
-    ) -> Result<(ResponseHead, Body), Refusal>
-    where
-        B: Stream<Item = io::Result<Bytes>> + Unpin,
-    {
-        let subscriptions = self.subscriptions()?;
-        let (id, action) = match control {
-            Control::Keys => {
-                let (head, body) = subscriptions.registry().keys.respond();
-                return Ok((head, Body::Full(body)));
+        body: Bytes,
+    ) -> Result<(ResponseHead, Bytes), Refusal> {
+        match control {
+            Control::Keys => Ok(self.registry().keys.respond()),
+            Control::Subscription(id, Action::Read) => self.describe(&id, false),
+            Control::Subscription(id, action) => {
+                let permit = self.request_permit(&body)?;
+                let subscriptions = self.clone();
+                let executed = tokio::spawn(async move {
+                    let _permit = permit;
+                    subscriptions.execute_action(&id, action, &body).await
+                });
+                // An error means that it has panicked, or that the runtime ends.
+                executed.await.unwrap_or(Err(Refusal::StorageFailed))
             }
-            Control::Subscription(id, action) => (id, action),
-        };
-        let body = match action {
-            Action::Read | Action::Delete | Action::Unlink(_) => Bytes::new(),
-            _ => self.bodies.collect(body, &self.config, CONTROL_BODY_BYTES_MAX, &*self.clock).await?,
-        };
-        let (head, body) = if matches!(action, Action::Read) {
-            // It changes nothing and waits for nothing.
-            self.act(&id, action, &body).await?
-        } else {
-            let room = subscriptions.room(&body)?;
-            let service = self.clone();
-            let done = tokio::spawn(async move {
-                let _room = room;
-                service.act(&id, action, &body).await
-            });
-            // It can only have panicked, or the program ends.
-            done.await.unwrap_or(Err(Refusal::StorageFailed))?
-        };
-        Ok((head, if body.is_empty() { Body::Empty } else { Body::Full(body) }))
+        }
     }
 
-    async fn act(
+    fn request_permit(&self, body: &[u8]) -> Result<OwnedSemaphorePermit, Refusal> {
+        let permits = u32::try_from(1 + body.len() / PERMIT_BYTES).unwrap_or(u32::MAX);
+        let permit = self.request_permits.clone().try_acquire_many_owned(permits);
+        permit.map_err(|_| Refusal::Overloaded { what: "control requests" })
+    }
+
+    async fn execute_action(
         self: &Arc<Self>,
         id: &SubscriptionId,
         action: Action,
         body: &[u8],
     ) -> Result<(ResponseHead, Bytes), Refusal> {
         match action {
-            Action::Create { root } => self.create_subscription(id, root, body).await,
-            Action::Read => self.tell(id, false),
-            Action::Delete => self.delete_subscription(id).await.map(|()| respond_done()),
+            Action::Create { root } => self.create(id, root, body).await,
+            Action::Read => self.describe(id, false),
+            Action::Delete => self.delete(id).await.map(|()| respond_done()),
             Action::Link => self.add_streams(id, read_streams(body)?).await.map(|()| respond_done()),
             Action::Unlink(name) => self.remove_stream(id, &name).await.map(|()| respond_done()),
             Action::Claim => self.claim(id, &read_worker(body)?).await,
-            Action::Settle(settlement, bearer) => self.settle(id, settlement, &bearer, body).await,
+            Action::Settle(settlement, bearer) => self.report(id, settlement, &bearer, body).await,
         }
     }
 
-    /// What a subscription is.
-    pub(super) fn tell(&self, id: &SubscriptionId, is_new: bool) -> Result<(ResponseHead, Bytes), Refusal> {
-        let now_ms = self.clock.now_ms();
+    /// Responds with a subscription's configuration, state and links.
+    fn describe(&self, id: &SubscriptionId, is_new: bool) -> Result<(ResponseHead, Bytes), Refusal> {
+        let (now_ms, wall_ms) = (self.core.clock.now_ms(), self.core.clock.wall_ms());
         let (subscription, links, key) = {
-            let registry = self.subscriptions()?.registry_now();
+            let registry = self.updated_registry();
             let (_, entry) = registry.find(id).ok_or(SubscriptionRefusal::NotFound)?;
             // A lease may have ended since it was written.
             let subscription = Subscription { wakes: entry.wakes(now_ms), ..entry.subscription.clone() };
-            (subscription, entry.all_links(), registry.keys.active(self.clock.wall_ms()).cloned())
+            let links: Vec<_> = entry.links.iter().map(|(name, known)| (name.clone(), known.link)).collect();
+            (subscription, links, registry.keys.active(wall_ms).cloned())
         };
         let streams: Vec<_> = links.iter().map(|(name, link)| StreamView::cursor(name, link)).collect();
         Ok(subscription.respond(is_new, &streams, key.as_ref()))
     }
 
-    /// The subscription of an id, if it is of that kind, and what its tokens are made with.
-    pub(super) fn find(&self, id: &SubscriptionId, kind: Kind) -> Result<(Serial, Secret), Refusal> {
-        let registry = self.subscriptions()?.registry();
+    /// Creates a subscription with links to all streams that are there (section 6.2).
+    ///
+    /// Appends see the subscription before its streams are listed, so that no stream is missed in between. The links are
+    /// written before the subscription is: a crash in between leaves documents that the next start removes.
+    async fn create(
+        self: &Arc<Self>,
+        id: &SubscriptionId,
+        root: Box<str>,
+        body: &[u8],
+    ) -> Result<(ResponseHead, Bytes), Refusal> {
+        let limits = &self.core.limits;
+        let (config, streams) = Config::parse(body, limits.local_targets)?;
+        let _creating = self.creating.lock().await;
+        {
+            let registry = self.registry();
+            if let Some((_, entry)) = registry.find(id) {
+                let is_same = entry.subscription.config.hash == config.hash;
+                drop(registry);
+                return if is_same {
+                    self.describe(id, false)
+                } else {
+                    Err(SubscriptionRefusal::Exists.into())
+                };
+            }
+            if registry.entries.len() >= limits.subscriptions_max {
+                return Err(SubscriptionRefusal::LimitReached("subscriptions").into());
+            }
+        }
+        let is_webhook = matches!(config.delivery, Delivery::Webhook(_));
+        if is_webhook && self.core.webhooks.is_none() {
+            return Err(SubscriptionRefusal::Invalid("this server sends no webhooks".into()).into());
+        }
+        let (common, keys) = self.secrets(is_webhook)?;
+        let serial = Serial(common.serial_last);
+        let root = match &limits.public_url {
+            Some(origin) => format!("{origin}{}", self.core.base_path.as_str()).into(),
+            None => root,
+        };
+        let created_ms = self.core.clock.wall_ms();
+        let subscription =
+            Subscription { serial, id: id.clone(), config, created_ms, root, wakes: Wakes::default() };
+        self.registry().insert(Entry::creating(subscription.clone()));
+        self.rematch();
+        if let Err(refusal) = self.write_new(&subscription, &streams, &common, keys.as_ref()).await {
+            self.registry().remove(serial);
+            tokio::spawn(self.clone().remove_links(serial));
+            return Err(refusal);
+        }
+        {
+            let mut registry = self.registry();
+            registry.common = Some(common);
+            if let Some(keys) = keys {
+                registry.keys = keys;
+            }
+            if let Some(entry) = registry.entries.get_mut(&serial) {
+                entry.is_creating = false;
+                entry.has_tails = true;
+            }
+            registry.by_id.insert(id.clone(), serial);
+        }
+        self.poll(serial);
+        self.describe(id, true)
+    }
+
+    /// Returns the common secret with a new serial, and the signing keys if there has to be another one.
+    fn secrets(&self, is_webhook: bool) -> Result<(Common, Option<KeyRing>), Refusal> {
+        let registry = self.registry();
+        let common = match &registry.common {
+            Some(common) => common.clone(),
+            None => Common { secret: new_secret()?, serial_last: 0 },
+        };
+        let serial_last = Serial::next(common.serial_last, self.core.clock.wall_us()).0;
+        let needs_key = is_webhook && registry.keys.keys().is_empty();
+        let keys = match needs_key {
+            true => Some(registry.keys.with_key(new_secret()?, self.core.clock.wall_ms())),
+            false => None,
+        };
+        Ok((Common { serial_last, ..common }, keys))
+    }
+
+    /// Makes a new subscription durable: its links, then the subscription itself.
+    async fn write_new(
+        &self,
+        subscription: &Subscription,
+        streams: &BTreeSet<StreamName>,
+        common: &Common,
+        keys: Option<&KeyRing>,
+    ) -> Result<(), Refusal> {
+        self.link_all(subscription, streams).await?;
+        let common = document(stored::COMMON_KEY.into(), Some(common.encode()));
+        let keys = keys.map(write_keys);
+        self.write([registry::write(subscription), common].into_iter().chain(keys).collect()).await
+    }
+
+    /// Deletes a subscription (section 6.3), first itself and then its links.
+    async fn delete(self: &Arc<Self>, id: &SubscriptionId) -> Result<(), Refusal> {
+        let _creating = self.creating.lock().await;
+        let found = self.registry().find(id).map(|(serial, _)| serial);
+        let Some(serial) = found else { return Ok(()) };
+        let _lock = self.lock(serial).await?;
+        self.write(vec![document(stored::subscription_key(serial), None)]).await?;
+        self.registry().remove(serial);
+        tokio::spawn(self.clone().remove_links(serial));
+        Ok(())
+    }
+
+    /// Gives a worker the lease, if work is pending (section 7.2).
+    async fn claim(
+        self: &Arc<Self>,
+        id: &SubscriptionId,
+        worker: &str,
+    ) -> Result<(ResponseHead, Bytes), Refusal> {
+        let (serial, secret) = self.find(id, Kind::PullWake)?;
+        self.load_tails(serial).await?;
+        let claimed = self.transition(serial, |entry, now_ms| {
+            let wakes = entry.wakes(now_ms);
+            let lease_ttl_ms = entry.subscription.config.lease_ttl_ms;
+            match wakes.claimed(worker, !entry.pending.is_empty(), lease_ttl_ms, now_ms) {
+                Ok(wakes) => {
+                    let subscription = Subscription { wakes: wakes.clone(), ..entry.subscription.clone() };
+                    (Some(Transition::to(wakes)), Ok((subscription, entry.wake_streams())))
+                }
+                Err(refusal) => {
+                    // A wake with nothing left to do is over: the next append has to make another one.
+                    let is_void =
+                        refusal == SubscriptionRefusal::NothingPending && wakes.phase != Phase::Idle;
+                    (is_void.then(|| Transition::to(wakes.done())), Err(refusal))
+                }
+            }
+        });
+        let (subscription, streams) = claimed.await??;
+        Ok(subscription.respond_to_claim(&secret, &progress_views(&streams)))
+    }
+
+    /// Takes a worker's callback, ack or release (sections 7.1 to 7.3). All of it counts or nothing does.
+    async fn report(
+        self: &Arc<Self>,
+        id: &SubscriptionId,
+        settlement: Settlement,
+        bearer: &str,
+        body: &[u8],
+    ) -> Result<(ResponseHead, Bytes), Refusal> {
+        let kind = if settlement == Settlement::Callback { Kind::Webhook } else { Kind::PullWake };
+        let (serial, secret) = self.find(id, kind)?;
+        let token_generation = token::verify(&secret, serial, bearer)?;
+        let report = Report::read(body)?;
+        self.load_tails(serial).await?;
+        let mut heads = BTreeMap::new();
+        if settlement != Settlement::Release {
+            for (name, _) in &report.acks {
+                if !heads.contains_key(name) {
+                    heads.insert(name.clone(), self.core.store.load(name).await.map_err(refuse)?);
+                }
+            }
+        }
+        let reported = self.transition(serial, |entry, now_ms| {
+            let wakes = entry.wakes(now_ms);
+            let wake_id = token::wake_id(&secret, serial, wakes.generation);
+            if let Err(refusal) = wakes.check(&report.fence(token_generation), &wake_id) {
+                return (None, Err(refusal));
+            }
+            if settlement == Settlement::Release {
+                return (Some(Transition::to(wakes.idle())), Ok(false));
+            }
+            let acks = match acknowledged(entry, &report, &heads) {
+                Ok(acks) => acks,
+                Err(refusal) => return (None, Err(refusal)),
+            };
+            let wakes_again = report.done && is_pending_after(entry, &acks);
+            let lease_ttl_ms = entry.subscription.config.lease_ttl_ms;
+            let wakes = if report.done { wakes.done() } else { wakes.extended(lease_ttl_ms, now_ms) };
+            (Some(Transition { wakes, acks: acks.into_iter().collect() }), Ok(wakes_again))
+        });
+        let wakes_again = reported.await??;
+        Ok(match settlement {
+            Settlement::Release => respond_done(),
+            Settlement::Callback | Settlement::Ack => view::respond_to_ack(wakes_again),
+        })
+    }
+
+    /// Finds a subscription of a type, and the secret that its tokens are made with.
+    fn find(&self, id: &SubscriptionId, kind: Kind) -> Result<(Serial, Secret), Refusal> {
+        let registry = self.registry();
         let (serial, entry) = registry.find(id).ok_or(SubscriptionRefusal::NotFound)?;
         if entry.kind() != kind {
             return Err(SubscriptionRefusal::Invalid("the subscription is of the other type".into()).into());
@@ -113,4 +295,41 @@ impl Inner {
         let secret = registry.common.as_ref().map(|common| common.secret.clone());
         Ok((serial, secret.ok_or(Refusal::StorageFailed)?))
     }
+}
+
+/// Returns the links whose cursors a report moves.
+fn acknowledged(
+    entry: &Entry,
+    report: &Report,
+    heads: &BTreeMap<StreamName, Option<StreamHead>>,
+) -> Result<BTreeMap<StreamName, Link>, SubscriptionRefusal> {
+    let mut moved: BTreeMap<StreamName, Link> = BTreeMap::new();
+    for (name, offset) in &report.acks {
+        let invalid = |rule| SubscriptionRefusal::OffsetInvalid { stream: name.as_str().into(), rule };
+        let known = entry.links.get(name).filter(|known| known.is_durable()).map(|known| known.link);
+        let link =
+            moved.get(name).copied().or(known).ok_or(invalid("it is no stream of this subscription"))?;
+        let head = heads.get(name).and_then(Option::as_ref).filter(|head| !head.soft_deleted);
+        moved.insert(name.clone(), link.acknowledged(offset, head).map_err(invalid)?);
+    }
+    Ok(moved)
+}
+
+fn is_pending_after(entry: &Entry, moved: &BTreeMap<StreamName, Link>) -> bool {
+    moved.values().any(Link::is_pending) || entry.pending.iter().any(|name| !moved.contains_key(name))
+}
+
+/// Returns the edit that writes the signing keys.
+pub(super) fn write_keys(keys: &KeyRing) -> Edit {
+    document(stored::KEYS_KEY.into(), Some(stored::encode_keys(keys)))
+}
+
+/// Makes a new secret. This is the only place of the service that uses randomness.
+pub(super) fn new_secret() -> Result<Secret, Refusal> {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes).map_err(|error| {
+        tracing::error!(%error, "the system has no random bytes");
+        Refusal::StorageFailed
+    })?;
+    Ok(Secret(bytes))
 }

@@ -8,7 +8,9 @@ mod links;
 
 use std::{
     collections::VecDeque,
+    pin::Pin,
     sync::{Arc, Mutex},
+    task::{Context, Waker},
     time::Duration,
 };
 
@@ -25,7 +27,7 @@ use crate::{
     Background, Body, Service,
     clock::ManualClock,
     config::Config,
-    subscriptions::stored,
+    subscriptions::{Subscriptions, stored},
     webhooks::{WebhookError, WebhookFuture, WebhookRequest, WebhookResponse, Webhooks},
 };
 
@@ -205,6 +207,10 @@ impl World {
         settle().await;
     }
 
+    fn subscriptions(&self) -> &Arc<Subscriptions> {
+        self.service.0.subscriptions.get().unwrap()
+    }
+
     fn received(&self) -> Vec<Value> {
         self.hooks.received.lock().unwrap().clone()
     }
@@ -233,6 +239,11 @@ async fn open(
 ) -> (Service, Background) {
     let builder = Service::builder(store.clone()).clock(clock.clone()).config(config.clone());
     builder.webhooks(hooks.clone()).start().await.unwrap()
+}
+
+/// Lets a request go as far as it can; returns whether it isn't done.
+fn waits(request: &mut Pin<Box<impl Future>>) -> bool {
+    request.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending()
 }
 
 /// Lets all spawned tasks go as far as they can.

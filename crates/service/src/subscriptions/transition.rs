@@ -1,5 +1,5 @@
-//! A change of a subscription: decided under its gate, committed, and visible when that is durable. If the commit
-//! fails nothing has changed.
+//! A change of a subscription: decided under its lock, committed, and visible when that is durable. If the commit fails
+//! nothing has changed.
 
 use std::sync::Arc;
 
@@ -15,23 +15,23 @@ use super::{
     Subscriptions,
     registry::{self, Entry, Registry},
 };
-use crate::{Inner, streams::refuse};
+use crate::streams::refuse;
 
 /// What changes.
-pub(super) struct Step {
-    /// Where the subscription stands afterwards.
+pub(super) struct Transition {
+    /// The state afterwards.
     pub(super) wakes: Wakes,
-    /// Links whose cursors move.
+    /// The links whose cursors move.
     pub(super) acks: Vec<(StreamName, Link)>,
 }
 
-impl Step {
-    /// Only the state changes.
+impl Transition {
+    /// Returns a transition that moves no cursor.
     pub(super) const fn to(wakes: Wakes) -> Self {
         Self { wakes, acks: Vec::new() }
     }
 
-    /// The edits that make it durable.
+    /// Returns the edits that make it durable.
     pub(super) fn edits(&self, subscription: &Subscription) -> Vec<Edit> {
         let after = Subscription { wakes: self.wakes.clone(), ..subscription.clone() };
         let acks = self.acks.iter().map(|(name, link)| registry::write_link(after.serial, name, link));
@@ -51,47 +51,48 @@ impl Step {
 }
 
 impl Subscriptions {
-    /// The right to change a subscription, for one at a time.
-    pub(super) async fn gate(&self, serial: Serial) -> Result<OwnedMutexGuard<()>, Refusal> {
+    /// Waits for the right to change a subscription.
+    pub(super) async fn lock(&self, serial: Serial) -> Result<OwnedMutexGuard<()>, Refusal> {
         let gone = || Refusal::from(SubscriptionRefusal::NotFound);
-        let gate = self.registry().entries.get(&serial).map(|entry| entry.gate.clone()).ok_or_else(gone)?;
-        let guard = gate.lock_owned().await;
+        let lock = self.registry().entries.get(&serial).map(|entry| entry.change_lock.clone());
+        let guard = lock.ok_or_else(gone)?.lock_owned().await;
         // It may have been deleted meanwhile.
         if self.registry().entries.contains_key(&serial) { Ok(guard) } else { Err(gone()) }
     }
-}
 
-impl Inner {
-    /// The service's subscriptions, if it has any.
-    pub(super) fn subscriptions(&self) -> Result<&Subscriptions, Refusal> {
-        self.subscriptions.get().ok_or(Refusal::NotFound)
-    }
-
-    /// Queues edits of documents and waits until they are durable.
+    /// Commits edits of documents and waits until they are durable.
     pub(super) async fn write(&self, edits: Vec<Edit>) -> Result<(), Refusal> {
-        self.store.commit(Commit::new(edits)).await.map_err(refuse)
+        self.core.store.commit(Commit::new(edits)).await.map_err(refuse)
     }
 
-    /// Changes a subscription. `decide` may find that nothing is to be changed.
-    pub(super) async fn transit<T>(
+    /// Changes a subscription. `decide` gets the steady time and may find that nothing has to change.
+    pub(super) async fn transition<T>(
         self: &Arc<Self>,
         serial: Serial,
-        decide: impl FnOnce(&Entry, u64) -> (Option<Step>, T),
+        decide: impl FnOnce(&Entry, u64) -> (Option<Transition>, T),
     ) -> Result<T, Refusal> {
-        let subscriptions = self.subscriptions()?;
-        let _gate = subscriptions.gate(serial).await?;
-        let (ticket, step, outcome) = {
-            let registry = subscriptions.registry_for(serial);
+        let _lock = self.lock(serial).await?;
+        self.transition_locked(serial, decide).await
+    }
+
+    /// Changes a subscription whose lock the caller holds, like [`Subscriptions::transition`].
+    pub(super) async fn transition_locked<T>(
+        self: &Arc<Self>,
+        serial: Serial,
+        decide: impl FnOnce(&Entry, u64) -> (Option<Transition>, T),
+    ) -> Result<T, Refusal> {
+        let (ticket, transition, outcome) = {
+            let registry = self.registry_updated_for(serial);
             let entry = registry.entries.get(&serial).ok_or(SubscriptionRefusal::NotFound)?;
-            let (step, outcome) = decide(entry, self.clock.now_ms());
-            let Some(step) = step else { return Ok(outcome) };
-            let edits = step.edits(&entry.subscription);
-            (self.store.commit(Commit::new(edits)), step, outcome)
+            let (transition, outcome) = decide(entry, self.core.clock.now_ms());
+            let Some(transition) = transition else { return Ok(outcome) };
+            let edits = transition.edits(&entry.subscription);
+            (self.core.store.commit(Commit::new(edits)), transition, outcome)
         };
         ticket.await.map_err(refuse)?;
-        step.publish(&mut subscriptions.registry(), serial);
+        transition.publish(&mut self.registry(), serial);
         // Something may be due now.
-        self.attend(serial);
+        self.poll(serial);
         Ok(outcome)
     }
 }

@@ -17,7 +17,7 @@ async fn requests_whose_clients_are_gone_are_bounded_and_make_room_when_they_are
     let world = World::new().await;
     world.subscribe("s", WEBHOOK).await;
     world.store.hold();
-    for _ in 0..super::super::requests::UNITS {
+    for _ in 0..super::super::requests::PERMITS {
         let client = client(&world, "DELETE", "s", String::new());
         tokio::task::yield_now().await;
         client.abort();
@@ -29,9 +29,7 @@ async fn requests_whose_clients_are_gone_are_bounded_and_make_room_when_they_are
     assert_eq!(refused.await.unwrap(), StatusCode::SERVICE_UNAVAILABLE);
     world.subscription("s").await;
     world.store.release().await;
-    while world.service.0.subscriptions().unwrap().controls.available_permits()
-        < super::super::requests::UNITS
-    {
+    while world.subscriptions().request_permits.available_permits() < super::super::requests::PERMITS {
         settle().await;
     }
     assert_eq!(client(&world, "DELETE", "s", String::new()).await.unwrap(), StatusCode::NO_CONTENT);
@@ -84,6 +82,6 @@ async fn targets_that_nobody_sends_to_are_forgotten() {
         assert_eq!(world.send("DELETE", "__ds/subscriptions/s", "", "").await.0, StatusCode::NO_CONTENT);
     }
     assert_eq!(world.received().len(), 200);
-    let known = world.service.0.subscriptions().unwrap().targets.lock().unwrap().len();
+    let known = world.subscriptions().target_permits.lock().unwrap().len();
     assert!(known < 10, "{known}");
 }

@@ -157,3 +157,54 @@ async fn a_wall_clock_set_back_holds_neither_leases_nor_retries() {
     world.advance(10_000).await;
     assert_eq!(world.claim("second").await.0, StatusCode::OK, "the lease has ended");
 }
+
+#[tokio::test]
+async fn an_append_between_the_look_at_its_stream_and_the_link_is_pending() {
+    let world = World::new().await;
+    world.create("events/a").await;
+    // Queued before the pattern is there, so that it makes no link itself.
+    world.store.hold();
+    let service = world.service.clone();
+    let appending = tokio::spawn(async move {
+        let headers = vec![("content-type", "application/json".to_owned())];
+        let call = service.parse(&Head { method: "POST", path: "/v1/stream/events/a".into(), headers });
+        service.execute(call, stream::iter([Ok(Bytes::from_static(b"1"))])).await.head.status
+    });
+    settle().await;
+    assert_eq!(world.store.held(), 1);
+    world.store.hold_loads();
+    let mut creating = Box::pin(world.subscribe("s", WEBHOOK));
+    for _ in 0..50 {
+        assert!(waits(&mut creating));
+        tokio::task::yield_now().await;
+    }
+    world.store.release().await;
+    assert_eq!(appending.await.unwrap(), StatusCode::NO_CONTENT);
+    settle().await;
+    world.store.release_loads();
+    creating.await;
+    settle().await;
+    let received = world.received();
+    assert_eq!(generations(&received), [1]);
+    assert_ne!(received[0]["streams"][0]["acked_offset"], received[0]["streams"][0]["tail_offset"]);
+}
+
+#[tokio::test]
+async fn a_driver_that_panics_delays_the_wakes_of_its_subscription_and_does_not_end_them() {
+    let world = World::quiet(Config::default()).await;
+    world.subscribe("s", WEBHOOK).await;
+    world.create("events/a").await;
+    world.append("events/a").await;
+    let subscriptions = world.subscriptions().clone();
+    drop(subscriptions.updated_registry());
+    let serial = subscriptions.registry().by_id.values().copied().next().unwrap();
+    let driving = subscriptions.try_drive(serial).unwrap();
+    assert!(subscriptions.try_drive(serial).is_none(), "it is driven already");
+    let driven = tokio::spawn(async move {
+        let _driving = driving;
+        panic!("a bug");
+    });
+    assert!(driven.await.unwrap_err().is_panic());
+    assert_eq!(subscriptions.registry().next_due(), Some(NOW_MS + 1_000));
+    assert!(subscriptions.try_drive(serial).is_some());
+}

@@ -1,16 +1,6 @@
 //! How links come with appends, settle and go, in whatever order commits end and those who wait for them go on.
 
-use std::{
-    pin::Pin,
-    task::{Context, Waker},
-};
-
 use super::*;
-
-/// Lets a request go as far as it can.
-fn waits(request: &mut Pin<Box<impl Future>>) -> bool {
-    request.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending()
-}
 
 #[tokio::test]
 async fn a_stream_that_comes_back_is_discovered_again() {
