@@ -3,6 +3,7 @@
 
 use std::{mem, sync::Arc};
 
+use bytes::Bytes;
 use headwater_protocol::{
     Refusal,
     stream::{Change, StreamHead},
@@ -15,13 +16,23 @@ use crate::{
     subscriptions::{CommitWithLinks, InFlightLinks},
 };
 
-/// A part of a commit: one stream's.
+/// A stream, its locked writer and what a commit does to it.
+pub(crate) type Part<'a> = (&'a Arc<OpenStream>, &'a mut Writer, Alteration);
+
+/// What a commit does to a stream.
 #[expect(clippy::large_enum_variant, reason = "nearly all of them are Put")]
 pub(crate) enum Alteration {
     /// The stream changes, or begins.
     Put(Change),
     /// The stream goes.
     Remove,
+}
+
+impl Alteration {
+    /// The stream's state changes, and nothing is appended.
+    pub(crate) const fn state(head: StreamHead) -> Self {
+        Self::Put(Change { head, bytes: Bytes::new(), producer: None })
+    }
 }
 
 /// A queued commit. If its future is dropped, because a client went away, the commit is published all the same.
@@ -43,22 +54,18 @@ struct Publication {
 
 impl Inner {
     /// Queues one commit that alters some streams, whose writers the caller has locked.
-    pub(crate) fn commit(
-        self: &Arc<Self>,
-        parts: Vec<(&Arc<OpenStream>, &mut Writer, Alteration)>,
-    ) -> Pending {
+    pub(crate) fn commit<'a>(self: &Arc<Self>, parts: impl IntoIterator<Item = Part<'a>>) -> Pending {
         self.commit_with(parts, Vec::new())
     }
 
-    /// Queues one commit like [`Inner::commit`], with edits of documents in it.
-    pub(crate) fn commit_with(
+    /// Queues one commit that alters some streams, whose writers the caller has locked, and has more edits.
+    pub(crate) fn commit_with<'a>(
         self: &Arc<Self>,
-        parts: Vec<(&Arc<OpenStream>, &mut Writer, Alteration)>,
+        parts: impl IntoIterator<Item = Part<'a>>,
         edits: Vec<Edit>,
     ) -> Pending {
         let mut commit = CommitWithLinks::new(edits);
-        commit.edits.reserve(parts.len());
-        let mut publications = Vec::with_capacity(parts.len());
+        let mut publications = Vec::with_capacity(1);
         let mut bytes = 0;
         for (stream, writer, alteration) in parts {
             let name = stream.name.clone();

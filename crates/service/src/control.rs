@@ -75,7 +75,7 @@ impl Inner {
             let head = writer.head.clone().map(|head| stream.current(head));
             let pending = match decide_event(name, head.as_deref(), event.clone(), wall_ms) {
                 Ok(change) => {
-                    let parts = vec![(&stream, &mut *writer, Alteration::Put(change))];
+                    let parts = [(&stream, &mut *writer, Alteration::Put(change))];
                     self.commit_with(parts, edits.clone())
                 }
                 Err(refusal) => {

@@ -22,6 +22,8 @@ mod subscriptions;
 mod sweep;
 #[cfg(test)]
 mod tests;
+mod touch;
+mod transact;
 pub mod webhooks;
 
 use std::{
@@ -42,7 +44,6 @@ use headwater_protocol::{
     path::StreamName,
     request::{self, check_probe},
     response::{self, ResponseHead, Source},
-    stream::StreamHead,
 };
 use headwater_store::Store;
 use tokio::{
@@ -55,7 +56,6 @@ use body::BodyBudget;
 pub use builder::{Background, Builder};
 use chunks::Chunks;
 use clock::Clock;
-use commit::Alteration;
 use config::Config;
 use metrics::{Levels, Metrics};
 use streams::{OpenStream, Streams, refuse};
@@ -331,35 +331,5 @@ impl Inner {
         // Steps of the golden ratio cover the spread evenly, however many there are.
         let part = begun.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
         longest_ms - (spread_ms.saturating_mul(part) >> 32)
-    }
-
-    /// Counts a use of a stream whose head the store has. The new deadline is committed in the background once it has moved far enough.
-    fn touch(self: &Arc<Self>, stream: &Arc<OpenStream>, durable: &StreamHead, wall_ms: u64) {
-        if stream.touch(durable, wall_ms)
-            && let Some(writer) = stream.try_lock()
-        {
-            self.commit_touch(stream, writer);
-        }
-    }
-
-    /// Commits the deadline that use has moved to, if it did.
-    async fn save_touch(self: &Arc<Self>, stream: &Arc<OpenStream>) {
-        let writer = stream.lock().await;
-        self.commit_touch(stream, writer);
-    }
-
-    fn commit_touch(
-        self: &Arc<Self>,
-        stream: &Arc<OpenStream>,
-        mut writer: tokio::sync::MutexGuard<'_, streams::Writer>,
-    ) {
-        let Some(head) = writer.head.clone().filter(|_| !stream.is_abandoned()) else { return };
-        let current = stream.current(head.clone());
-        if current.deadline_ms == head.deadline_ms {
-            return;
-        }
-        let head = StreamHead { version: head.version + 1, ..(*current).clone() };
-        let change = headwater_protocol::stream::Change { head, bytes: Bytes::new(), producer: None };
-        self.commit(vec![(stream, &mut *writer, Alteration::Put(change))]).detach();
     }
 }

@@ -1,0 +1,40 @@
+//! Uses of streams with a sliding deadline: each prolongs the stream in memory, and now and then in the store.
+
+use std::sync::Arc;
+
+use headwater_protocol::stream::StreamHead;
+use tokio::sync::MutexGuard;
+
+use crate::{
+    Inner,
+    commit::Alteration,
+    streams::{OpenStream, Writer},
+};
+
+impl Inner {
+    /// Counts a use of a stream whose head is durable. The new deadline is committed in the background once it has moved
+    /// far enough.
+    pub(crate) fn touch(self: &Arc<Self>, stream: &Arc<OpenStream>, durable: &StreamHead, wall_ms: u64) {
+        if stream.touch(durable, wall_ms)
+            && let Some(writer) = stream.try_lock()
+        {
+            self.commit_touch(stream, writer);
+        }
+    }
+
+    /// Commits the deadline that use has moved to, if it did.
+    pub(crate) async fn save_touch(self: &Arc<Self>, stream: &Arc<OpenStream>) {
+        let writer = stream.lock().await;
+        self.commit_touch(stream, writer);
+    }
+
+    fn commit_touch(self: &Arc<Self>, stream: &Arc<OpenStream>, mut writer: MutexGuard<'_, Writer>) {
+        let Some(head) = writer.head.clone().filter(|_| !stream.is_abandoned()) else { return };
+        let current = stream.current(head.clone());
+        if current.deadline_ms == head.deadline_ms {
+            return;
+        }
+        let head = StreamHead { version: head.version + 1, ..(*current).clone() };
+        self.commit([(stream, &mut *writer, Alteration::state(head))]).detach();
+    }
+}
