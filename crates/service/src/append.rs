@@ -4,9 +4,25 @@ use std::{io, sync::Arc};
 
 use bytes::Bytes;
 use futures_util::Stream;
-use headwater_protocol::{Refusal, op::append::Append, response::ResponseHead, stream::Verdict};
+use headwater_protocol::{
+    Refusal,
+    op::append::{Append, Appended, Payload},
+    response::ResponseHead,
+    stream::Verdict,
+};
 
-use crate::{Inner, commit::Alteration, transact::Decision};
+use crate::{
+    Inner,
+    commit::Alteration,
+    streams::OpenStream,
+    transact::{Decision, Locked, Transaction},
+};
+
+/// An append whose body is here. Its value has the stream if the append is a repetition.
+struct Appending<'a> {
+    append: &'a Append,
+    payload: Payload,
+}
 
 impl Inner {
     pub(crate) async fn append<B>(self: &Arc<Self>, append: &Append, body: B) -> Result<ResponseHead, Refusal>
@@ -14,21 +30,7 @@ impl Inner {
         B: Stream<Item = io::Result<Bytes>> + Unpin,
     {
         let payload = append.prepare(self.receive(body).await?)?;
-        let appended = self.transact(&append.name, None, async |locked| {
-            let producer = match &append.claim {
-                Some(claim) => locked.stream.producer(claim, &*self.store).await?,
-                None => None,
-            };
-            let head = locked.stream.head();
-            match append.decide(head.as_deref(), producer, payload.clone(), self.clock.wall_ms()) {
-                Verdict::Commit(change, ack) => {
-                    Ok(Decision::Commit(Alteration::Put(change), None, (ack, None)))
-                }
-                Verdict::Repeat(ack) => Ok(Decision::Keep((ack, Some(locked.stream.stream.clone())))),
-                Verdict::Refuse(refusal) => Err(refusal),
-            }
-        });
-        let (ack, repeated) = appended.await?;
+        let (ack, repeated) = self.transact(&append.name, None, Appending { append, payload }).await?;
         // A repetition changes nothing, but it is a use of the stream.
         if let Some(stream) = repeated
             && let Some(durable) = stream.view().head
@@ -36,5 +38,27 @@ impl Inner {
             self.touch(&stream, &durable, self.clock.wall_ms());
         }
         Ok(append.respond(&ack))
+    }
+}
+
+impl Transaction for Appending<'_> {
+    type Value = (Appended, Option<Arc<OpenStream>>);
+
+    async fn decide(
+        &self,
+        service: &Inner,
+        locked: &mut Locked<'_>,
+    ) -> Result<Decision<Self::Value>, Refusal> {
+        let stream = &mut locked.stream;
+        let producer = match &self.append.claim {
+            Some(claim) => stream.writer.producer(stream.stream, claim, &*service.store).await?,
+            None => None,
+        };
+        let now_ms = service.clock.wall_ms();
+        match self.append.decide(stream.head().as_deref(), producer, self.payload.clone(), now_ms) {
+            Verdict::Commit(change, ack) => Ok(Decision::Commit(Alteration::Put(change), None, (ack, None))),
+            Verdict::Repeat(ack) => Ok(Decision::Keep((ack, Some(stream.stream.clone())))),
+            Verdict::Refuse(refusal) => Err(refusal),
+        }
     }
 }

@@ -15,8 +15,14 @@ use headwater_protocol::{
 use crate::{
     Inner, chunks,
     commit::Alteration,
-    transact::{Decision, Locked, LockedStream},
+    transact::{Decision, Locked, LockedStream, Transaction},
 };
+
+/// A creation whose body is here. Its value is `None` if a stream that is over has to be removed first.
+struct Creating<'a> {
+    create: &'a Create,
+    body: &'a Bytes,
+}
 
 impl Inner {
     pub(crate) async fn create<B>(self: &Arc<Self>, create: &Create, body: B) -> Result<ResponseHead, Refusal>
@@ -26,35 +32,11 @@ impl Inner {
         let body = self.receive(body).await?;
         let source = create.fork.as_ref().map(|fork| &fork.source).filter(|source| **source != create.name);
         loop {
-            let decide = async |locked: &mut Locked<'_>| self.decide_creation(create, &body, locked).await;
-            match self.transact(&create.name, source, decide).await? {
+            match self.transact(&create.name, source, Creating { create, body: &body }).await? {
                 Some(created) => return Ok(create.respond(&created)),
                 None => self.expire(&create.name).await?,
             }
         }
-    }
-
-    /// Decides on a creation; `None` if a stream that is over has to be removed first.
-    async fn decide_creation(
-        &self,
-        create: &Create,
-        body: &Bytes,
-        locked: &Locked<'_>,
-    ) -> Result<Decision<Option<Created>>, Refusal> {
-        let now_ms = self.clock.wall_ms();
-        match create.site(locked.stream.head().as_deref(), now_ms)? {
-            Site::Free => {}
-            Site::Expired => return Ok(Decision::Keep(None)),
-            Site::Same(created) => return Ok(Decision::Keep(Some(created))),
-        }
-        let source = locked.other.as_ref();
-        let source_head = source.and_then(LockedStream::head);
-        let fork = match &create.fork {
-            Some(request) => Some(self.fork_point(request, source, source_head.as_deref(), now_ms).await?),
-            None => None,
-        };
-        let creation = create.decide(body.clone(), fork, self.next_incarnation(), now_ms)?;
-        Ok(Decision::Commit(Alteration::Put(creation.change), creation.source, Some(creation.ack)))
     }
 
     /// Finds where a fork begins. The source stays as it is meanwhile: it is locked.
@@ -80,5 +62,31 @@ impl Inner {
             position += request.sub_bytes(&head.content_type, &next_append)?;
         }
         Ok(ForkPoint { source: head, position })
+    }
+}
+
+impl Transaction for Creating<'_> {
+    type Value = Option<Created>;
+
+    async fn decide(
+        &self,
+        service: &Inner,
+        locked: &mut Locked<'_>,
+    ) -> Result<Decision<Self::Value>, Refusal> {
+        let Self { create, body } = *self;
+        let now_ms = service.clock.wall_ms();
+        match create.site(locked.stream.head().as_deref(), now_ms)? {
+            Site::Free => {}
+            Site::Expired => return Ok(Decision::Keep(None)),
+            Site::Same(created) => return Ok(Decision::Keep(Some(created))),
+        }
+        let source = locked.other.as_ref();
+        let source_head = source.and_then(LockedStream::head);
+        let fork = match &create.fork {
+            Some(request) => Some(service.fork_point(request, source, source_head.as_deref(), now_ms).await?),
+            None => None,
+        };
+        let creation = create.decide(body.clone(), fork, service.next_incarnation(), now_ms)?;
+        Ok(Decision::Commit(Alteration::Put(creation.change), creation.source, Some(creation.ack)))
     }
 }

@@ -5,15 +5,32 @@ use std::sync::Arc;
 
 use headwater_protocol::{
     Refusal,
+    fork::ForkOrigin,
     op::delete::{self, Delete, Removal},
     path::StreamName,
     response::ResponseHead,
     stream::StreamHead,
 };
 
-use crate::{Inner, commit::Alteration, transact::Decision};
+use crate::{
+    Inner,
+    commit::Alteration,
+    transact::{Decision, Locked, Transaction},
+};
 
-/// A removal that was done.
+/// A removal of a stream that was a fork of `origin` when it was looked at. Its value is `None` if it isn't any more.
+struct Removing<'a> {
+    reason: Reason<'a>,
+    origin: Option<&'a ForkOrigin>,
+}
+
+#[derive(Clone, Copy)]
+enum Reason<'a> {
+    Request(&'a Delete),
+    Expiry,
+}
+
+/// A removal that was done, or wasn't necessary.
 struct Removed {
     /// The source that nothing needs any more.
     orphan: Option<StreamName>,
@@ -21,7 +38,7 @@ struct Removed {
 
 impl Inner {
     pub(crate) async fn delete(self: &Arc<Self>, delete: &Delete) -> Result<ResponseHead, Refusal> {
-        let removed = self.remove(&delete.name, |head, now_ms| delete.decide(head, now_ms).map(Some)).await?;
+        let removed = self.remove(&delete.name, Reason::Request(delete)).await?;
         if let Some(orphan) = removed.orphan {
             self.expire(&orphan).await?;
         }
@@ -32,48 +49,63 @@ impl Inner {
     pub(crate) async fn expire(self: &Arc<Self>, name: &StreamName) -> Result<(), Refusal> {
         let mut next = Some(name.clone());
         while let Some(name) = next {
-            let decide =
-                |head: Option<&StreamHead>, now_ms| Ok(head.and_then(|head| delete::expire(head, now_ms)));
-            next = self.remove(&name, decide).await?.orphan;
+            next = self.remove(&name, Reason::Expiry).await?.orphan;
         }
         Ok(())
     }
 
-    /// Removes a stream as `decide` says, and discounts it in its source.
-    async fn remove(
-        self: &Arc<Self>,
-        name: &StreamName,
-        decide: impl Fn(Option<&StreamHead>, u64) -> Result<Option<Removal>, Refusal>,
-    ) -> Result<Removed, Refusal> {
+    async fn remove(self: &Arc<Self>, name: &StreamName, reason: Reason<'_>) -> Result<Removed, Refusal> {
         loop {
             let origin = self.open(name).await?.view().head.and_then(|head| head.fork.clone());
             let source = origin.as_ref().map(|origin| &origin.source);
-            let removed = self.transact(name, source, async |locked| {
-                let head = locked.stream.head();
-                // It may have been recreated, or be about to. Then the streams to lock are others.
-                if head.as_ref().and_then(|head| head.fork.as_ref()) != origin.as_ref() {
-                    return Ok(Decision::Keep(None));
-                }
-                let kept = Some(Removed { orphan: None });
-                Ok(match decide(head.as_deref(), self.clock.wall_ms())? {
-                    None => Decision::Keep(kept),
-                    Some(Removal::Keep(head)) => Decision::Commit(Alteration::state(head), None, kept),
-                    Some(Removal::Remove) => {
-                        let source =
-                            locked.other.as_ref().zip(origin.as_ref()).and_then(|(source, origin)| {
-                                let head = source.writer.head.as_ref()?;
-                                (head.incarnation == origin.source_incarnation).then(|| head.without_fork())
-                            });
-                        let orphan =
-                            origin.as_ref().filter(|_| source.as_ref().is_some_and(StreamHead::is_unneeded));
-                        let removed = Removed { orphan: orphan.map(|origin| origin.source.clone()) };
-                        Decision::Commit(Alteration::Remove, source, Some(removed))
-                    }
-                })
-            });
-            if let Some(removed) = removed.await? {
+            let removing = Removing { reason, origin: origin.as_ref() };
+            if let Some(removed) = self.transact(name, source, removing).await? {
                 return Ok(removed);
             }
+        }
+    }
+}
+
+impl Transaction for Removing<'_> {
+    type Value = Option<Removed>;
+
+    async fn decide(
+        &self,
+        service: &Inner,
+        locked: &mut Locked<'_>,
+    ) -> Result<Decision<Self::Value>, Refusal> {
+        let head = locked.stream.head();
+        // It may have been created again meanwhile, and then the streams to lock are others.
+        if head.as_ref().and_then(|head| head.fork.as_ref()) != self.origin {
+            return Ok(Decision::Keep(None));
+        }
+        let kept = Some(Removed { orphan: None });
+        Ok(match self.reason.decide(head.as_deref(), service.clock.wall_ms())? {
+            None => Decision::Keep(kept),
+            Some(Removal::Keep(head)) => Decision::Commit(Alteration::state(head), None, kept),
+            Some(Removal::Remove) => {
+                let source = self.source_without(locked);
+                let orphan = self.origin.filter(|_| source.as_ref().is_some_and(StreamHead::is_unneeded));
+                let removed = Removed { orphan: orphan.map(|origin| origin.source.clone()) };
+                Decision::Commit(Alteration::Remove, source, Some(removed))
+            }
+        })
+    }
+}
+
+impl Removing<'_> {
+    /// Returns the source's head without this fork, unless the source has been created again since.
+    fn source_without(&self, locked: &Locked<'_>) -> Option<StreamHead> {
+        let head = locked.other.as_ref()?.writer.head.as_ref()?;
+        (head.incarnation == self.origin?.source_incarnation).then(|| head.without_fork())
+    }
+}
+
+impl Reason<'_> {
+    fn decide(self, head: Option<&StreamHead>, now_ms: u64) -> Result<Option<Removal>, Refusal> {
+        match self {
+            Self::Request(delete) => delete.decide(head, now_ms).map(Some),
+            Self::Expiry => Ok(head.and_then(|head| delete::expire(head, now_ms))),
         }
     }
 }

@@ -1,9 +1,11 @@
-//! What an operator watches: counters and gauges as OpenMetrics text, which Prometheus and its kin collect.
+//! Counters and gauges for operators, as OpenMetrics text.
 //!
-//! The reads by class tell how much the caches in front take off the origin, without access to them.
+//! The reads by class tell how much the caches in front take off the origin, without access to them. All label sets are
+//! registered at start, so that counting takes no lock.
 
-use std::{fmt, hash::Hash, sync::OnceLock};
+use std::{fmt, hash::Hash};
 
+use enum_map::{Enum, EnumArray, EnumMap};
 use headwater_protocol::{
     cache::Class,
     request::METHODS,
@@ -13,72 +15,26 @@ use headwater_protocol::{
 use prometheus_client::{
     encoding::{EncodeLabelSet, text},
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
-    registry::{Registry, Unit},
+    registry::{Metric, Registry, Unit},
 };
 
-/// Upper bounds of the times of commits, in seconds.
+/// The upper bounds of the buckets of commit times, in seconds.
 const COMMIT_SECONDS: [f64; 12] =
     [0.000_1, 0.000_2, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 2.0];
+/// The statuses of responses.
+const STATUSES: [u16; 17] =
+    [200, 201, 204, 304, 400, 401, 403, 404, 405, 408, 409, 410, 413, 431, 500, 503, 507];
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct RequestLabels {
-    method: &'static str,
-    status: u16,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ReadLabels {
-    class: &'static str,
-    answer: &'static str,
-    source: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ClassLabels {
-    class: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct WebhookLabels {
-    answer: &'static str,
-}
-
-/// Counters of one family, each at a place of its own: to look one up by its labels takes a lock that all threads share.
-struct Counters<L> {
-    family: Family<L, Counter>,
-    places: Box<[OnceLock<Counter>]>,
-}
-
-impl<L: Clone + Eq + Hash> Counters<L> {
-    fn new(places: usize) -> Self {
-        Self { family: Family::default(), places: (0..places).map(|_| OnceLock::new()).collect() }
-    }
-
-    /// Adds to the counter at a place. All that count there have these labels.
-    fn add(&self, place: usize, labels: &L, count: u64) {
-        match self.places.get(place) {
-            Some(counter) => counter.get_or_init(|| self.family.get_or_create(labels).clone()).inc_by(count),
-            None => self.family.get_or_create(labels).inc_by(count),
-        };
-    }
-}
-
-/// Statuses have three digits.
-const STATUSES: usize = 1_000;
-/// More than there are.
-const CLASSES: usize = 16;
-const SOURCES: usize = 4;
-
-/// All of them. What is counted in an answer's way costs some tens of nanoseconds.
+/// All counters and gauges of a service.
 pub(crate) struct Metrics {
     registry: Registry,
-    requests: Counters<RequestLabels>,
-    reads: Counters<ReadLabels>,
-    read_bytes: Counters<ClassLabels>,
+    requests: Requests,
+    reads: EnumMap<ReadLabels, Counter>,
+    read_bytes: EnumMap<ClassLabels, Counter>,
     commits: Histogram,
     commits_failed: Counter,
     appended_bytes: Counter,
-    webhooks: Family<WebhookLabels, Counter>,
+    webhooks: EnumMap<WebhookLabels, Counter>,
     wake_events: Counter,
     live_readers: Gauge,
     open_streams: Gauge,
@@ -87,7 +43,7 @@ pub(crate) struct Metrics {
     subscription_links: Gauge,
 }
 
-/// What is so now, rather than counted.
+/// The values of the gauges.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Levels {
     pub(crate) live_readers: usize,
@@ -97,116 +53,146 @@ pub(crate) struct Levels {
     pub(crate) subscription_links: usize,
 }
 
-impl fmt::Debug for Metrics {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Metrics")
+/// Requests by method and status.
+struct Requests {
+    family: Family<RequestLabels, Counter>,
+    /// A counter for each of [`STATUSES`].
+    methods: Vec<(&'static str, [Counter; STATUSES.len()])>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabels {
+    method: &'static str,
+    status: u16,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Enum, EncodeLabelSet)]
+struct ReadLabels {
+    class: label::Class,
+    answer: label::Answer,
+    source: label::Source,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Enum, EncodeLabelSet)]
+struct ClassLabels {
+    class: label::Class,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Enum, EncodeLabelSet)]
+struct WebhookLabels {
+    answer: label::Webhook,
+}
+
+/// The values of labels.
+mod label {
+    #![expect(non_camel_case_types, reason = "a variant is written as it is named")]
+
+    use enum_map::Enum;
+    use prometheus_client::encoding::EncodeLabelValue;
+
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Enum, EncodeLabelValue)]
+    pub(super) enum Class {
+        cacheable,
+        tail,
+        live,
+        uncacheable,
+    }
+
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Enum, EncodeLabelValue)]
+    pub(super) enum Answer {
+        full,
+        revalidated,
+    }
+
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Enum, EncodeLabelValue)]
+    pub(super) enum Source {
+        memory,
+        store,
+        collapsed,
+    }
+
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Enum, EncodeLabelValue)]
+    pub(super) enum Webhook {
+        done,
+        accepted,
+        failed,
     }
 }
 
 impl Metrics {
     pub(crate) fn new() -> Self {
-        let metrics = Self {
-            registry: Registry::with_prefix("headwater"),
-            requests: Counters::new((METHODS.len() + 1) * STATUSES),
-            reads: Counters::new(CLASSES * SOURCES * 2),
-            read_bytes: Counters::new(CLASSES),
-            commits: Histogram::new(COMMIT_SECONDS),
-            commits_failed: Counter::default(),
-            appended_bytes: Counter::default(),
-            live_readers: Gauge::default(),
-            open_streams: Gauge::default(),
-            request_body_bytes: Gauge::default(),
-            webhooks: Family::default(),
-            wake_events: Counter::default(),
-            subscriptions: Gauge::default(),
-            subscription_links: Gauge::default(),
-        };
-        metrics.registered()
+        let mut registry = Registry::with_prefix("headwater");
+        let to = &mut registry;
+        Self {
+            requests: Requests::register(to),
+            reads: counters(
+                to,
+                "reads",
+                "Reads answered: class is what caches may do (cacheable, tail, live, uncacheable); answer is full or \
+                 revalidated (304); source is where the bytes came from (memory, store, or collapsed: a read of the \
+                 store that another request had begun)",
+                None,
+            ),
+            read_bytes: counters(to, "read", "Bytes of bodies sent to readers", Some(Unit::Bytes)),
+            commits: {
+                let commits = Histogram::new(COMMIT_SECONDS);
+                let help = "Time from a decision until it is durable and visible";
+                to.register_with_unit("commit", help, Unit::Seconds, commits.clone());
+                commits
+            },
+            commits_failed: register(to, "commits_failed", "Commits that the store refused", None),
+            appended_bytes: register(
+                to,
+                "appended",
+                "Bytes of streams that became durable",
+                Some(Unit::Bytes),
+            ),
+            live_readers: register(to, "live_readers", "Long-polls and event streams now", None),
+            open_streams: register(to, "open_streams", "Streams whose heads are in memory now", None),
+            request_body_bytes: register(
+                to,
+                "request_body",
+                "Memory of request bodies being received now",
+                Some(Unit::Bytes),
+            ),
+            webhooks: counters(
+                to,
+                "webhooks",
+                "Webhooks sent, by what came back: done, accepted (a callback is to follow), or failed",
+                None,
+            ),
+            wake_events: register(to, "wake_events", "Events written to wake streams", None),
+            subscriptions: register(to, "subscriptions", "Subscriptions now", None),
+            subscription_links: register(
+                to,
+                "subscription_links",
+                "Streams of all subscriptions together now",
+                None,
+            ),
+            registry,
+        }
     }
 
-    fn registered(mut self) -> Self {
-        let registry = &mut self.registry;
-        registry.register(
-            "requests",
-            "Requests answered, by method and status; not those for health and metrics",
-            self.requests.family.clone(),
-        );
-        registry.register(
-            "reads",
-            "Reads answered: class is what caches may do (cacheable, tail, live, uncacheable); answer is full or \
-             revalidated (304); source is where the bytes came from (memory, store, or collapsed: a read of the \
-             store that another request had begun)",
-            self.reads.family.clone(),
-        );
-        registry.register_with_unit(
-            "read",
-            "Bytes of bodies sent to readers",
-            Unit::Bytes,
-            self.read_bytes.family.clone(),
-        );
-        registry.register_with_unit(
-            "commit",
-            "Time from a decision until it is durable and visible",
-            Unit::Seconds,
-            self.commits.clone(),
-        );
-        registry.register("commits_failed", "Commits that the store refused", self.commits_failed.clone());
-        registry.register_with_unit(
-            "appended",
-            "Bytes of streams that became durable",
-            Unit::Bytes,
-            self.appended_bytes.clone(),
-        );
-        registry.register("live_readers", "Long-polls and event streams now", self.live_readers.clone());
-        registry.register("open_streams", "Streams whose heads are in memory now", self.open_streams.clone());
-        registry.register_with_unit(
-            "request_body",
-            "Memory of request bodies being received now",
-            Unit::Bytes,
-            self.request_body_bytes.clone(),
-        );
-        registry.register(
-            "webhooks",
-            "Webhooks sent, by what came back: done, accepted (a callback is to follow), or failed",
-            self.webhooks.clone(),
-        );
-        registry.register("wake_events", "Events written to wake streams", self.wake_events.clone());
-        registry.register("subscriptions", "Subscriptions now", self.subscriptions.clone());
-        registry.register(
-            "subscription_links",
-            "Streams of all subscriptions together now",
-            self.subscription_links.clone(),
-        );
-        self
-    }
-
-    /// Counts an answer.
+    /// Counts a response.
     pub(crate) fn request(&self, method: &'static str, status: u16) {
-        let method_place = METHODS.iter().position(|known| *known == method).unwrap_or(METHODS.len());
-        let place = method_place * STATUSES + usize::from(status);
-        self.requests.add(place, &RequestLabels { method, status }, 1);
+        self.requests.count(method, status);
     }
 
-    /// Counts an answer to a read, and its bytes.
+    /// Counts a response to a read, and its bytes.
     pub(crate) fn read(&self, head: &ResponseHead, source: Source, bytes: u64) {
-        let class = head.class.group();
-        let revalidated = head.is_not_modified();
-        let answer = if revalidated { "revalidated" } else { "full" };
-        let place = (head.class as usize * SOURCES + source as usize) * 2 + usize::from(revalidated);
+        let answer = if head.is_not_modified() { label::Answer::revalidated } else { label::Answer::full };
         let source = match source {
-            Source::Memory => "memory",
-            Source::Store => "store",
-            Source::Collapsed => "collapsed",
+            Source::Memory => label::Source::memory,
+            Source::Store => label::Source::store,
+            Source::Collapsed => label::Source::collapsed,
         };
-        self.reads.add(place, &ReadLabels { class, answer, source }, 1);
+        self.reads[ReadLabels { class: head.class.into(), answer, source }].inc();
         self.read_bytes(head.class, bytes);
     }
 
     /// Counts bytes sent to a reader.
     pub(crate) fn read_bytes(&self, class: Class, bytes: u64) {
-        if bytes > 0 {
-            self.read_bytes.add(class as usize, &ClassLabels { class: class.group() }, bytes);
-        }
+        self.read_bytes[ClassLabels { class: class.into() }].inc_by(bytes);
     }
 
     /// Counts a commit that became durable after `took_us`.
@@ -224,11 +210,11 @@ impl Metrics {
     /// Counts a webhook that was sent.
     pub(crate) fn webhook(&self, received: Received) {
         let answer = match received {
-            Received::Done => "done",
-            Received::Accepted => "accepted",
-            Received::Refused => "failed",
+            Received::Done => label::Webhook::done,
+            Received::Accepted => label::Webhook::accepted,
+            Received::Refused => label::Webhook::failed,
         };
-        self.webhooks.get_or_create(&WebhookLabels { answer }).inc();
+        self.webhooks[WebhookLabels { answer }].inc();
     }
 
     /// Counts an event in a wake stream.
@@ -236,7 +222,7 @@ impl Metrics {
         self.wake_events.inc();
     }
 
-    /// Everything, as text.
+    /// Sets the gauges and returns everything as text.
     pub(crate) fn encode(&self, levels: Levels) -> String {
         let set = |gauge: &Gauge, value: u64| gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
         set(&self.live_readers, levels.live_readers as u64);
@@ -249,5 +235,103 @@ impl Metrics {
             tracing::error!(%error, "metrics could not be written");
         }
         text
+    }
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}
+
+impl Requests {
+    fn register(registry: &mut Registry) -> Self {
+        let help = "Requests answered, by method and status; not those for health and metrics";
+        let family: Family<RequestLabels, Counter> = register(registry, "requests", help, None);
+        let methods = METHODS.into_iter().chain(["other"]).map(|method| {
+            let counter = |status| family.get_or_create(&RequestLabels { method, status }).clone();
+            (method, STATUSES.map(counter))
+        });
+        Self { methods: methods.collect(), family }
+    }
+
+    fn count(&self, method: &'static str, status: u16) {
+        let known = self.methods.iter().find(|(known, _)| *known == method);
+        let counter = known.and_then(|(_, counters)| counters.get(STATUSES.binary_search(&status).ok()?));
+        match counter {
+            Some(counter) => counter.inc(),
+            None => self.family.get_or_create(&RequestLabels { method, status }).inc(),
+        };
+    }
+}
+
+fn register<M: Metric + Clone + Default>(
+    registry: &mut Registry,
+    name: &str,
+    help: &str,
+    unit: Option<Unit>,
+) -> M {
+    let metric = M::default();
+    match unit {
+        Some(unit) => registry.register_with_unit(name, help, unit, metric.clone()),
+        None => registry.register(name, help, metric.clone()),
+    }
+    metric
+}
+
+/// Registers a counter for each label set.
+fn counters<L>(registry: &mut Registry, name: &str, help: &str, unit: Option<Unit>) -> EnumMap<L, Counter>
+where
+    L: EnumArray<Counter> + EncodeLabelSet + Copy + fmt::Debug + Eq + Hash + Send + Sync + 'static,
+{
+    let family: Family<L, Counter> = register(registry, name, help, unit);
+    EnumMap::from_fn(|labels| family.get_or_create(&labels).clone())
+}
+
+impl From<Class> for label::Class {
+    fn from(class: Class) -> Self {
+        match class {
+            Class::Chunk | Class::ChunkUnnamed | Class::ClosedTail => Self::cacheable,
+            Class::OpenTail => Self::tail,
+            Class::LongPollData | Class::LongPollTimeout | Class::LongPollClosed | Class::EventStream => {
+                Self::live
+            }
+            Class::Never => Self::uncacheable,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_label_set_is_there_from_the_start_and_any_status_is_counted() {
+        let metrics = Metrics::new();
+        assert!(STATUSES.is_sorted());
+        for status in [200, 599] {
+            metrics.request("GET", status);
+        }
+        let levels = Levels {
+            live_readers: 1,
+            open_streams: 2,
+            request_body_bytes: 3,
+            subscriptions: 4,
+            subscription_links: 5,
+        };
+        let text = metrics.encode(levels);
+        for line in [
+            "headwater_requests_total{method=\"GET\",status=\"200\"} 1",
+            "headwater_requests_total{method=\"GET\",status=\"599\"} 1",
+            "headwater_requests_total{method=\"other\",status=\"405\"} 0",
+            "headwater_reads_total{class=\"tail\",answer=\"revalidated\",source=\"memory\"} 0",
+            "headwater_read_bytes_total{class=\"live\"} 0",
+            "headwater_webhooks_total{answer=\"accepted\"} 0",
+            "headwater_commit_seconds_count 0",
+            "headwater_request_body_bytes 3",
+            "headwater_subscription_links 5",
+        ] {
+            assert!(text.lines().any(|known| known == line), "{line} is not in {text}");
+        }
     }
 }

@@ -3,13 +3,7 @@
 
 use std::sync::Arc;
 
-use headwater_protocol::{
-    Refusal,
-    path::StreamName,
-    producer::{Claim, ProducerState},
-    stream::StreamHead,
-};
-use headwater_store::Store;
+use headwater_protocol::{Refusal, path::StreamName, stream::StreamHead};
 use tokio::sync::MutexGuard;
 
 use crate::{
@@ -17,6 +11,20 @@ use crate::{
     commit::{Alteration, Outcome, Part, Pending},
     streams::{OpenStream, Writer},
 };
+
+/// A change that is decided while its streams are locked.
+pub(crate) trait Transaction: Sync {
+    /// The value that the change results in.
+    type Value: Send;
+
+    /// Decides. It is called again, on the streams as they are then, if a commit that the decision was based on has
+    /// failed.
+    fn decide(
+        &self,
+        service: &Inner,
+        locked: &mut Locked<'_>,
+    ) -> impl Future<Output = Result<Decision<Self::Value>, Refusal>> + Send;
+}
 
 /// The outcome of a decision.
 pub(crate) enum Decision<T> {
@@ -40,14 +48,14 @@ pub(crate) struct LockedStream<'a> {
 }
 
 impl Inner {
-    /// Changes a stream, and possibly another one with it. `decide` is called again, on the streams as they are then, if
-    /// a commit that it was based on has failed; a refusal is final only when what it was based on is durable.
-    pub(crate) async fn transact<T>(
+    /// Changes a stream, and possibly another one with it. A refusal is final only when everything that it was based on
+    /// is durable.
+    pub(crate) async fn transact<T: Transaction>(
         self: &Arc<Self>,
         name: &StreamName,
         other: Option<&StreamName>,
-        mut decide: impl AsyncFnMut(&mut Locked<'_>) -> Result<Decision<T>, Refusal>,
-    ) -> Result<T, Refusal> {
+        transaction: T,
+    ) -> Result<T::Value, Refusal> {
         loop {
             let stream = self.open(name).await?;
             let other = match other {
@@ -58,7 +66,7 @@ impl Inner {
             if locked.streams().any(|locked| locked.stream.is_abandoned()) {
                 continue;
             }
-            let kept = match decide(&mut locked).await {
+            let kept = match transaction.decide(self, &mut locked).await {
                 Ok(Decision::Commit(alteration, other, value)) => {
                     let pending = locked.commit(self, alteration, other);
                     match pending.durable().await? {
@@ -135,15 +143,6 @@ impl<'a> LockedStream<'a> {
     /// Returns the head after all queued commits, with the deadline as use has moved it; `None` if there is no stream.
     pub(crate) fn head(&self) -> Option<Arc<StreamHead>> {
         self.writer.head.clone().map(|head| self.stream.current(head))
-    }
-
-    /// Returns what the stream remembers of a claim's producer, queued commits included.
-    pub(crate) async fn producer(
-        &mut self,
-        claim: &Claim,
-        store: &dyn Store,
-    ) -> Result<Option<ProducerState>, Refusal> {
-        self.writer.producer(self.stream, claim, store).await
     }
 
     /// Waits until all queued commits are durable; `false` if one has failed.
