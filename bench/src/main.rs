@@ -15,9 +15,6 @@ mod recorder;
 mod report;
 mod run;
 mod server;
-// The chores draw the same tables.
-#[path = "../../xtask/src/table.rs"]
-mod table;
 mod trial;
 mod workload;
 
@@ -27,6 +24,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
+use headwater_testkit::table;
 
 use contender::Contender;
 use run::{Entrant, Measurement, Plan};

@@ -2,10 +2,11 @@
 
 use std::fmt::Write;
 
+use headwater_testkit::table;
+
 use crate::contender::Contender;
 use crate::figures::{Figures, LOAD_CPU, Metric, median, shown};
 use crate::run::Measurement;
-use crate::table;
 use crate::workload::Workload;
 
 /// What the tables mean, for below them.

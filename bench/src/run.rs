@@ -123,7 +123,7 @@ impl Plan {
                 .await
                 .with_context(|| format!("not done after {} s", limit.as_secs()))?
         });
-        outcome.map_err(|error| trial.server.with_last_words(&error))
+        outcome.map_err(|error| trial.server.with_log_end(&error))
     }
 }
 

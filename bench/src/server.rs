@@ -1,15 +1,15 @@
 //! A contender's process: started alone on an empty directory, killed, perhaps started again.
 
 use std::ffi::OsString;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
+use headwater_testkit::Server as Process;
 
 use crate::contender::{BASE_PATH, Contender, Place};
 use crate::disk::Disk;
@@ -34,7 +34,7 @@ pub(crate) struct Launch<'a> {
 /// A running server. Dropping it kills it.
 pub(crate) struct Server<'a> {
     launch: Launch<'a>,
-    child: Child,
+    process: Process,
     address: SocketAddr,
     disk: Disk,
 }
@@ -48,15 +48,14 @@ impl<'a> Server<'a> {
         // What the server before this one left to be written shall not be written on this one's time.
         let disk = Disk::of(&launch.data_dir)?;
         disk.sync()?;
-        File::create(&launch.log).with_context(|| format!("cannot write {}", launch.log.display()))?;
-        let (child, address) = spawn(&launch)?;
-        let mut server = Self { launch, child, address, disk };
+        let (process, address) = spawn(&launch)?;
+        let mut server = Self { launch, process, address, disk };
         match server.wait_until_answering("a-stream-that-is-not-there", None) {
             Ok(()) => {
                 thread::sleep(SETTLE);
                 Ok(server)
             }
-            Err(error) => Err(server.with_last_words(&error)),
+            Err(error) => Err(server.with_log_end(&error)),
         }
     }
 
@@ -74,15 +73,15 @@ impl<'a> Server<'a> {
     }
 
     pub(crate) fn snapshot(&self) -> Result<Snapshot> {
-        Snapshot::take(self.child.id())
+        Snapshot::take(self.process.pid())
     }
 
     /// Ends the server without warning, starts it again on what it left, and says how long it took until it
     /// answered a GET of this stream.
     pub(crate) fn kill_and_restart(&mut self, stream: &str) -> Result<Duration> {
-        self.kill();
+        self.process.kill()?;
         let started = Instant::now();
-        (self.child, self.address) = spawn(&self.launch)?;
+        (self.process, self.address) = spawn(&self.launch)?;
         self.wait_until_answering(stream, Some(200))?;
         Ok(started.elapsed())
     }
@@ -93,9 +92,7 @@ impl<'a> Server<'a> {
         let request = http::request("GET", &path, &[("Connection", "close")], b"");
         let deadline = Instant::now() + READY_TIMEOUT;
         while Instant::now() < deadline {
-            if let Some(exit) = self.child.try_wait()? {
-                bail!("the server ended ({exit}) before it answered");
-            }
+            self.process.check_running()?;
             let answered = ask(self.address, &request).ok().flatten();
             if answered.is_some_and(|answered| status.is_none_or(|status| status == answered)) {
                 return Ok(());
@@ -105,49 +102,26 @@ impl<'a> Server<'a> {
         bail!("the server did not answer within {} s", READY_TIMEOUT.as_secs())
     }
 
-    /// An error, and the end of the server's log.
-    pub(crate) fn with_last_words(&self, error: &anyhow::Error) -> anyhow::Error {
-        const LINES: usize = 4;
-        const WIDTH: usize = 200;
-        let log = fs::read(&self.launch.log).unwrap_or_default();
-        let text = String::from_utf8_lossy(&log);
-        let lines: Vec<String> = text.lines().map(|line| line.chars().take(WIDTH).collect()).collect();
-        match lines.get(lines.len().saturating_sub(LINES)..) {
-            Some(last) if !last.is_empty() => {
-                anyhow!("{error:#}\n  Its log ends so:\n    {}", last.join("\n    "))
-            }
-            _ => anyhow!("{error:#}\n  It logged nothing"),
-        }
-    }
-
-    fn kill(&mut self) {
-        // Both fail if it has ended already, which is what we want here.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+    /// Adds the end of the server's log to an error.
+    pub(crate) fn with_log_end(&self, error: &anyhow::Error) -> anyhow::Error {
+        anyhow!("{error:#}.{}", self.process.log_end())
     }
 }
 
 impl Drop for Server<'_> {
     fn drop(&mut self) {
-        self.kill();
+        // It fails if the server has ended already.
+        let _ = self.process.kill();
         // The next measurement begins with removing what is still there.
         let _ = remove_dir(&self.launch.data_dir);
     }
 }
 
-fn spawn(launch: &Launch<'_>) -> Result<(Child, SocketAddr)> {
+fn spawn(launch: &Launch<'_>) -> Result<(Process, SocketAddr)> {
     let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
     let place = Place { port: address.port(), data_dir: &launch.data_dir };
-    let log = File::options().append(true).open(&launch.log)?;
-    let child = launch
-        .contender
-        .command(launch.program, &place)?
-        .stdin(Stdio::null())
-        .stdout(log.try_clone()?)
-        .stderr(log)
-        .spawn()
-        .with_context(|| format!("cannot run {}", launch.contender.name))?;
-    Ok((child, address))
+    let process = Process::spawn(&mut launch.contender.command(launch.program, &place)?, &launch.log)?;
+    Ok((process, address))
 }
 
 /// The status of the answer to a request; `None` if the connection ended before it came.

@@ -1,10 +1,8 @@
 //! A case: a sentence, the place its rule comes from, and the function that proves it.
 
-use std::any::Any;
-use std::cell::RefCell;
-use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 
+use headwater_testkit::panics;
 use libtest_mimic::{Completion, Failed, Trial};
 
 use crate::client::Target;
@@ -37,7 +35,7 @@ impl Case {
     ) -> Trial {
         let target = Arc::clone(target);
         Trial::ignorable_test(format!("{target_name}::{}::{}", self.subject(), self.name), move || {
-            match (attempt(|| (self.run)(&target)), reason_to_differ) {
+            match (panics::catch(|| (self.run)(&target)), reason_to_differ) {
                 (Ok(()), None) => Ok(Completion::Completed),
                 (Err(failure), None) => Err(Failed::from(format!("{failure}\nrule: {}", self.source))),
                 (Err(_), Some(reason)) => Ok(Completion::ignored_with(format!("differs: {reason}"))),
@@ -62,23 +60,13 @@ macro_rules! cases {
 }
 pub(crate) use cases;
 
-/// Runs `work`; a panic becomes its message and the place where it happened.
-///
-/// # Errors
-/// The message.
-pub fn attempt<T>(work: impl FnOnce() -> T) -> Result<T, String> {
-    panic::catch_unwind(AssertUnwindSafe(work)).map_err(|payload| {
-        let place = PANICKED_AT.take();
-        if place.is_empty() { message(&*payload) } else { format!("{}\nat {place}", message(&*payload)) }
-    })
-}
-
 /// Runs `work(0)` to `work(count - 1)` at once, one thread each, and returns what they returned, in order.
 pub(crate) fn at_once<T: Send>(count: usize, work: impl Fn(usize) -> T + Sync) -> Vec<T> {
     let work = &work;
     let outcomes: Vec<Result<T, String>> = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..count).map(|index| scope.spawn(move || attempt(|| work(index)))).collect();
-        threads.into_iter().map(|thread| thread.join().expect("attempt() catches every panic")).collect()
+        let threads: Vec<_> =
+            (0..count).map(|index| scope.spawn(move || panics::catch(|| work(index)))).collect();
+        threads.into_iter().map(|thread| thread.join().expect("every panic is caught")).collect()
     });
     outcomes.into_iter().map(|outcome| outcome.unwrap_or_else(|failure| panic!("{failure}"))).collect()
 }
@@ -86,26 +74,9 @@ pub(crate) fn at_once<T: Send>(count: usize, work: impl Fn(usize) -> T + Sync) -
 /// Runs `first` in a thread of its own while `second` runs here, and returns what both returned.
 pub(crate) fn meanwhile<A: Send, B>(first: impl FnOnce() -> A + Send, second: impl FnOnce() -> B) -> (A, B) {
     std::thread::scope(|scope| {
-        let thread = scope.spawn(|| attempt(first));
+        let thread = scope.spawn(|| panics::catch(first));
         let there = second();
-        let here = thread.join().expect("attempt() catches every panic");
+        let here = thread.join().expect("every panic is caught");
         (here.unwrap_or_else(|failure| panic!("{failure}")), there)
     })
-}
-
-/// Keeps panics off the terminal: the harness reports them, with their place, when all cases are done.
-pub fn remember_where_panics_happen() {
-    panic::set_hook(Box::new(|info| {
-        let place = info.location().map(ToString::to_string).unwrap_or_default();
-        PANICKED_AT.set(place);
-    }));
-}
-
-thread_local! {
-    static PANICKED_AT: RefCell<String> = const { RefCell::new(String::new()) };
-}
-
-fn message(payload: &(dyn Any + Send)) -> String {
-    let text = payload.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("a panic without a message").to_owned()
 }

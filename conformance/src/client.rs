@@ -5,19 +5,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, ensure};
-use ureq::Agent;
-use ureq::http;
+use headwater_testkit::{Client, Connection, Response};
 
-use crate::answer::{Answer, shown};
 use crate::offset;
 use crate::options::Options;
-use crate::raw::Connection;
 
-/// Longer than any answer may take.
+/// Longer than any response may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// Larger than any body that a case reads.
-const BODY_BYTES_MAX: u64 = 256 << 20;
 
 /// What the suite was told about the server's settings.
 #[derive(Clone, Copy, Debug)]
@@ -40,7 +34,7 @@ pub(crate) struct Target {
     pub(crate) authority: String,
     /// The path that all streams are under, without a slash at its end.
     pub(crate) base_path: String,
-    agent: Agent,
+    client: Client,
     run: String,
     streams: AtomicU64,
 }
@@ -48,23 +42,15 @@ pub(crate) struct Target {
 impl Target {
     /// The server that the command line names.
     pub(crate) fn new(options: &Options) -> anyhow::Result<Self> {
-        let url: http::Uri = options.url.parse().with_context(|| format!("{} is not a URL", options.url))?;
-        ensure!(url.scheme_str() == Some("http"), "{url} does not begin with http://");
-        let authority = url.authority().with_context(|| format!("{url} names no host"))?;
-        let authority = match authority.port() {
-            Some(_) => authority.to_string(),
-            None => format!("{authority}:80"),
-        };
-        // No pool: a case that means to use a connection twice says so and uses a raw one.
-        let agent = Agent::config_builder()
-            .http_status_as_error(false)
-            .allow_non_standard_methods(true)
-            .max_redirects(0)
-            .max_idle_connections(0)
-            .timeout_global(Some(REQUEST_TIMEOUT))
-            .user_agent("headwater-conformance")
-            .build()
-            .new_agent();
+        let url = &options.url;
+        let rest =
+            url.strip_prefix("http://").with_context(|| format!("{url} does not begin with http://"))?;
+        let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        ensure!(!authority.is_empty(), "{url} names no host");
+        let authority =
+            if authority.contains(':') { authority.to_owned() } else { format!("{authority}:80") };
+        // A case that uses a connection twice has a raw one, so this client keeps none.
+        let client = Client::new(format!("http://{authority}"), REQUEST_TIMEOUT, 0);
         let started = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?;
         Ok(Self {
             facts: Facts {
@@ -74,8 +60,8 @@ impl Target {
                 header_timeout: options.header_timeout,
             },
             authority,
-            base_path: url.path().trim_end_matches('/').to_owned(),
-            agent,
+            base_path: path.trim_end_matches('/').to_owned(),
+            client,
             run: format!("conformance-{:x}", started.as_micros()),
             streams: AtomicU64::new(0),
         })
@@ -163,13 +149,10 @@ impl<'t> Stream<'t> {
     /// A request without headers and body.
     pub(crate) fn request(&self, method: &str) -> Request<'t> {
         Request {
-            target: self.target,
-            method: method.to_owned(),
-            path: self.path.clone(),
+            client: &self.target.client,
             query: String::new(),
             content_type: None,
-            headers: Vec::new(),
-            body: None,
+            inner: headwater_testkit::Request::new(method, &self.path),
         }
     }
 
@@ -190,43 +173,43 @@ impl<'t> Stream<'t> {
 
     /// Reads with this query.
     #[track_caller]
-    pub(crate) fn get(&self, query: &str) -> Answer {
+    pub(crate) fn get(&self, query: &str) -> Response {
         self.request("GET").query(query).send()
     }
 
     /// Reads with this query and these headers.
     #[track_caller]
-    pub(crate) fn get_with(&self, query: &str, headers: &[(&str, &str)]) -> Answer {
+    pub(crate) fn get_with(&self, query: &str, headers: &[(&str, &str)]) -> Response {
         self.request("GET").query(query).headers(headers).send()
     }
 
     /// Reads from this offset, whatever characters are in it.
     #[track_caller]
-    pub(crate) fn read(&self, offset: &str) -> Answer {
+    pub(crate) fn read(&self, offset: &str) -> Response {
         self.get(&format!("offset={}", percent_encoded(offset)))
     }
 
     /// Waits at this offset.
     #[track_caller]
-    pub(crate) fn poll(&self, offset: &str) -> Answer {
+    pub(crate) fn poll(&self, offset: &str) -> Response {
         self.get(&format!("offset={offset}&live=long-poll"))
     }
 
     /// Waits at this offset with a cursor.
     #[track_caller]
-    pub(crate) fn poll_with_cursor(&self, offset: &str, cursor: impl std::fmt::Display) -> Answer {
+    pub(crate) fn poll_with_cursor(&self, offset: &str, cursor: impl std::fmt::Display) -> Response {
         self.get(&format!("offset={offset}&live=long-poll&cursor={cursor}"))
     }
 
     /// Asks for the metadata.
     #[track_caller]
-    pub(crate) fn head(&self) -> Answer {
+    pub(crate) fn head(&self) -> Response {
         self.request("HEAD").send()
     }
 
     /// Deletes.
     #[track_caller]
-    pub(crate) fn delete(&self) -> Answer {
+    pub(crate) fn delete(&self) -> Response {
         self.request("DELETE").send()
     }
 
@@ -254,15 +237,15 @@ impl<'t> Stream<'t> {
         let mut from = "-1".to_owned();
         let mut contents = Vec::new();
         loop {
-            let answer = self.read(&from);
-            answer.status(200);
-            contents.extend_from_slice(&answer.body);
-            let next = answer.next_offset();
-            if answer.header("Stream-Up-To-Date") == Some("true") {
+            let response = self.read(&from);
+            response.status(200);
+            contents.extend_from_slice(&response.body);
+            let next = response.next_offset();
+            if response.is_up_to_date() {
                 return contents;
             }
             if next == from {
-                answer.fail("neither the tail nor a step towards it");
+                response.fail("neither the tail nor a step towards it");
             }
             from = next;
         }
@@ -312,38 +295,34 @@ impl<'t> Stream<'t> {
     }
 }
 
-/// One request, on its way together.
+/// A request that is being built.
 #[derive(Clone)]
 pub(crate) struct Request<'t> {
-    target: &'t Target,
-    method: String,
-    path: String,
+    client: &'t Client,
     query: String,
     content_type: Option<String>,
-    headers: Vec<(String, String)>,
-    body: Option<Vec<u8>>,
+    inner: headwater_testkit::Request,
 }
 
 impl Request<'_> {
     /// Adds a header line.
     #[expect(clippy::needless_pass_by_value, reason = "mostly a literal, a number or a fresh String")]
     pub(crate) fn header(mut self, name: &str, value: impl ToString) -> Self {
-        self.headers.push((name.to_owned(), value.to_string()));
+        self.inner.headers.push((name.to_owned(), value.to_string()));
         self
     }
 
     /// Adds header lines.
-    pub(crate) fn headers(mut self, headers: &[(&str, &str)]) -> Self {
-        self.headers.extend(headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
-        self
+    pub(crate) fn headers(self, headers: &[(&str, &str)]) -> Self {
+        headers.iter().fold(self, |request, (name, value)| request.header(name, value))
     }
 
-    /// The three headers of an idempotent producer.
+    /// Adds the three headers of an idempotent producer.
     pub(crate) fn producer(self, id: &str, epoch: impl ToString, seq: impl ToString) -> Self {
         self.header("Producer-Id", id).header("Producer-Epoch", epoch).header("Producer-Seq", seq)
     }
 
-    /// Closes the stream with this request.
+    /// Makes this request close the stream.
     pub(crate) fn closing(self) -> Self {
         self.header("Stream-Closed", "true")
     }
@@ -354,7 +333,7 @@ impl Request<'_> {
         self
     }
 
-    /// Leaves the content type out.
+    /// Removes the content type.
     pub(crate) fn without_content_type(mut self) -> Self {
         self.content_type = None;
         self
@@ -368,64 +347,21 @@ impl Request<'_> {
 
     /// Replaces the body.
     pub(crate) fn body(mut self, body: impl AsRef<[u8]>) -> Self {
-        self.body = Some(body.as_ref().to_vec());
+        self.inner.body = Some(body.as_ref().to_vec());
         self
     }
 
-    /// Sends it and waits for the answer.
+    /// Sends the request and returns the response.
     #[track_caller]
-    pub(crate) fn send(self) -> Answer {
-        let shown_request = self.to_string();
-        match self.exchange() {
-            Ok((status, headers, body)) => Answer { request: shown_request, status, headers, body },
-            Err(error) => panic!("no answer: {error}\n{shown_request}"),
+    pub(crate) fn send(self) -> Response {
+        let mut request = self.inner;
+        if !self.query.is_empty() {
+            let _infallible = write!(request.target, "?{}", self.query);
         }
-    }
-
-    #[expect(clippy::type_complexity, reason = "the parts of an answer, taken apart one line further up")]
-    fn exchange(self) -> anyhow::Result<(u16, Vec<(String, String)>, Vec<u8>)> {
-        let url = format!("http://{}{}", self.target.authority, self.path_and_query());
-        let mut request = http::Request::builder().method(self.method.as_str()).uri(url);
-        if let Some(content_type) = &self.content_type {
-            request = request.header("Content-Type", content_type.as_bytes());
+        if let Some(content_type) = self.content_type {
+            request.headers.insert(0, ("Content-Type".to_owned(), content_type));
         }
-        for (name, value) in &self.headers {
-            request = request.header(name, value.as_bytes());
-        }
-        let agent = &self.target.agent;
-        let answer = match self.body {
-            Some(body) => agent.run(request.body(body)?)?,
-            None => agent.run(request.body(())?)?,
-        };
-        let (head, body) = answer.into_parts();
-        let headers = head
-            .headers
-            .iter()
-            .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()));
-        let headers = headers.collect();
-        let body = body.into_with_config().limit(BODY_BYTES_MAX).read_to_vec()?;
-        Ok((head.status.as_u16(), headers, body))
-    }
-
-    fn path_and_query(&self) -> String {
-        let question_mark = if self.query.is_empty() { "" } else { "?" };
-        format!("{}{question_mark}{}", self.path, self.query)
-    }
-}
-
-impl std::fmt::Display for Request<'_> {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        writeln!(formatter, "{} {}", self.method, self.path_and_query())?;
-        if let Some(content_type) = &self.content_type {
-            writeln!(formatter, "Content-Type: {content_type}")?;
-        }
-        for (name, value) in &self.headers {
-            writeln!(formatter, "{name}: {value}")?;
-        }
-        match &self.body {
-            Some(body) if !body.is_empty() => write!(formatter, "({} bytes) {}", body.len(), shown(body)),
-            _ => Ok(()),
-        }
+        self.client.send(&request).unwrap_or_else(|error| panic!("no response: {error}\n{request}"))
     }
 }
 

@@ -10,16 +10,13 @@
 //! subject; its name is the sentence that it proves, and `<target>::<subject>::<sentence>` the name it runs
 //! under. Whatever the command line holds besides `options::Options` goes to `libtest-mimic`, so
 //! filters, `--list`, `--exact` and `--test-threads` work as everywhere.
-//!
-//! It is a library for the sake of its client: `differential` sends its requests over [`raw::Connection`] too.
 
 #![expect(
     clippy::expect_used,
     clippy::indexing_slicing,
-    reason = "a case fails by panicking, and the panic says what the server answered"
+    reason = "a case fails by panicking, and the panic says what the server sent"
 )]
 
-pub mod answer;
 mod case;
 mod cases;
 mod client;
@@ -27,7 +24,6 @@ mod differences;
 mod instant;
 mod offset;
 mod options;
-pub mod raw;
 mod receiver;
 mod sse;
 mod subscription;
@@ -37,7 +33,6 @@ use std::sync::Arc;
 
 use clap::Parser;
 
-pub use crate::case::{attempt, remember_where_panics_happen};
 use crate::client::Target;
 use crate::differences::Differences;
 use crate::options::Options;
@@ -63,7 +58,7 @@ pub fn main() -> ExitCode {
         }
     };
     let differences = Differences::read();
-    case::remember_where_panics_happen();
+    headwater_testkit::panics::silence();
     let trials = cases::all()
         .map(|case| case.into_trial(&options.target, &target, differences.reason(&options.target, &case)))
         .collect();

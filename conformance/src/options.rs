@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytesize::ByteSize;
 use clap::Parser;
 
 /// Headwater's conformance suite.
@@ -17,7 +18,7 @@ pub(crate) struct Options {
     pub(crate) target: String,
 
     /// How long the server under test holds a long-poll.
-    #[arg(long, default_value = "600ms", value_parser = parse_duration)]
+    #[arg(long, default_value = "600ms", value_parser = humantime::parse_duration)]
     pub(crate) long_poll_timeout: Duration,
 
     /// The chunk size of the server under test.
@@ -29,7 +30,7 @@ pub(crate) struct Options {
     pub(crate) body_max: usize,
 
     /// How long the server under test waits for the head of a request.
-    #[arg(long, default_value = "2s", value_parser = parse_duration)]
+    #[arg(long, default_value = "2s", value_parser = humantime::parse_duration)]
     pub(crate) header_timeout: Duration,
 
     /// List the cases with the place that each rule comes from, and run none.
@@ -41,33 +42,8 @@ pub(crate) struct Options {
     pub(crate) harness: libtest_mimic::Arguments,
 }
 
-/// `600ms` or `2s`.
-fn parse_duration(text: &str) -> Result<Duration, String> {
-    let (number, unit) = number_and_unit(text)?;
-    match unit {
-        "ms" => Ok(Duration::from_millis(number)),
-        "s" => Ok(Duration::from_secs(number)),
-        _ => Err(format!("{text:?} has neither the unit ms nor s")),
-    }
-}
-
 /// `64KiB`, `16MiB`, or a number of bytes.
 fn parse_size(text: &str) -> Result<usize, String> {
-    let (number, unit) = number_and_unit(text)?;
-    let factor = match unit {
-        "" | "B" => 1,
-        "KiB" => 1 << 10,
-        "MiB" => 1 << 20,
-        _ => return Err(format!("{text:?} has none of the units B, KiB and MiB")),
-    };
-    number
-        .checked_mul(factor)
-        .and_then(|bytes| usize::try_from(bytes).ok())
-        .ok_or_else(|| format!("{text:?} is too large"))
-}
-
-fn number_and_unit(text: &str) -> Result<(u64, &str), String> {
-    let end = text.find(|character: char| !character.is_ascii_digit()).unwrap_or(text.len());
-    let number = text[..end].parse().map_err(|_| format!("{text:?} does not begin with a number"))?;
-    Ok((number, &text[end..]))
+    let size: ByteSize = text.parse()?;
+    usize::try_from(size.as_u64()).map_err(|error| error.to_string())
 }

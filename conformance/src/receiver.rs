@@ -1,4 +1,4 @@
-//! A webhook receiver: a listener on this machine that keeps what it gets and answers as it is told.
+//! A webhook receiver: a listener on this machine that keeps the requests it gets and responds as it was told to.
 
 use std::{
     collections::VecDeque,
@@ -23,7 +23,7 @@ pub(crate) struct Receiver {
 struct State {
     received: Mutex<Vec<Webhook>>,
     more: Condvar,
-    answers: Mutex<VecDeque<(u16, String)>>,
+    responses: Mutex<VecDeque<(u16, String)>>,
 }
 
 /// A request that came.
@@ -54,7 +54,7 @@ impl Webhook {
 }
 
 impl Receiver {
-    /// One that answers every webhook with 200 and nothing.
+    /// One that responses every webhook with 200 and nothing.
     pub(crate) fn new() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port of this machine");
         let address = listener.local_addr().expect("it is bound");
@@ -63,7 +63,7 @@ impl Receiver {
         std::thread::spawn(move || {
             for socket in listener.incoming().map_while(Result::ok) {
                 let shared = shared.clone();
-                // Who asks badly gets no answer; the case that waits for it will say so.
+                // Who asks badly gets no response; the case that waits for it will say so.
                 std::thread::spawn(move || shared.receive(socket));
             }
         });
@@ -75,9 +75,9 @@ impl Receiver {
         format!("http://{}/hook?a=1", self.address)
     }
 
-    /// The next webhook gets this answer.
+    /// The next webhook gets this response.
     pub(crate) fn answer_next(&self, status: u16, body: &str) {
-        self.state.answers.lock().expect("nobody panics with it").push_back((status, body.to_owned()));
+        self.state.responses.lock().expect("nobody panics with it").push_back((status, body.to_owned()));
     }
 
     /// The webhook of this number, from 0 on, when it has come.
@@ -114,15 +114,15 @@ impl State {
         let length = headers.iter().find(|(name, _)| name == "content-length")?.1.parse().ok()?;
         let mut body = vec![0; length];
         reader.read_exact(&mut body).ok()?;
-        let next = self.answers.lock().ok()?.pop_front();
-        let (status, answer) = next.unwrap_or_else(|| (200, String::new()));
+        let next = self.responses.lock().ok()?.pop_front();
+        let (status, response) = next.unwrap_or_else(|| (200, String::new()));
         self.received.lock().ok()?.push(Webhook { line: line.trim_end().to_owned(), headers, body });
         self.more.notify_all();
         let head = format!(
             "HTTP/1.1 {status} Status\r\ncontent-type: application/json\r\ncontent-length: {}\r\nlocation: {}\r\n\r\n",
-            answer.len(),
+            response.len(),
             "/elsewhere",
         );
-        socket.write_all(format!("{head}{answer}").as_bytes()).ok()
+        socket.write_all(format!("{head}{response}").as_bytes()).ok()
     }
 }

@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use headwater_testkit::Response;
 use serde_json::{Value, json};
 
-use crate::answer::Answer;
 use crate::client::{Stream, Target};
 
 /// How long something may take that happens in the background.
@@ -90,7 +90,7 @@ impl<'t> Subscription<'t> {
 
     /// Creates it, or tries to.
     #[track_caller]
-    pub(crate) fn put(&self, body: &Value) -> Answer {
+    pub(crate) fn put(&self, body: &Value) -> Response {
         self.at("").put().body(body.to_string()).send()
     }
 
@@ -135,20 +135,20 @@ impl<'t> Subscription<'t> {
 
     /// Asks for the work.
     #[track_caller]
-    pub(crate) fn claim(&self, worker: &str) -> Answer {
+    pub(crate) fn claim(&self, worker: &str) -> Response {
         self.at("/claim").post(json!({ "worker": worker }).to_string()).send()
     }
 
-    /// Tells how far the work is that `wake` (a webhook's body or a claim's answer) is about.
+    /// Tells how far the work is that `wake` (a webhook's body or the response to a claim) is about.
     #[track_caller]
-    pub(crate) fn report(&self, action: &str, wake: &Value, acks: &[Ack<'_>], done: bool) -> Answer {
+    pub(crate) fn report(&self, action: &str, wake: &Value, acks: &[Ack<'_>], done: bool) -> Response {
         let token = wake["callback_token"].as_str().or(wake["token"].as_str()).expect("there is a token");
         self.report_as(action, token, &report(wake, acks, done))
     }
 
     /// The same with any token and any body.
     #[track_caller]
-    pub(crate) fn report_as(&self, action: &str, token: &str, body: &Value) -> Answer {
+    pub(crate) fn report_as(&self, action: &str, token: &str, body: &Value) -> Response {
         let request = self.at(&format!("/{action}")).post(body.to_string());
         request.header("Authorization", format!("Bearer {token}")).send()
     }
@@ -188,17 +188,4 @@ pub(crate) fn stream_of(wake: &Value, name: &str) -> Value {
 #[track_caller]
 pub(crate) fn tail_of(wake: &Value, name: &str) -> String {
     stream_of(wake, name)["tail_offset"].as_str().expect("an offset is a text").to_owned()
-}
-
-impl Answer {
-    /// A refusal of a control request: JSON with this code.
-    #[track_caller]
-    pub(crate) fn control_refused(&self, status: u16, code: &str) -> &Self {
-        self.status(status).has("Content-Type", "application/json").has("Cache-Control", "no-store");
-        let body = self.json();
-        if body["error"]["code"] != code {
-            self.fail(format_args!("expected the code {code}"));
-        }
-        self
-    }
 }

@@ -5,7 +5,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use crate::edge::NGINX;
-use crate::server::{SERVERS, STORES, Server, Target};
+use crate::server::{self, SERVERS, STORES, Target};
 use crate::setup::Program;
 use crate::{npm, process, setup, workspace};
 
@@ -22,7 +22,7 @@ pub(crate) fn run() -> Result<()> {
     let example = workspace::root().join("examples/browser");
     npm::install(&example)?;
     let target = Target { server: SERVERS[0].to_owned(), store: STORES[0].to_owned() };
-    let server = Server::start(&target)?;
+    let server = server::start(&target)?;
     let mut node = Command::new("node");
     node.args(["run.mjs", server.url()]).current_dir(example).env("CHROMIUM", chromium);
     process::run(&mut node).context(

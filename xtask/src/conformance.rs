@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use clap::{Args, Parser, ValueEnum};
 
-use crate::server::{LONG_POLL_TIMEOUT, SERVERS, STORES, Server, Target};
+use crate::server::{self, LONG_POLL_TIMEOUT, SERVERS, STORES, Target};
 use report::Report;
 
 /// Stands for each of them in `--server` and `--store`.
@@ -39,7 +39,7 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     repeat: u32,
     /// How long the server holds a long-poll open; only a server at `--url` may need another value
-    #[arg(long, default_value = LONG_POLL_TIMEOUT, value_parser = parse_duration, requires = "url")]
+    #[arg(long, default_value = LONG_POLL_TIMEOUT, value_parser = humantime::parse_duration, requires = "url")]
     long_poll_timeout: Duration,
 }
 
@@ -108,7 +108,7 @@ pub(crate) fn run_all() -> Result<()> {
 fn run_targets(options: &Options) -> Result<Vec<Report>> {
     let mut reports = Vec::new();
     for target in targets(&options.server, &options.store) {
-        let server = Server::start(&target)?;
+        let server = server::start(&target)?;
         let endpoint = Endpoint::new(target.name(), server.url(), options.long_poll_timeout);
         reports.extend(run_suites(&endpoint, options)?);
         // How the server ends is part of the result, and must not hide the failures that led to it.
@@ -151,19 +151,6 @@ fn one_or_all(names: &[&'static str]) -> clap::builder::PossibleValuesParser {
     clap::builder::PossibleValuesParser::new(names.iter().copied().chain([ALL]))
 }
 
-/// `600ms` or `20s`, as the server's own flags spell it.
-fn parse_duration(text: &str) -> Result<Duration, String> {
-    let (digits, unit_ms) = match text.strip_suffix("ms") {
-        Some(digits) => (digits, 1),
-        None => (text.strip_suffix('s').unwrap_or(""), 1000),
-    };
-    let count: Option<u64> = digits.parse().ok();
-    count
-        .and_then(|count| count.checked_mul(unit_ms))
-        .map(Duration::from_millis)
-        .ok_or_else(|| "write it as 600ms or 20s".to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -181,13 +168,5 @@ mod tests {
     fn all_names_every_pair() {
         assert_eq!(targets(ALL, ALL).len(), SERVERS.len() * STORES.len());
         assert_eq!(targets("hyper", "mem").len(), 1);
-    }
-
-    #[test]
-    fn durations_are_read_as_the_server_reads_them() {
-        assert_eq!(parse_duration("600ms"), Ok(Duration::from_millis(600)));
-        assert_eq!(parse_duration("20s"), Ok(Duration::from_secs(20)));
-        assert!(parse_duration("20").is_err());
-        assert!(parse_duration("s").is_err());
     }
 }

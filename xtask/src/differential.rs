@@ -1,12 +1,14 @@
 //! `cargo xtask differential`: starts our servers on our stores, and the Node reference server, and has random scripts
 //! played on all of them.
 
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Result, bail};
 use clap::{Args, Parser};
+use headwater_testkit::Server;
 
-use crate::server::{SERVERS, STORES, Server, Target};
+use crate::server::{self, SERVERS, STORES, Target};
 use crate::{npm, process, workspace};
 
 /// What the scripts reach easily: a chunk, the largest body, the end of a long-poll. That must be longer than a busy
@@ -40,6 +42,12 @@ pub(crate) struct Options {
     /// Without the Node reference server
     #[arg(long)]
     no_node: bool,
+    /// Compare `--server` with this older binary of it instead: only the wording of refusals may differ
+    #[arg(long, value_name = "PATH", conflicts_with = "targets")]
+    against: Option<PathBuf>,
+    /// Which of our servers is compared with the older binary
+    #[arg(long, default_value = SERVERS[0], value_parser = clap::builder::PossibleValuesParser::new(SERVERS))]
+    server: String,
     /// How many scripts are played at a time
     #[arg(long, default_value_t = 12)]
     workers: usize,
@@ -61,17 +69,13 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if options.rules {
         return process::run(command.arg("--rules"));
     }
-    let mut servers = Vec::new();
-    for name in &options.targets {
-        let Some(target) = ours().find(|target| target.name() == *name) else {
-            let names: Vec<String> = ours().map(|target| target.name()).collect();
-            bail!("there is no `{name}`; choose among {}", names.join(", "));
-        };
-        servers.push((target.name(), Server::start_with(&target, &FLAGS)?));
-    }
-    if !options.no_node {
-        servers.push((NODE.to_owned(), start_node()?));
-    }
+    let servers = match &options.against {
+        Some(older) => {
+            command.arg("--versions");
+            versions(older, &options.server)?
+        }
+        None => servers(options)?,
+    };
     for (name, server) in &servers {
         command.args(["--target", &format!("{name}={}", server.url())]);
     }
@@ -87,6 +91,33 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         .collect();
     outcome?;
     if ends.is_empty() { Ok(()) } else { bail!("{}", ends.join("\n")) }
+}
+
+/// Our servers by their names in the options, and Node.
+fn servers(options: &Options) -> Result<Vec<(String, Server)>> {
+    let mut servers = Vec::new();
+    for name in &options.targets {
+        let Some(target) = ours().find(|target| target.name() == *name) else {
+            let names: Vec<String> = ours().map(|target| target.name()).collect();
+            bail!("there is no `{name}`; choose among {}", names.join(", "));
+        };
+        servers.push((target.name(), server::start_with(&target, &FLAGS)?));
+    }
+    if !options.no_node {
+        servers.push((NODE.to_owned(), start_node()?));
+    }
+    Ok(servers)
+}
+
+/// An older binary of a server and the one of this tree, on each store.
+fn versions(older: &Path, server: &str) -> Result<Vec<(String, Server)>> {
+    let mut servers = Vec::new();
+    for target in ours().filter(|target| target.server == server) {
+        let name = format!("older-{}", target.name());
+        let started = server::start_binary(older, &name, &target.store, &FLAGS)?;
+        servers.extend([(name, started), (target.name(), server::start_with(&target, &FLAGS)?)]);
+    }
+    Ok(servers)
 }
 
 /// What fits in CI: our four servers, and scripts that everybody has.
@@ -107,7 +138,7 @@ fn start_node() -> Result<Server> {
     let mut command = Command::new("node");
     command.arg(dir.join("serve.mjs")).args(["0", "", NODE_LONG_POLL_TIMEOUT_MS]);
     println!("Starting {}", process::shown(&command));
-    Server::spawn(&mut command, workspace::scratch_dir()?.join("node.log"))
+    Server::start(&mut command, &workspace::scratch_dir()?.join("node.log"))
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use crate::server::{SERVERS, STORES, Server, Target};
+use crate::server::{self, SERVERS, STORES, Target};
 use crate::{npm, process, workspace};
 
 /// The examples with a `run.mjs`, which takes the base URL and exits non-zero if anything is different.
@@ -16,7 +16,7 @@ pub(crate) fn run() -> Result<()> {
     for example in EXAMPLES {
         npm::install(&workspace::root().join("examples").join(example))?;
     }
-    let server = Server::start(&target)?;
+    let server = server::start(&target)?;
     for example in EXAMPLES {
         run_one(example, server.url())?;
     }

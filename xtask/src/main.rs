@@ -19,7 +19,6 @@ mod rocksdb;
 mod serve;
 mod server;
 mod setup;
-mod table;
 mod test;
 mod tidy;
 mod tools;

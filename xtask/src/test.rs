@@ -7,12 +7,11 @@ use std::time::Instant;
 
 use anyhow::Result;
 use clap::Args;
+use headwater_testkit::table;
 
 use crate::setup::WASM_TARGET;
 use crate::workspace::{cargo, cargo_without_rocksdb};
-use crate::{
-    browser, cdn, conformance, crash, differential, edge, examples, packages, process, setup, table, tidy,
-};
+use crate::{browser, cdn, conformance, crash, differential, edge, examples, packages, process, setup, tidy};
 
 /// The command line of `cargo xtask test`.
 #[derive(Args)]

@@ -1,6 +1,7 @@
 //! Appends and closes: what they answer, and in which order they are refused (sections 5.2 and 5.3).
 
-use crate::answer::Answer;
+use headwater_testkit::Response;
+
 use crate::case::{at_once, cases};
 use crate::client::{Request, Stream, Target};
 use crate::offset::{advanced, position};
@@ -38,23 +39,23 @@ cases! {
 
 /// Runs a request that must be refused, and shows that the stream is as before.
 #[track_caller]
-pub(super) fn assert_refused(stream: &Stream<'_>, request: Request<'_>, status: u16, code: &str) -> Answer {
+pub(super) fn assert_refused(stream: &Stream<'_>, request: Request<'_>, status: u16, code: &str) -> Response {
     stream.assert_unchanged_by(|| request.send().refused(status, code).clone())
 }
 
 /// The same for something malformed.
 #[track_caller]
-pub(super) fn assert_malformed(stream: &Stream<'_>, request: Request<'_>) -> Answer {
+pub(super) fn assert_malformed(stream: &Stream<'_>, request: Request<'_>) -> Response {
     stream.assert_unchanged_by(|| request.send().malformed().clone())
 }
 
 fn an_append_is_204_with_the_new_tail(t: &Target) {
     let stream = t.text(&[]);
     let begin = stream.tail();
-    let answer = stream.post("hello").send();
-    answer.status(204).body_is("").has("Stream-Next-Offset", &advanced(&begin, 5)).lacks("Stream-Closed");
-    answer.lacks("Producer-Epoch").lacks("Producer-Seq");
-    assert_eq!(stream.tail(), answer.next_offset());
+    let response = stream.post("hello").send();
+    response.status(204).body_is("").has("Stream-Next-Offset", &advanced(&begin, 5)).lacks("Stream-Closed");
+    response.lacks("Producer-Epoch").lacks("Producer-Seq");
+    assert_eq!(stream.tail(), response.next_offset());
 }
 
 fn an_append_is_read_by_whoever_comes_next(t: &Target) {
@@ -84,8 +85,8 @@ fn a_chunked_append_is_one_append(t: &Target) {
     let headers = [("Content-Type", "text/plain"), ("Transfer-Encoding", "chunked")];
     connection.send(stream.raw_head("POST", "", &headers));
     connection.send("1\r\n \r\n3;ext=1\r\nwor\r\n02\r\nld\r\n0\r\n\r\n");
-    let answer = connection.answer();
-    answer.status(204).has("Stream-Next-Offset", &stream.offset_at(11));
+    let response = connection.response();
+    response.status(204).has("Stream-Next-Offset", &stream.offset_at(11));
     stream.read("-1").body_is("hello world");
 }
 
@@ -103,7 +104,7 @@ fn an_empty_chunked_append_is_400(t: &Target) {
     stream.assert_unchanged_by(|| {
         let mut connection = t.connect();
         connection.send(stream.raw_head("POST", "", &headers)).send("0\r\n\r\n");
-        connection.answer().malformed();
+        connection.response().malformed();
     });
 }
 
@@ -127,8 +128,8 @@ fn an_append_of_a_malformed_type_is_refused(t: &Target) {
     let stream = t.text(&["hello"]);
     for malformed in ["text", "/plain", "text/", "plain text"] {
         stream.assert_unchanged_by(|| {
-            let answer = stream.post("x").content_type(malformed).send();
-            answer.status_in(&[400, 409]).problem(answer.status);
+            let response = stream.post("x").content_type(malformed).send();
+            response.status_in(&[400, 409]).problem(response.status);
         });
     }
 }
@@ -185,8 +186,8 @@ fn appends_at_once_get_the_offsets_of_their_bytes(t: &Target) {
 fn a_close_is_204_with_the_unchanged_tail(t: &Target) {
     let stream = t.text(&["hello"]);
     let tail = stream.tail();
-    let answer = stream.post_close().send();
-    answer.status(204).has("Stream-Closed", "true").has("Stream-Next-Offset", &tail).body_is("");
+    let response = stream.post_close().send();
+    response.status(204).has("Stream-Closed", "true").has("Stream-Next-Offset", &tail).body_is("");
     stream.head().has("Stream-Closed", "true").has("Stream-Next-Offset", &tail);
 }
 
@@ -215,23 +216,23 @@ fn a_close_of_a_missing_stream_is_404(t: &Target) {
 fn a_close_with_data_appends_and_closes(t: &Target) {
     let stream = t.text(&["hello"]);
     let tail = stream.tail();
-    let answer = stream.post("world").closing().send();
-    answer.status(204).has("Stream-Closed", "true").has("Stream-Next-Offset", &advanced(&tail, 5));
+    let response = stream.post("world").closing().send();
+    response.status(204).has("Stream-Closed", "true").has("Stream-Next-Offset", &advanced(&tail, 5));
     stream.read("-1").body_is("helloworld").has("Stream-Closed", "true");
 }
 
 fn a_close_with_data_repeated_is_409(t: &Target) {
     let stream = t.text(&["hello"]);
     stream.post("world").closing().send().status(204);
-    let answer = assert_refused(&stream, stream.post("world").closing(), 409, "stream-closed");
-    answer.has("Stream-Closed", "true").has("Stream-Next-Offset", &stream.tail());
+    let response = assert_refused(&stream, stream.post("world").closing(), 409, "stream-closed");
+    response.has("Stream-Closed", "true").has("Stream-Next-Offset", &stream.tail());
 }
 
 fn an_append_after_the_close_is_409_with_the_final_tail(t: &Target) {
     for stream in [t.text(&["hello"]), t.json(&["[1]"])] {
         let tail = stream.close();
-        let answer = assert_refused(&stream, stream.post("2"), 409, "stream-closed");
-        answer.has("Stream-Closed", "true").has("Stream-Next-Offset", &tail);
+        let response = assert_refused(&stream, stream.post("2"), 409, "stream-closed");
+        response.has("Stream-Closed", "true").has("Stream-Next-Offset", &tail);
     }
 }
 
@@ -250,8 +251,8 @@ fn a_closed_stream_is_told_before_another_type(t: &Target) {
     let stream = t.text(&["hello"]);
     let tail = stream.close();
     let request = stream.post("1").content_type("application/json");
-    let answer = assert_refused(&stream, request, 409, "stream-closed");
-    answer.has("Stream-Closed", "true").has("Stream-Next-Offset", &tail);
+    let response = assert_refused(&stream, request, 409, "stream-closed");
+    response.has("Stream-Closed", "true").has("Stream-Next-Offset", &tail);
 }
 
 fn a_closed_stream_is_told_before_a_sequence_regression(t: &Target) {
@@ -276,26 +277,26 @@ fn a_missing_stream_is_told_before_anything_else(t: &Target) {
 fn closes_at_once_all_succeed(t: &Target) {
     let stream = t.text(&["hello"]);
     let tail = stream.tail();
-    for answer in at_once(16, |_| stream.post_close().send()) {
-        answer.status(204).has("Stream-Closed", "true").has("Stream-Next-Offset", &tail);
+    for response in at_once(16, |_| stream.post_close().send()) {
+        response.status(204).has("Stream-Closed", "true").has("Stream-Next-Offset", &tail);
     }
 }
 
 fn a_final_append_at_once_with_others_is_the_last(t: &Target) {
     let stream = t.text(&[]);
-    let answers = at_once(16, |writer| {
+    let responses = at_once(16, |writer| {
         let request = stream.post(format!("<{writer:02}>"));
         if writer == 7 { request.closing().send() } else { request.send() }
     });
-    answers[7].status(204).has("Stream-Closed", "true");
+    responses[7].status(204).has("Stream-Closed", "true");
     let contents = String::from_utf8(stream.contents()).expect("the appends are text");
     assert!(contents.ends_with("<07>"), "{contents}");
-    for (writer, answer) in answers.iter().enumerate() {
+    for (writer, response) in responses.iter().enumerate() {
         let is_there = contents.contains(&format!("<{writer:02}>"));
         if is_there {
-            answer.status(204);
+            response.status(204);
         } else {
-            answer.refused(409, "stream-closed").has("Stream-Next-Offset", &stream.tail());
+            response.refused(409, "stream-closed").has("Stream-Next-Offset", &stream.tail());
         }
     }
 }

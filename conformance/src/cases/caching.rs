@@ -1,8 +1,9 @@
-//! The `Cache-Control` of every class of answer: each row of the table in `docs/ARCHITECTURE.md`.
+//! The `Cache-Control` of every class of response: each row of the table in `docs/ARCHITECTURE.md`.
 
 use std::time::Duration;
 
-use crate::answer::Answer;
+use headwater_testkit::Response;
+
 use crate::case::cases;
 use crate::client::{Stream, Target};
 use crate::offset::{self, BEGINNING};
@@ -47,7 +48,7 @@ cases! {
     forks_keep_the_rows_of_the_table: "docs/ARCHITECTURE.md, Cache-Control",
     inherited_offsets_of_a_fork_are_kept_as_its_beginning_is: "docs/adr/0002-offsets-with-incarnations.md: forks",
     reads_carry_no_vary_search: "docs/ARCHITECTURE.md, extensions: No-Vary-Search",
-    nothing_varies_on_the_origin: "RFC 9110, 12.5.5: one answer for every site",
+    nothing_varies_on_the_origin: "RFC 9110, 12.5.5: one response for every site",
 }
 
 /// A stream of one full chunk and some bytes after it.
@@ -59,23 +60,23 @@ pub(super) fn longer_than_a_chunk<'t>(t: &'t Target, headers: &[(&str, &str)]) -
 }
 
 #[track_caller]
-pub(super) fn assert_cached(answer: &Answer, status: u16, expected: &str) {
-    answer.status(status).has("Cache-Control", expected);
+pub(super) fn assert_cached(response: &Response, status: u16, expected: &str) {
+    response.status(status).has("Cache-Control", expected);
 }
 
 fn full_chunk_at_an_offset_with_incarnation_is_public_60_revalidate_300(t: &Target) {
     let stream = longer_than_a_chunk(t, &[]);
     for position in [0, 1, t.facts.chunk_size - 1] {
-        let answer = stream.read(&stream.offset_at(position));
-        answer.lacks("Stream-Up-To-Date");
-        assert_cached(&answer, 200, FINAL);
+        let response = stream.read(&stream.offset_at(position));
+        response.lacks("Stream-Up-To-Date");
+        assert_cached(&response, 200, FINAL);
     }
 }
 
 fn full_chunk_from_minus_one_is_public_60(t: &Target) {
-    let answer = longer_than_a_chunk(t, &[]).read("-1");
-    answer.lacks("Stream-Up-To-Date");
-    assert_cached(&answer, 200, MINUTE);
+    let response = longer_than_a_chunk(t, &[]).read("-1");
+    response.lacks("Stream-Up-To-Date");
+    assert_cached(&response, 200, MINUTE);
 }
 
 fn full_chunk_from_the_zero_offset_is_public_60(t: &Target) {
@@ -85,33 +86,33 @@ fn full_chunk_from_the_zero_offset_is_public_60(t: &Target) {
 fn data_that_reaches_the_open_tail_is_public_max_age_1(t: &Target) {
     let stream = t.text(&["hello", "world"]);
     for from in ["-1".to_owned(), BEGINNING.to_owned(), stream.offset_at(0), stream.offset_at(5)] {
-        let answer = stream.read(&from);
-        answer.has("Stream-Up-To-Date", "true");
-        assert_cached(&answer, 200, SECOND);
+        let response = stream.read(&from);
+        response.has("Stream-Up-To-Date", "true");
+        assert_cached(&response, 200, SECOND);
     }
 }
 
 fn a_full_chunk_that_ends_at_the_open_tail_is_public_max_age_1(t: &Target) {
     let stream = t.bytes();
     stream.append(vec![b'a'; t.facts.chunk_size]);
-    let answer = stream.read(&stream.offset_at(0));
-    answer.has("Stream-Up-To-Date", "true");
-    assert_cached(&answer, 200, SECOND);
+    let response = stream.read(&stream.offset_at(0));
+    response.has("Stream-Up-To-Date", "true");
+    assert_cached(&response, 200, SECOND);
 }
 
 fn nothing_new_at_the_open_tail_is_public_max_age_1(t: &Target) {
     let stream = t.text(&["hello"]);
-    let answer = stream.read(&stream.tail());
-    answer.body_is("");
-    assert_cached(&answer, 200, SECOND);
+    let response = stream.read(&stream.tail());
+    response.body_is("");
+    assert_cached(&response, 200, SECOND);
 }
 
 fn an_empty_stream_is_public_max_age_1(t: &Target) {
     let stream = t.json(&[]);
     for from in ["-1".to_owned(), BEGINNING.to_owned(), stream.tail()] {
-        let answer = stream.read(&from);
-        answer.body_is("[]");
-        assert_cached(&answer, 200, SECOND);
+        let response = stream.read(&from);
+        response.body_is("[]");
+        assert_cached(&response, 200, SECOND);
     }
 }
 
@@ -119,9 +120,9 @@ fn data_up_to_the_tail_of_a_closed_stream_is_public_60_revalidate_300(t: &Target
     let stream = t.text(&["hello", "world"]);
     stream.close();
     for from in [stream.offset_at(0), stream.offset_at(5)] {
-        let answer = stream.read(&from);
-        answer.has("Stream-Closed", "true");
-        assert_cached(&answer, 200, FINAL);
+        let response = stream.read(&from);
+        response.has("Stream-Closed", "true");
+        assert_cached(&response, 200, FINAL);
     }
 }
 
@@ -129,9 +130,9 @@ fn a_closed_stream_from_its_beginning_is_public_60(t: &Target) {
     for stream in [t.text(&["hello", "world"]), t.json(&["[1]"]), t.text(&[])] {
         stream.close();
         for from in ["-1", BEGINNING] {
-            let answer = stream.read(from);
-            answer.has("Stream-Closed", "true");
-            assert_cached(&answer, 200, MINUTE);
+            let response = stream.read(from);
+            response.has("Stream-Closed", "true");
+            assert_cached(&response, 200, MINUTE);
         }
     }
 }
@@ -139,9 +140,9 @@ fn a_closed_stream_from_its_beginning_is_public_60(t: &Target) {
 fn nothing_at_the_tail_of_a_closed_stream_is_public_60_revalidate_300(t: &Target) {
     let stream = t.text(&["hello"]);
     let tail = stream.close();
-    let answer = stream.read(&tail);
-    answer.body_is("").has("Stream-Closed", "true");
-    assert_cached(&answer, 200, FINAL);
+    let response = stream.read(&tail);
+    response.body_is("").has("Stream-Closed", "true");
+    assert_cached(&response, 200, FINAL);
 }
 
 fn a_full_chunk_before_the_tail_of_a_closed_stream_is_a_full_chunk(t: &Target) {
@@ -242,15 +243,15 @@ fn long_poll_200_is_public_max_age_5(t: &Target) {
 fn long_poll_200_after_waiting_is_public_max_age_5(t: &Target) {
     let stream = t.text(&["hello"]);
     let tail = stream.tail();
-    let (answer, _) = crate::case::meanwhile(
+    let (response, _) = crate::case::meanwhile(
         || stream.poll(&tail),
         || {
             std::thread::sleep(Duration::from_millis(100));
             stream.append("world");
         },
     );
-    answer.body_is("world");
-    assert_cached(&answer, 200, "public, max-age=5");
+    response.body_is("world");
+    assert_cached(&response, 200, "public, max-age=5");
 }
 
 fn long_poll_204_of_an_open_stream_is_public_max_age_1(t: &Target) {
@@ -267,14 +268,14 @@ fn long_poll_204_of_a_closed_stream_is_public_max_age_60(t: &Target) {
 fn long_poll_at_offset_now_is_no_store(t: &Target) {
     let stream = t.text(&["hello"]);
     assert_cached(&stream.poll("now"), 204, NO_STORE);
-    let (answer, _) = crate::case::meanwhile(
+    let (response, _) = crate::case::meanwhile(
         || stream.poll("now"),
         || {
             std::thread::sleep(t.facts.long_poll_timeout / 3);
             stream.append("world");
         },
     );
-    assert_cached(&answer, 200, NO_STORE);
+    assert_cached(&response, 200, NO_STORE);
 }
 
 fn sse_is_no_cache_no_transform_and_not_buffered(t: &Target) {
@@ -340,15 +341,15 @@ fn inherited_offsets_of_a_fork_are_kept_as_its_beginning_is(t: &Target) {
 fn reads_carry_no_vary_search(t: &Target) {
     let stream = t.text(&["hello"]);
     let tail = stream.tail();
-    for answer in [stream.read("-1"), stream.read(&tail), stream.poll("-1"), stream.poll(&tail)] {
-        answer.has("No-Vary-Search", "key-order");
+    for response in [stream.read("-1"), stream.read(&tail), stream.poll("-1"), stream.poll(&tail)] {
+        response.has("No-Vary-Search", "key-order");
     }
 }
 
 fn nothing_varies_on_the_origin(t: &Target) {
     let stream = t.text(&["hello"]);
     let origin = [("Origin", "https://viewer.example")];
-    let answers = [
+    let responses = [
         stream.get_with("offset=-1", &origin),
         stream.get_with("offset=now", &origin),
         stream.get_with("offset=nonsense", &origin),
@@ -357,11 +358,11 @@ fn nothing_varies_on_the_origin(t: &Target) {
         stream.request("OPTIONS").headers(&origin).send(),
         stream.post("more").headers(&origin).send(),
     ];
-    for answer in answers {
-        if answer.list("Vary").iter().any(|name| name == "origin" || name == "*") {
-            answer.fail("the answer varies on the origin");
+    for response in responses {
+        if response.list("Vary").iter().any(|name| name == "origin" || name == "*") {
+            response.fail("the response varies on the origin");
         }
-        answer.has("Access-Control-Allow-Origin", "*");
+        response.has("Access-Control-Allow-Origin", "*");
     }
     assert_eq!(offset::position(&stream.tail()), 9, "the append with an Origin went through");
 }

@@ -1,9 +1,10 @@
-//! The two things that change every row of the cache table: who may keep an answer, and how long the stream lives.
+//! The two things that change every row of the cache table: who may keep a response, and how long the stream lives.
 
 use std::time::Duration;
 
+use headwater_testkit::Response;
+
 use super::caching::{FINAL, MINUTE, NO_STORE, SECOND, assert_cached, longer_than_a_chunk};
-use crate::answer::Answer;
 use crate::case::cases;
 use crate::client::Target;
 use crate::instant::{from_now, spelled};
@@ -59,12 +60,12 @@ fn an_explicitly_public_stream_says_public(t: &Target) {
 /// An age of what is left of a life that this very request renewed: all of it, but for the second that is
 /// lost where milliseconds are cut off.
 #[track_caller]
-fn assert_capped(answer: &Answer, status: u16, seconds: u64) {
-    let age = answer.max_age();
+fn assert_capped(response: &Response, status: u16, seconds: u64) {
+    let age = response.max_age();
     if age != seconds && age + 1 != seconds {
-        answer.fail(format_args!("expected an age of {seconds} s or just below"));
+        response.fail(format_args!("expected an age of {seconds} s or just below"));
     }
-    assert_cached(answer, status, &format!("public, max-age={age}"));
+    assert_cached(response, status, &format!("public, max-age={age}"));
 }
 
 fn a_ttl_of_three_seconds_caps_every_age(t: &Target) {
@@ -97,11 +98,11 @@ fn a_ttl_of_half_a_minute_caps_the_age_of_final_answers(t: &Target) {
 fn stale_while_revalidate_ends_with_the_stream(t: &Target) {
     let closed = t.created("text/plain", &[("Stream-TTL", "100")], &["hello"]);
     let tail = closed.close();
-    let answer = closed.read(&tail);
+    let response = closed.read(&tail);
     // The read renewed the life of 100 seconds; one may be lost where milliseconds are cut off.
     let expected = [40, 39].map(|rest| format!("public, max-age=60, stale-while-revalidate={rest}"));
-    if !expected.iter().any(|value| value == answer.status(200).expect_header("Cache-Control")) {
-        answer.fail(format_args!("expected one of {expected:?}"));
+    if !expected.iter().any(|value| value == response.status(200).expect_header("Cache-Control")) {
+        response.fail(format_args!("expected one of {expected:?}"));
     }
 }
 
@@ -110,12 +111,12 @@ fn an_expiry_date_caps_every_age(t: &Target) {
     let stream = t.created("text/plain", &[("Stream-Expires-At", &expires_at)], &["hello"]);
     assert_cached(&stream.read("-1"), 200, SECOND);
     let tail = stream.close();
-    for answer in [stream.read("-1"), stream.read(&tail), stream.poll(&tail)] {
-        let age = answer.max_age();
+    for response in [stream.read("-1"), stream.read(&tail), stream.poll(&tail)] {
+        let age = response.max_age();
         if !(20..=30).contains(&age) {
-            answer.fail("expected an age of what is left of 30 seconds");
+            response.fail("expected an age of what is left of 30 seconds");
         }
-        assert_cached(&answer, answer.status, &format!("public, max-age={age}"));
+        assert_cached(&response, response.status, &format!("public, max-age={age}"));
     }
 }
 

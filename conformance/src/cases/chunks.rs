@@ -1,4 +1,4 @@
-//! Where catch-up answers end: at the first append boundary at or after the next multiple of the chunk size,
+//! Where catch-up responses end: at the first append boundary at or after the next multiple of the chunk size,
 //! whatever offset they began at, so that readers who join anywhere converge on the same URLs.
 
 use crate::case::cases;
@@ -18,7 +18,7 @@ cases! {
     an_unfinished_chunk_grows_until_it_is_full: "docs/adr/0003-fixed-chunks.md: or at the tail",
     only_the_last_chunk_is_up_to_date: "section 5.6",
     only_the_last_chunk_of_a_closed_stream_is_closed: "section 5.6",
-    a_full_chunk_carries_no_cursor: "docs/adr/0004-cursor.md: answers that reach the tail",
+    a_full_chunk_carries_no_cursor: "docs/adr/0004-cursor.md: responses that reach the tail",
     json_chunks_end_at_append_boundaries_and_are_arrays: "docs/adr/0003-fixed-chunks.md: whole messages",
     json_chunk_positions_count_a_separator_per_message: "docs/adr/0008-json-stored-as-sent.md: commas included",
     a_first_append_at_creation_is_a_boundary: "docs/adr/0003-fixed-chunks.md",
@@ -42,12 +42,12 @@ fn fill(stream: &Stream<'_>, append: usize, total: usize) -> usize {
     length
 }
 
-/// Reads from `begin`, checks the bytes, and returns where the answer ends.
+/// Reads from `begin`, checks the bytes, and returns where the response ends.
 #[track_caller]
 fn end_of_read(stream: &Stream<'_>, begin: usize) -> usize {
-    let answer = stream.read(&stream.offset_at(begin));
-    let end = usize::try_from(position(&answer.status(200).next_offset())).expect("fits");
-    answer.body_is(pattern(begin, end - begin));
+    let response = stream.read(&stream.offset_at(begin));
+    let end = usize::try_from(position(&response.status(200).next_offset())).expect("fits");
+    response.body_is(pattern(begin, end - begin));
     end
 }
 
@@ -150,9 +150,9 @@ fn an_unfinished_chunk_grows_until_it_is_full(t: &Target) {
     let mut etags = Vec::new();
     for appends in 1..=6 {
         stream.append(pattern((appends - 1) * quarter, quarter));
-        let answer = stream.read("-1");
-        answer.status(200).body_is(pattern(0, quarter * appends.min(4)));
-        etags.push(answer.etag());
+        let response = stream.read("-1");
+        response.status(200).body_is(pattern(0, quarter * appends.min(4)));
+        etags.push(response.etag());
     }
     etags.dedup();
     assert_eq!(etags.len(), 5, "another one for each length, one more when more follows, and then no more");
@@ -165,8 +165,8 @@ fn only_the_last_chunk_is_up_to_date(t: &Target) {
     for (begin, up_to_date) in
         [(0, None), (chunk, None), (2 * chunk, Some("true")), (2 * chunk + 1, Some("true"))]
     {
-        let answer = stream.read(&stream.offset_at(begin));
-        assert_eq!(answer.header("Stream-Up-To-Date"), up_to_date, "from {begin}: {answer}");
+        let response = stream.read(&stream.offset_at(begin));
+        assert_eq!(response.header("Stream-Up-To-Date"), up_to_date, "from {begin}: {response}");
     }
 }
 
@@ -178,9 +178,9 @@ fn only_the_last_chunk_of_a_closed_stream_is_closed(t: &Target) {
     for (begin, closed) in
         [(0, None), (chunk, None), (2 * chunk, Some("true")), (2 * chunk + chunk / 2, Some("true"))]
     {
-        let answer = stream.read(&stream.offset_at(begin));
-        assert_eq!(answer.header("Stream-Closed"), closed, "from {begin}: {answer}");
-        assert_eq!(answer.etag().ends_with(":closed\""), closed.is_some(), "from {begin}: {answer}");
+        let response = stream.read(&stream.offset_at(begin));
+        assert_eq!(response.header("Stream-Closed"), closed, "from {begin}: {response}");
+        assert_eq!(response.etag().ends_with(":closed\""), closed.is_some(), "from {begin}: {response}");
     }
 }
 
@@ -204,19 +204,19 @@ fn json_chunks_end_at_append_boundaries_and_are_arrays(t: &Target) {
     let mut from = stream.offset_at(0);
     let mut messages = 0;
     loop {
-        let answer = stream.read(&from);
-        let array = answer.status(200).json();
+        let response = stream.read(&from);
+        let array = response.status(200).json();
         let count = array.as_array().map_or(0, Vec::len);
         messages += count;
-        let next = answer.next_offset();
-        if answer.header("Stream-Up-To-Date").is_some() {
+        let next = response.next_offset();
+        if response.header("Stream-Up-To-Date").is_some() {
             break;
         }
         let begin = usize::try_from(position(&from)).expect("fits");
         let multiple = (begin / chunk + 1) * chunk;
         let expected = multiple.div_ceil(stored) * stored;
-        assert_eq!(usize::try_from(position(&next)).expect("fits"), expected, "{answer}");
-        assert_eq!(count, (expected - begin) / (message.len() + 1), "{answer}");
+        assert_eq!(usize::try_from(position(&next)).expect("fits"), expected, "{response}");
+        assert_eq!(count, (expected - begin) / (message.len() + 1), "{response}");
         from = next;
     }
     assert_eq!(messages, 3 * appends);
@@ -257,7 +257,8 @@ fn sse_from_the_past_delivers_every_chunk(t: &Target) {
     let length = fill(&stream, t.facts.chunk_size / 3 + 1, 4 * t.facts.chunk_size);
     let mut events = Events::open(&stream, "-1");
     let (data, control) = events.until_up_to_date();
-    let delivered: Vec<u8> = data.iter().flat_map(crate::sse::Event::decoded).collect();
+    let delivered: Vec<u8> =
+        data.iter().filter_map(headwater_testkit::sse::Event::decoded).flatten().collect();
     assert!(delivered == pattern(0, length), "the events are other bytes than the appends");
     assert_eq!(control.next_offset, stream.tail());
 }

@@ -1,6 +1,7 @@
-//! Entity tags and what is asked with them: `If-None-Match` as RFC 9110 has it, and answers of status 304.
+//! Entity tags and what is asked with them: `If-None-Match` as RFC 9110 has it, and responses with status 304.
 
-use crate::answer::Answer;
+use headwater_testkit::Response;
+
 use crate::case::cases;
 use crate::client::{Stream, Target};
 use crate::offset::{BEGINNING, incarnation};
@@ -36,7 +37,7 @@ cases! {
     dates_decide_nothing: "RFC 9110, 13.1.3: If-None-Match alone",
 }
 
-fn if_none_match(stream: &Stream<'_>, from: &str, value: &str) -> Answer {
+fn if_none_match(stream: &Stream<'_>, from: &str, value: &str) -> Response {
     stream.get_with(&format!("offset={from}"), &[("If-None-Match", value)])
 }
 
@@ -155,7 +156,7 @@ fn a_304_keeps_every_header_of_the_200(t: &Target) {
                 "{name} from {from}\n{full}\n{not_modified}"
             );
         }
-        let cursors = [&full, &not_modified].map(|answer| answer.header("Stream-Cursor").is_some());
+        let cursors = [&full, &not_modified].map(|response| response.header("Stream-Cursor").is_some());
         assert_eq!(cursors[0], cursors[1], "Stream-Cursor from {from}\n{full}\n{not_modified}");
     }
 }
@@ -165,17 +166,17 @@ fn a_304_of_a_closed_stream_still_says_so(t: &Target) {
     let tail = stream.close();
     for from in [stream.offset_at(0), tail.clone()] {
         let etag = stream.read(&from).etag();
-        let answer = if_none_match(&stream, &from, &etag);
-        answer.status(304).has("Stream-Closed", "true").has("Stream-Up-To-Date", "true");
-        answer.has("Stream-Next-Offset", &tail).has("ETag", &etag).lacks("Stream-Cursor");
+        let response = if_none_match(&stream, &from, &etag);
+        response.status(304).has("Stream-Closed", "true").has("Stream-Up-To-Date", "true");
+        response.has("Stream-Next-Offset", &tail).has("ETag", &etag).lacks("Stream-Cursor");
     }
 }
 
 fn a_weak_etag_matches(t: &Target) {
     let stream = t.text(&["hello"]);
     let etag = stream.read("-1").etag();
-    let answer = if_none_match(&stream, "-1", &format!("W/{etag}"));
-    answer.status(304).has("ETag", &etag);
+    let response = if_none_match(&stream, "-1", &format!("W/{etag}"));
+    response.status(304).has("ETag", &etag);
 }
 
 fn a_list_with_the_etag_matches(t: &Target) {
@@ -202,8 +203,8 @@ fn a_list_over_several_header_lines_matches(t: &Target) {
 
 fn a_star_matches_whatever_is_there(t: &Target) {
     let stream = t.text(&["hello"]);
-    let answer = if_none_match(&stream, "-1", "*");
-    answer.status(304).body_is("").has("ETag", &stream.read("-1").etag());
+    let response = if_none_match(&stream, "-1", "*");
+    response.status(304).body_is("").has("ETag", &stream.read("-1").etag());
 }
 
 fn a_star_does_not_match_a_missing_stream(t: &Target) {
@@ -228,8 +229,8 @@ fn other_etags_are_answered_in_full(t: &Target) {
         "\"a\", \"b\", \"c\"".to_owned(),
     ];
     for other in others {
-        let answer = if_none_match(&stream, "-1", &other);
-        answer.status(200).body_is("hello").has("ETag", &etag);
+        let response = if_none_match(&stream, "-1", &other);
+        response.status(200).body_is("hello").has("ETag", &etag);
     }
 }
 
@@ -303,9 +304,9 @@ fn encodings_never_share_an_etag(t: &Target) {
         return;
     }
     assert_ne!(other.etag(), plain.etag(), "{other}");
-    for answer in [&plain, &other] {
-        if !answer.list("Vary").contains(&"accept-encoding".to_owned()) {
-            answer.fail("an answer that depends on Accept-Encoding must say so, compressed or not");
+    for response in [&plain, &other] {
+        if !response.list("Vary").contains(&"accept-encoding".to_owned()) {
+            response.fail("a response that depends on Accept-Encoding must say so, compressed or not");
         }
     }
 }

@@ -1,6 +1,7 @@
-//! What browsers need: CORS on every answer, preflights, and the security headers of section 12.7.
+//! What browsers need: CORS on every response, preflights, and the security headers of section 12.7.
 
-use crate::answer::Answer;
+use headwater_testkit::Response;
+
 use crate::case::cases;
 use crate::client::{Stream, Target};
 use crate::sse::Events;
@@ -11,7 +12,7 @@ cases! {
     every_answer_forbids_sniffing: "section 12.7",
     every_answer_may_be_embedded: "section 12.7",
     every_answer_may_be_timed: "Resource Timing, Timing-Allow-Origin",
-    every_answer_has_one_cache_control: "docs/ARCHITECTURE.md, invariants: every answer has a Cache-Control",
+    every_answer_has_one_cache_control: "docs/ARCHITECTURE.md, invariants: every response has a Cache-Control",
     reads_tell_their_server_timing: "docs/ARCHITECTURE.md, extensions: Server-Timing",
     no_answer_asks_for_credentials: "Fetch Standard, CORS protocol: credentials never go with *",
     a_preflight_is_204_without_a_body: "Fetch Standard, CORS protocol",
@@ -63,9 +64,9 @@ const ALLOWED: &[&str] = &[
     "Producer-Seq",
 ];
 
-/// One answer of every kind.
+/// A response of every kind.
 #[track_caller]
-fn one_of_each(t: &Target) -> Vec<Answer> {
+fn one_of_each(t: &Target) -> Vec<Response> {
     let stream = t.missing("text/plain");
     let created = stream.put().send();
     let repeated = stream.put().send();
@@ -76,7 +77,7 @@ fn one_of_each(t: &Target) -> Vec<Answer> {
     let fork = t.missing("text/plain");
     let forked = fork.put().header("Stream-Forked-From", &stream.path).send();
     let sse = Events::open(&stream, "-1").head;
-    let mut answers = vec![
+    let mut responses = vec![
         created,
         repeated,
         appended,
@@ -106,97 +107,97 @@ fn one_of_each(t: &Target) -> Vec<Answer> {
         t.at("/health").get(""),
     ];
     stream.post("y").producer("p", 1, 0).send().status(200);
-    answers.push(stream.post("x").producer("p", 0, 0).send());
-    answers.push(stream.post("z").closing().send());
-    answers.push(stream.post("x").send());
-    answers.push(stream.read(&stream.tail()));
-    answers.push(stream.poll(&stream.tail()));
-    answers.push(stream.delete());
-    answers.push(stream.read("-1"));
-    answers.push(fork.delete());
-    let statuses: Vec<u16> = answers.iter().map(|answer| answer.status).collect();
+    responses.push(stream.post("x").producer("p", 0, 0).send());
+    responses.push(stream.post("z").closing().send());
+    responses.push(stream.post("x").send());
+    responses.push(stream.read(&stream.tail()));
+    responses.push(stream.poll(&stream.tail()));
+    responses.push(stream.delete());
+    responses.push(stream.read("-1"));
+    responses.push(fork.delete());
+    let statuses: Vec<u16> = responses.iter().map(|response| response.status).collect();
     for status in [200, 201, 204, 304, 400, 403, 404, 405, 409, 410] {
-        assert!(statuses.contains(&status), "no answer of status {status} among {statuses:?}");
+        assert!(statuses.contains(&status), "no response of status {status} among {statuses:?}");
     }
-    answers
+    responses
 }
 
 fn every_answer_allows_every_origin(t: &Target) {
-    for answer in one_of_each(t) {
-        answer.has("Access-Control-Allow-Origin", "*");
+    for response in one_of_each(t) {
+        response.has("Access-Control-Allow-Origin", "*");
     }
 }
 
 fn every_answer_exposes_our_headers(t: &Target) {
-    for answer in one_of_each(t) {
-        let exposed = answer.list("Access-Control-Expose-Headers");
+    for response in one_of_each(t) {
+        let exposed = response.list("Access-Control-Expose-Headers");
         for name in EXPOSED {
             if !exposed.contains(&name.to_ascii_lowercase()) {
-                answer.fail(format_args!("{name} is not exposed"));
+                response.fail(format_args!("{name} is not exposed"));
             }
         }
     }
 }
 
 fn every_answer_forbids_sniffing(t: &Target) {
-    for answer in one_of_each(t) {
-        answer.has("X-Content-Type-Options", "nosniff");
+    for response in one_of_each(t) {
+        response.has("X-Content-Type-Options", "nosniff");
     }
 }
 
 fn every_answer_may_be_embedded(t: &Target) {
-    for answer in one_of_each(t) {
-        answer.has("Cross-Origin-Resource-Policy", "cross-origin");
+    for response in one_of_each(t) {
+        response.has("Cross-Origin-Resource-Policy", "cross-origin");
     }
 }
 
 fn every_answer_may_be_timed(t: &Target) {
-    for answer in one_of_each(t) {
-        answer.has("Timing-Allow-Origin", "*");
+    for response in one_of_each(t) {
+        response.has("Timing-Allow-Origin", "*");
     }
 }
 
 fn every_answer_has_one_cache_control(t: &Target) {
-    for answer in one_of_each(t) {
-        if answer.expect_header("Cache-Control").is_empty() {
-            answer.fail("an empty Cache-Control");
+    for response in one_of_each(t) {
+        if response.expect_header("Cache-Control").is_empty() {
+            response.fail("an empty Cache-Control");
         }
     }
 }
 
 fn reads_tell_their_server_timing(t: &Target) {
     let stream = t.text(&["hello"]);
-    let answers = [
+    let responses = [
         stream.read("-1"),
         stream.read("now"),
         stream.poll("-1"),
         stream.poll(&stream.tail()),
         stream.get(""),
     ];
-    for answer in answers {
-        if answer.expect_header("Server-Timing").is_empty() {
-            answer.fail("an empty Server-Timing");
+    for response in responses {
+        if response.expect_header("Server-Timing").is_empty() {
+            response.fail("an empty Server-Timing");
         }
     }
 }
 
 fn no_answer_asks_for_credentials(t: &Target) {
-    for answer in one_of_each(t) {
-        answer.lacks("Access-Control-Allow-Credentials").lacks("Set-Cookie");
+    for response in one_of_each(t) {
+        response.lacks("Access-Control-Allow-Credentials").lacks("Set-Cookie");
     }
 }
 
 /// Asks as a browser does before a request with this method and these headers.
 #[track_caller]
-fn preflight(stream: &Stream<'_>, method: &str, headers: &str) -> Answer {
+fn preflight(stream: &Stream<'_>, method: &str, headers: &str) -> Response {
     let origin = [("Origin", "https://viewer.example"), ("Access-Control-Request-Method", method)];
     let request = stream.request("OPTIONS").headers(&origin);
     request.header("Access-Control-Request-Headers", headers).send()
 }
 
 fn a_preflight_is_204_without_a_body(t: &Target) {
-    let answer = preflight(&t.text(&[]), "POST", "content-type,producer-id");
-    answer.status(204).body_is("").has("Cache-Control", "no-store").has("Access-Control-Allow-Origin", "*");
+    let response = preflight(&t.text(&[]), "POST", "content-type,producer-id");
+    response.status(204).body_is("").has("Cache-Control", "no-store").has("Access-Control-Allow-Origin", "*");
 }
 
 fn a_preflight_allows_our_methods(t: &Target) {
@@ -208,20 +209,20 @@ fn a_preflight_allows_our_methods(t: &Target) {
 
 fn a_preflight_allows_our_headers_by_name(t: &Target) {
     // A star would not cover Authorization.
-    let answer = preflight(&t.text(&[]), "PUT", "authorization");
-    let allowed = answer.list("Access-Control-Allow-Headers");
+    let response = preflight(&t.text(&[]), "PUT", "authorization");
+    let allowed = response.list("Access-Control-Allow-Headers");
     for name in ALLOWED {
         if !allowed.contains(&name.to_ascii_lowercase()) {
-            answer.fail(format_args!("{name} is not allowed"));
+            response.fail(format_args!("{name} is not allowed"));
         }
     }
 }
 
 fn a_preflight_is_kept_for_a_while(t: &Target) {
-    let answer = preflight(&t.text(&[]), "POST", "content-type");
-    match answer.expect_header("Access-Control-Max-Age").parse::<u64>() {
+    let response = preflight(&t.text(&[]), "POST", "content-type");
+    match response.expect_header("Access-Control-Max-Age").parse::<u64>() {
         Ok(seconds) if seconds > 0 => {}
-        _ => answer.fail("expected a number of seconds"),
+        _ => response.fail("expected a number of seconds"),
     }
 }
 
@@ -240,7 +241,7 @@ fn a_preflight_of_a_refused_request_succeeds(t: &Target) {
 }
 
 fn an_options_without_an_origin_is_answered_too(t: &Target) {
-    let answer = t.text(&[]).request("OPTIONS").send();
-    answer.status(204).has("Access-Control-Allow-Origin", "*").has("Cache-Control", "no-store");
-    answer.expect_header("Access-Control-Allow-Methods");
+    let response = t.text(&[]).request("OPTIONS").send();
+    response.status(204).has("Access-Control-Allow-Origin", "*").has("Cache-Control", "no-store");
+    response.expect_header("Access-Control-Allow-Methods");
 }

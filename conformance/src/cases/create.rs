@@ -1,12 +1,12 @@
 //! Creation: what a PUT makes, what it repeats, what it refuses, and that refusals leave nothing behind
 //! (section 5.1).
 
-use crate::answer::Answer;
+use headwater_testkit::{Connection, Response};
+
 use crate::case::{at_once, cases};
 use crate::client::{Request, Stream, Target};
 use crate::instant::{in_hours, spelled};
 use crate::offset::position;
-use crate::raw::Connection;
 
 cases! {
     a_new_stream_is_201_with_location_type_and_tail: "section 5.1, response headers",
@@ -41,22 +41,22 @@ cases! {
 
 /// Sends a creation that must be refused as malformed, and shows that it made nothing.
 #[track_caller]
-pub(super) fn assert_creates_nothing(stream: &Stream<'_>, request: Request<'_>, what: &str) -> Answer {
-    let answer = request.send();
-    if answer.status != 400 {
-        answer.fail(format_args!("{what} was accepted"));
+pub(super) fn assert_creates_nothing(stream: &Stream<'_>, request: Request<'_>, what: &str) -> Response {
+    let response = request.send();
+    if response.status != 400 {
+        response.fail(format_args!("{what} was accepted"));
     }
-    answer.malformed();
+    response.malformed();
     stream.head().status(404);
-    answer
+    response
 }
 
 fn a_new_stream_is_201_with_location_type_and_tail(t: &Target) {
     let stream = t.missing("text/plain");
-    let answer = stream.put().send();
-    answer.status(201).has("Location", &stream.url()).has("Content-Type", "text/plain");
-    assert_eq!(position(&answer.next_offset()), 0);
-    answer.lacks("Stream-Closed");
+    let response = stream.put().send();
+    response.status(201).has("Location", &stream.url()).has("Content-Type", "text/plain");
+    assert_eq!(position(&response.next_offset()), 0);
+    response.lacks("Stream-Closed");
 }
 
 fn the_location_is_built_from_the_host(t: &Target) {
@@ -67,30 +67,30 @@ fn the_location_is_built_from_the_host(t: &Target) {
             "PUT {} HTTP/1.1\r\nHost: {host}\r\nContent-Type: text/plain\r\nContent-Length: 0\r\n\r\n",
             stream.path
         ));
-        connection.answer().status(201).has("Location", &format!("http://{host}{}", stream.path));
+        connection.response().status(201).has("Location", &format!("http://{host}{}", stream.path));
     }
 }
 
 fn the_location_escapes_what_came_as_it_is(t: &Target) {
     let stream = t.named(&format!("{}/caf\u{e9}", t.unused_name()), "text/plain");
     let head = stream.raw_head("PUT", "", &[("Content-Type", "text/plain"), ("Content-Length", "0")]);
-    let answer = t.connect().send(head).answer();
+    let response = t.connect().send(head).response();
     // A server may also refuse a target that is not escaped (RFC 9112, 3.2).
-    if answer.status_in(&[201, 400]).status == 201 {
-        answer.has("Location", &stream.url().replace('\u{e9}', "%C3%A9"));
+    if response.status_in(&[201, 400]).status == 201 {
+        response.has("Location", &stream.url().replace('\u{e9}', "%C3%A9"));
     }
 }
 
 fn a_repetition_is_200_without_location(t: &Target) {
     let stream = t.missing("text/plain");
     let created = stream.put().send().status(201).next_offset();
-    let answer = stream.put().send();
-    answer
+    let response = stream.put().send();
+    response
         .status(200)
         .lacks("Location")
         .has("Content-Type", "text/plain")
         .has("Stream-Next-Offset", &created);
-    answer.lacks("Stream-Closed").body_is("");
+    response.lacks("Stream-Closed").body_is("");
 }
 
 fn a_repetition_changes_nothing(t: &Target) {
@@ -166,9 +166,9 @@ fn malformed_types_are_400(t: &Target) {
 
 fn a_body_is_the_first_content(t: &Target) {
     let stream = t.missing("text/plain");
-    let answer = stream.put().body("hello").send();
-    assert_eq!(position(&answer.status(201).next_offset()), 5);
-    stream.read("-1").status(200).body_is("hello").has("Stream-Next-Offset", &answer.next_offset());
+    let response = stream.put().body("hello").send();
+    assert_eq!(position(&response.status(201).next_offset()), 5);
+    stream.read("-1").status(200).body_is("hello").has("Stream-Next-Offset", &response.next_offset());
 }
 
 fn a_json_body_is_flattened(t: &Target) {
@@ -199,8 +199,8 @@ fn an_invalid_json_body_is_400_and_creates_nothing(t: &Target) {
 
 fn a_stream_may_be_created_closed(t: &Target) {
     let stream = t.missing("text/plain");
-    let answer = stream.put().closing().send();
-    answer.status(201).has("Stream-Closed", "true");
+    let response = stream.put().closing().send();
+    response.status(201).has("Stream-Closed", "true");
     stream.head().status(200).has("Stream-Closed", "true");
     stream.post("more").send().refused(409, "stream-closed");
     stream.read("-1").status(200).body_is("").has("Stream-Closed", "true").has("Stream-Up-To-Date", "true");
@@ -208,11 +208,11 @@ fn a_stream_may_be_created_closed(t: &Target) {
 
 fn a_stream_may_be_created_closed_with_its_content(t: &Target) {
     let stream = t.missing("text/plain");
-    let answer = stream.put().closing().body("all of it").send();
-    answer.status(201).has("Stream-Closed", "true");
+    let response = stream.put().closing().body("all of it").send();
+    response.status(201).has("Stream-Closed", "true");
     let read = stream.read("-1");
     read.status(200).body_is("all of it").has("Stream-Closed", "true");
-    read.has("Stream-Next-Offset", &answer.next_offset());
+    read.has("Stream-Next-Offset", &response.next_offset());
 }
 
 fn closure_is_part_of_the_configuration(t: &Target) {
@@ -237,8 +237,8 @@ fn closed_means_true_in_any_case_and_nothing_else(t: &Target) {
         ["false", "FALSE", "yes", "1", "", "on", "true;", "true, true", "true false", "truee", "\"true\""]
     {
         let stream = t.missing("text/plain");
-        let answer = stream.put().header("Stream-Closed", value).send();
-        answer.status(201).lacks("Stream-Closed");
+        let response = stream.put().header("Stream-Closed", value).send();
+        response.status(201).lacks("Stream-Closed");
         stream.post("open").header("Stream-Closed", value).send().status(204).lacks("Stream-Closed");
         stream.head().lacks("Stream-Closed");
     }
@@ -289,11 +289,11 @@ fn a_deleted_name_may_be_created_anew(t: &Target) {
 
 fn creations_at_once_make_one_stream(t: &Target) {
     let stream = t.missing("text/plain");
-    let answers = at_once(16, |_| stream.put().body("once").send());
-    let created = answers.iter().filter(|answer| answer.status == 201).count();
-    assert_eq!(created, 1, "{:?}", answers.iter().map(|answer| answer.status).collect::<Vec<_>>());
-    for answer in &answers {
-        answer.status_in(&[200, 201]).has("Stream-Next-Offset", &stream.tail());
+    let responses = at_once(16, |_| stream.put().body("once").send());
+    let created = responses.iter().filter(|response| response.status == 201).count();
+    assert_eq!(created, 1, "{:?}", responses.iter().map(|response| response.status).collect::<Vec<_>>());
+    for response in &responses {
+        response.status_in(&[200, 201]).has("Stream-Next-Offset", &stream.tail());
     }
     stream.read("-1").body_is("once");
 }
@@ -301,13 +301,18 @@ fn creations_at_once_make_one_stream(t: &Target) {
 fn different_creations_at_once_make_one_stream(t: &Target) {
     let stream = t.missing("text/plain");
     let ttl = |index: usize| (1000 + index).to_string();
-    let answers = at_once(16, |index| stream.put().header("Stream-TTL", ttl(index)).send());
-    let created: Vec<usize> = (0..16).filter(|index| answers[*index].status == 201).collect();
-    assert_eq!(created.len(), 1, "{:?}", answers.iter().map(|answer| answer.status).collect::<Vec<_>>());
+    let responses = at_once(16, |index| stream.put().header("Stream-TTL", ttl(index)).send());
+    let created: Vec<usize> = (0..16).filter(|index| responses[*index].status == 201).collect();
+    assert_eq!(
+        created.len(),
+        1,
+        "{:?}",
+        responses.iter().map(|response| response.status).collect::<Vec<_>>()
+    );
     stream.head().has("Stream-TTL", &ttl(created[0]));
-    for (index, answer) in answers.iter().enumerate() {
+    for (index, response) in responses.iter().enumerate() {
         if index != created[0] {
-            answer.refused(409, "config-mismatch");
+            response.refused(409, "config-mismatch");
         }
     }
 }
@@ -317,7 +322,7 @@ fn a_chunked_body_creates_too(t: &Target) {
     let mut connection = t.connect();
     let headers = [("Content-Type", "text/plain"), ("Transfer-Encoding", "chunked")];
     connection.send(stream.raw_head("PUT", "", &headers)).send("5\r\nhello\r\n1\r\n!\r\n0\r\n\r\n");
-    connection.answer().status(201);
+    connection.response().status(201);
     stream.read("-1").status(200).body_is("hello!");
 }
 

@@ -3,7 +3,8 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::answer::Answer;
+use headwater_testkit::Response;
+
 use crate::case::{at_once, cases};
 use crate::client::{Stream, Target};
 use crate::sse::Events;
@@ -19,7 +20,7 @@ cases! {
     cursors_are_the_same_in_every_mode: "docs/adr/0004-cursor.md: one next key, whoever they were before",
     cursors_are_strictly_greater_than_the_one_sent: "section 10.1, monotonic progression",
     cursors_repeated_by_a_client_go_up_by_one: "docs/adr/0004-cursor.md: the client's + 1",
-    cursors_of_two_clients_with_the_same_future_cursor_are_the_same: "docs/adr/0004-cursor.md: the same answer for both",
+    cursors_of_two_clients_with_the_same_future_cursor_are_the_same: "docs/adr/0004-cursor.md: the same response for both",
     cursors_of_clients_from_the_future_are_accepted_up_to_2_53_minus_1: "docs/ARCHITECTURE.md, bounds",
     cursors_that_are_no_numbers_are_ignored: "docs/adr/0004-cursor.md: what no server gave out",
     cursors_that_overflow_are_ignored: "docs/ARCHITECTURE.md, bounds",
@@ -57,10 +58,10 @@ fn in_one_interval<T>(stream: &Stream<'_>, look: impl Fn(u64) -> T) -> T {
 
 /// Data at once, with this cursor.
 #[track_caller]
-fn poll_data(stream: &Stream<'_>, cursor: &str) -> Answer {
-    let answer = stream.poll_with_cursor("-1", cursor);
-    answer.status(200);
-    answer
+fn poll_data(stream: &Stream<'_>, cursor: &str) -> Response {
+    let response = stream.poll_with_cursor("-1", cursor);
+    response.status(200);
+    response
 }
 
 fn cursors_are_on_catch_up_answers_that_reach_the_open_tail(t: &Target) {
@@ -89,7 +90,7 @@ fn cursors_are_in_control_events(t: &Target) {
 fn cursors_are_absent_when_closed(t: &Target) {
     let stream = t.text(&["hello"]);
     let tail = stream.close();
-    let answers = [
+    let responses = [
         stream.read("-1"),
         stream.read(&tail),
         stream.read("now"),
@@ -99,8 +100,8 @@ fn cursors_are_absent_when_closed(t: &Target) {
         stream.poll("now"),
         stream.poll_with_cursor(&tail, 5),
     ];
-    for answer in answers {
-        answer.has("Stream-Closed", "true").lacks("Stream-Cursor");
+    for response in responses {
+        response.has("Stream-Closed", "true").lacks("Stream-Cursor");
     }
     let (_, control) = Events::open(&stream, "-1").until_up_to_date();
     assert!(control.closed && control.cursor.is_none(), "{:?}", control.block);
@@ -123,11 +124,11 @@ fn cursors_depend_on_the_event_and_not_on_the_client(t: &Target) {
 
 fn cursors_of_viewers_with_different_cursors_are_the_same(t: &Target) {
     let stream = t.text(&["hello"]);
-    let answers = in_one_interval(&stream, |event| {
+    let responses = in_one_interval(&stream, |event| {
         let sent = [0, 1, 19_999, event / 2, event - 20_000, event - 1];
         sent.map(|cursor| poll_data(&stream, &cursor.to_string()).cursor())
     });
-    assert!(answers.iter().all(|cursor| *cursor == answers[0]), "{answers:?}");
+    assert!(responses.iter().all(|cursor| *cursor == responses[0]), "{responses:?}");
 }
 
 fn cursors_are_the_same_in_every_mode(t: &Target) {
@@ -147,8 +148,8 @@ fn cursors_are_strictly_greater_than_the_one_sent(t: &Target) {
     let stream = t.text(&["hello"]);
     let event = event_cursor(&stream);
     for sent in [0, event - 1, event, event + 1, event + 3_600_000, SAFE_MAX - 1] {
-        let answer = poll_data(&stream, &sent.to_string());
-        assert!(answer.cursor() > sent, "sent {sent}: {answer}");
+        let response = poll_data(&stream, &sent.to_string());
+        assert!(response.cursor() > sent, "sent {sent}: {response}");
     }
 }
 
@@ -202,8 +203,8 @@ fn cursors_that_overflow_are_ignored(t: &Target) {
 fn cursors_sent_with_catch_up_reads_count_too(t: &Target) {
     let stream = t.text(&["hello"]);
     let sent = event_cursor(&stream) + 1_000_000;
-    let answer = stream.get(&format!("cursor={sent}&offset=-1"));
-    answer.status(200).has("Stream-Cursor", &(sent + 1).to_string());
+    let response = stream.get(&format!("cursor={sent}&offset=-1"));
+    response.status(200).has("Stream-Cursor", &(sent + 1).to_string());
 }
 
 fn cursors_sent_with_sse_count_too(t: &Target) {
@@ -234,11 +235,11 @@ fn cursors_of_a_chain_of_polls_only_grow(t: &Target) {
         if round % 3 != 2 {
             stream.append("x");
         }
-        let answer = stream.poll_with_cursor(&offset, cursor);
-        answer.status(if round % 3 == 2 { 204 } else { 200 });
-        assert!(answer.cursor() > cursor, "{answer}");
-        cursor = answer.cursor();
-        offset = answer.next_offset();
+        let response = stream.poll_with_cursor(&offset, cursor);
+        response.status(if round % 3 == 2 { 204 } else { 200 });
+        assert!(response.cursor() > cursor, "{response}");
+        cursor = response.cursor();
+        offset = response.next_offset();
     }
 }
 

@@ -3,10 +3,10 @@
 use std::thread::sleep;
 use std::time::Duration;
 
+use headwater_testkit::Response;
 use time::OffsetDateTime;
 
 use super::forking::{await_404, await_end, await_unreferenced, fork_of, forking};
-use crate::answer::Answer;
 use crate::case::{cases, meanwhile};
 use crate::client::{Stream, Target};
 use crate::instant::{in_hours, parsed, spelled};
@@ -62,10 +62,10 @@ fn a_deleted_source_blocks_its_name(t: &Target) {
     let source = t.text(&["hello"]);
     let fork = fork_of(&source, &[]);
     source.delete().status(204);
-    let refused: [Answer; 3] =
+    let refused: [Response; 3] =
         [source.put().send(), source.put().content_type("text/html").send(), forking(&source, &fork).send()];
-    for answer in refused {
-        answer.status(409).problem(409);
+    for response in refused {
+        response.status(409).problem(409);
     }
     source.head().refused(410, "gone");
 }
@@ -155,14 +155,14 @@ fn a_waiting_reader_of_a_deleted_source_is_let_go(t: &Target) {
     let tail = source.tail();
     let mut events = Events::open(&source, &tail);
     events.control();
-    let (answer, ()) = meanwhile(
+    let (response, ()) = meanwhile(
         || source.poll(&tail),
         || {
             sleep(t.facts.long_poll_timeout / 4);
             source.delete().status(204);
         },
     );
-    answer.status_in(&[204, 404, 410]);
+    response.status_in(&[204, 404, 410]);
     events.assert_ended();
 }
 

@@ -29,11 +29,11 @@ cases! {
 #[track_caller]
 fn assert_no_fork(source: &Stream<'_>, headers: &[(&str, &str)]) {
     let fork = source.target.missing(source.content_type);
-    let answer = forking(&fork, source).headers(headers).send();
-    if answer.status != 400 {
-        answer.fail(format_args!("{headers:?} was accepted"));
+    let response = forking(&fork, source).headers(headers).send();
+    if response.status != 400 {
+        response.fail(format_args!("{headers:?} was accepted"));
     }
-    answer.malformed();
+    response.malformed();
     fork.head().refused(404, "not-found");
 }
 
@@ -49,8 +49,8 @@ fn a_fork_with_another_type_is_409_and_takes_no_reference(t: &Target) {
     let source = t.text(&["hello"]);
     let fork = t.missing("text/plain");
     let request = forking(&fork, &source).content_type("application/json");
-    let answer = request.send();
-    answer.status(409).problem(409);
+    let response = request.send();
+    response.status(409).problem(409);
     fork.head().refused(404, "not-found");
     assert_unreferenced(&source);
 }
@@ -125,11 +125,11 @@ fn malformed_sources_are_400(t: &Target) {
     ];
     for path in malformed {
         let fork = t.missing("text/plain");
-        let answer = fork.put().header("Stream-Forked-From", &path).send();
-        if answer.status != 400 {
-            answer.fail(format_args!("{path:?} was taken for a path under {base}"));
+        let response = fork.put().header("Stream-Forked-From", &path).send();
+        if response.status != 400 {
+            response.fail(format_args!("{path:?} was taken for a path under {base}"));
         }
-        answer.malformed();
+        response.malformed();
         fork.head().refused(404, "not-found");
     }
     assert_unreferenced(&source);
@@ -215,8 +215,8 @@ fn a_repeated_fork_is_200(t: &Target) {
     let fork = fork_of(&source, &headers);
     fork.append("!");
     source.append("more");
-    let answer = forking(&fork, &source).headers(&headers).send();
-    answer.status(200).lacks("Location").has("Stream-Next-Offset", &fork.tail());
+    let response = forking(&fork, &source).headers(&headers).send();
+    response.status(200).lacks("Location").has("Stream-Next-Offset", &fork.tail());
     let at_the_tail = fork_of(&source, &[]);
     source.append("and more");
     forking(&at_the_tail, &source).send().status(200);
@@ -263,9 +263,9 @@ fn a_fork_chain_may_be_64_deep(t: &Target) {
     let mut last = t.text(&["0"]);
     for depth in 1..=64 {
         let fork = t.missing("text/plain");
-        let answer = forking(&fork, &last).send();
-        if answer.status != 201 {
-            answer.fail(format_args!("at depth {depth}"));
+        let response = forking(&fork, &last).send();
+        if response.status != 201 {
+            response.fail(format_args!("at depth {depth}"));
         }
         fork.append("+");
         last = fork;

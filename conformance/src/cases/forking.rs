@@ -23,11 +23,11 @@ pub(super) fn forking<'t>(fork: &Stream<'t>, source: &Stream<'t>) -> Request<'t>
 pub(super) fn await_404(stream: &Stream<'_>) {
     let deadline = Instant::now() + Duration::from_secs(5);
     loop {
-        let answer = stream.head();
-        if answer.status == 404 {
+        let response = stream.head();
+        if response.status == 404 {
             return;
         }
-        answer.status(410);
+        response.status(410);
         assert!(Instant::now() < deadline, "{} was never cleaned up", stream.path);
         sleep(Duration::from_millis(20));
     }

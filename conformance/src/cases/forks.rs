@@ -39,9 +39,9 @@ cases! {
 fn a_fork_begins_with_all_of_its_source(t: &Target) {
     for source in [t.text(&["hello", "world"]), t.json(&["[1,2]", "3"]), t.bytes()] {
         let fork = t.missing(source.content_type);
-        let answer = forking(&fork, &source).send();
-        answer.status(201).has("Location", &fork.url()).has("Stream-Next-Offset", &source.tail());
-        answer.has("Content-Type", source.content_type).lacks("Stream-Closed");
+        let response = forking(&fork, &source).send();
+        response.status(201).has("Location", &fork.url()).has("Stream-Next-Offset", &source.tail());
+        response.has("Content-Type", source.content_type).lacks("Stream-Closed");
         fork.read("-1")
             .status(200)
             .body_is(&source.read("-1").body)
@@ -135,8 +135,8 @@ fn a_fork_does_not_know_offsets_of_its_source_past_the_border(t: &Target) {
 fn a_fork_may_have_content_of_its_own_at_once(t: &Target) {
     let source = t.text(&["hello"]);
     let fork = t.missing("text/plain");
-    let answer = fork.put().header("Stream-Forked-From", &source.path).body(" world").send();
-    assert_eq!(position(&answer.status(201).next_offset()), 11);
+    let response = fork.put().header("Stream-Forked-From", &source.path).body(" world").send();
+    assert_eq!(position(&response.status(201).next_offset()), 11);
     fork.read("-1").status(200).body_is("hello world");
     source.read("-1").body_is("hello");
 }
@@ -192,10 +192,10 @@ fn a_fork_does_not_inherit_sequences(t: &Target) {
 fn a_fork_is_not_told_from_other_streams(t: &Target) {
     let source = t.text(&["hello"]);
     let fork = t.missing("text/plain");
-    let answers = [forking(&fork, &source).send(), fork.head(), fork.read("-1"), fork.post("x").send()];
-    for answer in answers {
-        answer.status_in(&[200, 201, 204]);
-        answer.lacks("Stream-Forked-From").lacks("Stream-Fork-Offset").lacks("Stream-Fork-Sub-Offset");
+    let responses = [forking(&fork, &source).send(), fork.head(), fork.read("-1"), fork.post("x").send()];
+    for response in responses {
+        response.status_in(&[200, 201, 204]);
+        response.lacks("Stream-Forked-From").lacks("Stream-Fork-Offset").lacks("Stream-Fork-Sub-Offset");
     }
 }
 
@@ -265,15 +265,15 @@ fn forks_of_forks_read_through_all_of_them(t: &Target) {
 fn long_polls_answer_inherited_data_at_once(t: &Target) {
     let source = t.text(&["hello"]);
     let fork = fork_of(&source, &[]);
-    let answer = fork.poll("-1");
-    answer.status(200).body_is("hello").has("Stream-Next-Offset", &fork.tail());
+    let response = fork.poll("-1");
+    response.status(200).body_is("hello").has("Stream-Next-Offset", &fork.tail());
 }
 
 fn long_polls_wait_for_the_fork_alone(t: &Target) {
     let source = t.text(&["hello"]);
     let fork = fork_of(&source, &[]);
     let tail = fork.tail();
-    let (answer, ()) = meanwhile(
+    let (response, ()) = meanwhile(
         || fork.poll(&tail),
         || {
             sleep(t.facts.long_poll_timeout / 4);
@@ -281,15 +281,15 @@ fn long_polls_wait_for_the_fork_alone(t: &Target) {
             source.close();
         },
     );
-    answer.status(204).has("Stream-Next-Offset", &tail).lacks("Stream-Closed");
-    let (answer, ()) = meanwhile(
+    response.status(204).has("Stream-Next-Offset", &tail).lacks("Stream-Closed");
+    let (response, ()) = meanwhile(
         || fork.poll(&tail),
         || {
             sleep(t.facts.long_poll_timeout / 4);
             fork.append("for the fork");
         },
     );
-    answer.status(200).body_is("for the fork");
+    response.status(200).body_is("for the fork");
 }
 
 fn live_readers_see_the_fork_alone(t: &Target) {

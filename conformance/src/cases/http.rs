@@ -1,9 +1,10 @@
 //! Hostile and unusual HTTP/1.1: what is no request, what comes in pieces or at once, and clients that vanish. After
 //! each of them the server still answers everybody else.
 
+use headwater_testkit::connection::{Connection, SLACK};
+
 use crate::case::cases;
 use crate::client::Target;
-use crate::raw::{Connection, SLACK};
 
 cases! {
     bad_request_lines_are_400_or_the_end: "RFC 9112, 3",
@@ -34,10 +35,10 @@ cases! {
 fn assert_no_request(t: &Target, bytes: &[u8]) {
     let mut connection = t.connect();
     connection.send(bytes).finish_sending();
-    if let Some(answer) = connection.try_answer()
-        && !matches!(answer.status, 400 | 404 | 405 | 414 | 431 | 501 | 505)
+    if let Some(response) = connection.try_response()
+        && !matches!(response.status, 400 | 404 | 405 | 414 | 431 | 501 | 505)
     {
-        answer.fail("this is no request");
+        response.fail("this is no request");
     }
     t.assert_alive();
 }
@@ -128,31 +129,31 @@ fn a_request_without_host_is_400(t: &Target) {
         format!("GET {path} HTTP/1.1\r\nHost: a.example\r\nHost: b.example\r\n\r\n"),
     ];
     for request in requests {
-        t.connect().send(request).answer().status(400);
+        t.connect().send(request).response().status(400);
     }
 }
 
 fn an_absolute_target_needs_a_host_header_too(t: &Target) {
     let stream = t.text(&["hello"]);
-    t.connect().send(format!("GET {}?offset=-1 HTTP/1.1\r\n\r\n", stream.url())).answer().status(400);
+    t.connect().send(format!("GET {}?offset=-1 HTTP/1.1\r\n\r\n", stream.url())).response().status(400);
 }
 
 fn a_host_that_is_none_is_400(t: &Target) {
     let stream = t.text(&["hello"]);
     for host in ["bad host", "user@a.example", "a.example/b", "a\\b", "a?b", "\"a\"", "é.example"] {
         let request = format!("GET {}?offset=-1 HTTP/1.1\r\nHost: {host}\r\n\r\n", stream.path);
-        t.connect().send(request).answer().status(400);
+        t.connect().send(request).response().status(400);
     }
     for host in ["", "a.example", "A.example:80", "[::1]:80", "a_b.example", "127.0.0.1"] {
         let request = format!("GET {}?offset=-1 HTTP/1.1\r\nHost: {host}\r\n\r\n", stream.path);
-        t.connect().send(request).answer().status(200);
+        t.connect().send(request).response().status(200);
     }
 }
 
 fn an_absolute_target_is_understood(t: &Target) {
     let stream = t.text(&["hello"]);
     let request = format!("GET {}?offset=-1 HTTP/1.1\r\nHost: {}\r\n\r\n", stream.url(), t.authority);
-    t.connect().send(request).answer().status(200).body_is("hello");
+    t.connect().send(request).response().status(200).body_is("hello");
 }
 
 fn header_names_are_case_insensitive(t: &Target) {
@@ -163,7 +164,7 @@ fn header_names_are_case_insensitive(t: &Target) {
         ("sTREAM-ttl", "60"),
         ("STREAM-CLOSED", "true"),
     ];
-    t.connect().send(stream.raw_head("PUT", "", &headers)).send("hello").answer().status(201);
+    t.connect().send(stream.raw_head("PUT", "", &headers)).send("hello").response().status(201);
     stream.head().has("Stream-TTL", "60").has("Stream-Closed", "true").has("Content-Type", "text/plain");
 }
 
@@ -180,21 +181,21 @@ fn pipelined_requests_are_answered_in_order(t: &Target) {
         stream.raw_head("GET", "offset=-1", &[]),
     ];
     let mut connection = t.connect();
-    // HEAD goes alone: only who knows that it was sent knows that its answer has no body.
-    let mut answers = Vec::new();
+    // HEAD goes alone: only who knows that it was sent knows that its response has no body.
+    let mut responses = Vec::new();
     connection.send(requests[..4].concat());
     for _ in 0..4 {
-        answers.push(connection.answer());
+        responses.push(connection.response());
     }
-    answers[0].status(200).body_is("a");
-    answers[1].status(204);
-    answers[2].status(200).body_is("ab");
-    answers[3].status(400);
+    responses[0].status(200).body_is("a");
+    responses[1].status(204);
+    responses[2].status(200).body_is("ab");
+    responses[3].status(400);
     connection.send(&requests[4]);
-    connection.answer().status(200).body_is("").has("Stream-Next-Offset", &answers[2].next_offset());
+    connection.response().status(200).body_is("").has("Stream-Next-Offset", &responses[2].next_offset());
     connection.send(requests[5..].concat());
-    connection.answer().status(204);
-    connection.answer().status(200).body_is("abc");
+    connection.response().status(204);
+    connection.response().status(200).body_is("abc");
 }
 
 fn an_answer_does_not_wait_for_the_rest_of_the_next_request(t: &Target) {
@@ -203,9 +204,9 @@ fn an_answer_does_not_wait_for_the_rest_of_the_next_request(t: &Target) {
     let (first, rest) = request.split_at(request.len() / 2);
     let mut connection = t.connect();
     connection.send([&request, first].concat());
-    connection.answer().status(200).body_is("a");
+    connection.response().status(200).body_is("a");
     connection.send(rest);
-    connection.answer().status(200).body_is("a");
+    connection.response().status(200).body_is("a");
 }
 
 fn a_request_in_single_bytes_is_a_request(t: &Target) {
@@ -216,7 +217,7 @@ fn a_request_in_single_bytes_is_a_request(t: &Target) {
     for byte in request.bytes() {
         connection.send([byte]);
     }
-    connection.answer().status(204);
+    connection.response().status(204);
     stream.read("-1").body_is("hello");
 }
 
@@ -232,8 +233,8 @@ fn a_connection_survives_refusals(t: &Target) {
         (t.at("/elsewhere").raw_head("GET", "", &[]), 404),
         (stream.raw_head("POST", "", &[("Content-Type", "text/html"), ("Content-Length", "1")]) + "x", 409),
     ] {
-        connection.send(request).answer().status(status);
-        connection.send(stream.raw_head("GET", "offset=-1", &[])).answer().status(200).body_is("hello");
+        connection.send(request).response().status(status);
+        connection.send(stream.raw_head("GET", "offset=-1", &[])).response().status(200).body_is("hello");
     }
 }
 
@@ -241,8 +242,8 @@ fn connection_close_is_obeyed(t: &Target) {
     let stream = t.text(&["hello"]);
     let mut connection = t.connect();
     connection.send(stream.raw_head("GET", "offset=-1", &[("Connection", "close")]));
-    let answer = connection.answer();
-    answer.status(200).body_is("hello").has("Connection", "close");
+    let response = connection.response();
+    response.status(200).body_is("hello").has("Connection", "close");
     assert!(connection.ends_within(SLACK), "the connection stays");
 }
 
@@ -250,9 +251,9 @@ fn head_has_no_body(t: &Target) {
     let stream = t.text(&["hello"]);
     let mut connection = t.connect();
     for _ in 0..5 {
-        connection.send(stream.raw_head("HEAD", "", &[])).answer().status(200).body_is("");
+        connection.send(stream.raw_head("HEAD", "", &[])).response().status(200).body_is("");
     }
-    connection.send(stream.raw_head("GET", "offset=-1", &[])).answer().status(200).body_is("hello");
+    connection.send(stream.raw_head("GET", "offset=-1", &[])).response().status(200).body_is("hello");
 }
 
 fn no_content_has_no_body(t: &Target) {
@@ -261,28 +262,28 @@ fn no_content_has_no_body(t: &Target) {
     let append =
         stream.raw_head("POST", "", &[("Content-Type", "text/plain"), ("Content-Length", "5")]) + "hello";
     let mut connection = t.connect();
-    let answer = connection.send(append).answer();
-    answer.status(204).lacks("Transfer-Encoding");
-    connection.send(stream.raw_head("OPTIONS", "", &[])).answer().status(204).lacks("Transfer-Encoding");
+    let response = connection.send(append).response();
+    response.status(204).lacks("Transfer-Encoding");
+    connection.send(stream.raw_head("OPTIONS", "", &[])).response().status(204).lacks("Transfer-Encoding");
     let etag = stream.read("-1").etag();
     let not_modified = stream.raw_head("GET", "offset=-1", &[("If-None-Match", &etag)]);
-    connection.send(not_modified).answer().status(304).lacks("Transfer-Encoding");
-    connection.send(stream.raw_head("DELETE", "", &[])).answer().status(204).lacks("Transfer-Encoding");
-    connection.send(stream.raw_head("GET", &format!("offset={tail}"), &[])).answer().status(404);
+    connection.send(not_modified).response().status(304).lacks("Transfer-Encoding");
+    connection.send(stream.raw_head("DELETE", "", &[])).response().status(204).lacks("Transfer-Encoding");
+    connection.send(stream.raw_head("GET", &format!("offset={tail}"), &[])).response().status(404);
 }
 
 fn a_trace_shows_nobody_the_headers(t: &Target) {
     let stream = t.text(&["hello"]);
     let request = stream.raw_head("TRACE", "", &[("Authorization", "secret-of-the-user")]);
-    let answer = t.connect().send(request).answer();
-    answer.status(405);
-    assert!(!answer.text().contains("secret-of-the-user"), "{answer}");
+    let response = t.connect().send(request).response();
+    response.status(405);
+    assert!(!response.text().contains("secret-of-the-user"), "{response}");
 }
 
 fn connect_makes_no_tunnel(t: &Target) {
     let request = format!("CONNECT {0} HTTP/1.1\r\nHost: {0}\r\n\r\n", t.authority);
-    if let Some(answer) = t.connect().send(request).finish_sending().try_answer() {
-        answer.status_in(&[400, 404, 405, 501]);
+    if let Some(response) = t.connect().send(request).finish_sending().try_response() {
+        response.status_in(&[400, 404, 405, 501]);
     }
     t.assert_alive();
 }
@@ -321,9 +322,9 @@ fn readers_that_stop_reading_hurt_nobody(t: &Target) {
 
 fn dates_are_there(t: &Target) {
     let stream = t.text(&["hello"]);
-    for answer in [stream.read("-1"), stream.head(), stream.read("nonsense")] {
-        if !answer.expect_header("Date").ends_with(" GMT") {
-            answer.fail("the date is not an HTTP date");
+    for response in [stream.read("-1"), stream.head(), stream.read("nonsense")] {
+        if !response.expect_header("Date").ends_with(" GMT") {
+            response.fail("the date is not an HTTP date");
         }
     }
 }

@@ -1,12 +1,13 @@
-//! What is too much and what never ends: heads, bodies and patience. After each of them the server still answers
+//! Limits: large heads, large bodies, slow requests. After each of them the server still answers
 //! everybody else.
 
 use std::time::{Duration, Instant};
 
+use headwater_testkit::connection::{Connection, SLACK};
+
 use crate::case::cases;
 use crate::client::Target;
 use crate::offset::position;
-use crate::raw::{Connection, SLACK};
 
 cases! {
     a_header_of_16_kib_is_taken: "docs/configuration.md: --header-max",
@@ -34,9 +35,9 @@ fn refused_head(t: &Target, head: &str) -> Option<u16> {
     let mut connection = t.connect();
     // The server may refuse, and end the connection, before it has all of it.
     let _refused_early = connection.try_send(head);
-    let answer = connection.try_answer();
+    let response = connection.try_response();
     t.assert_alive();
-    answer.map(|answer| answer.status)
+    response.map(|response| response.status)
 }
 
 /// Fails unless the server ends the connection around its header timeout.
@@ -52,8 +53,8 @@ fn assert_cut_off(t: &Target, begin: Instant, ended: bool) {
 fn a_header_of_16_kib_is_taken(t: &Target) {
     let stream = t.text(&["hello"]);
     let long = "x".repeat(16 << 10);
-    let answer = t.connect().send(stream.raw_head("GET", "offset=-1", &[("X-Long", &long)])).answer();
-    answer.status(200).body_is("hello");
+    let response = t.connect().send(stream.raw_head("GET", "offset=-1", &[("X-Long", &long)])).response();
+    response.status(200).body_is("hello");
 }
 
 fn headers_over_the_limit_are_431(t: &Target) {
@@ -75,13 +76,17 @@ fn ten_thousand_headers_are_431(t: &Target) {
 fn fifty_headers_are_taken(t: &Target) {
     let stream = t.text(&["hello"]);
     let many: Vec<_> = (0..50).map(|_| ("X-Some", "value")).collect();
-    t.connect().send(stream.raw_head("GET", "offset=-1", &many)).answer().status(200).body_is("hello");
+    t.connect().send(stream.raw_head("GET", "offset=-1", &many)).response().status(200).body_is("hello");
 }
 
 fn a_hundred_header_lines_are_taken(t: &Target) {
     let stream = t.text(&["hello"]);
     let beside_host: Vec<_> = (0..99).map(|_| ("X-Some", "value")).collect();
-    t.connect().send(stream.raw_head("GET", "offset=-1", &beside_host)).answer().status(200).body_is("hello");
+    t.connect()
+        .send(stream.raw_head("GET", "offset=-1", &beside_host))
+        .response()
+        .status(200)
+        .body_is("hello");
 }
 
 fn a_target_over_the_limit_is_refused(t: &Target) {
@@ -115,7 +120,7 @@ fn a_head_that_drips_is_cut_off_at_the_timeout(t: &Target) {
 fn half_a_second_head_is_cut_off_at_the_timeout(t: &Target) {
     let stream = t.text(&["hello"]);
     let mut connection = t.connect();
-    connection.send(stream.raw_head("GET", "offset=-1", &[])).answer().status(200);
+    connection.send(stream.raw_head("GET", "offset=-1", &[])).response().status(200);
     let begin = Instant::now();
     connection.send("GET / HTTP/1.1\r\nHost: x\r\nX-Unfin");
     let ended = connection.ends_within(t.facts.header_timeout + SLACK);
@@ -151,8 +156,8 @@ fn a_body_over_the_limit_is_refused_at_the_header(t: &Target) {
         let length = length.to_string();
         let headers = [("Content-Type", "application/octet-stream"), ("Content-Length", length.as_str())];
         stream.assert_unchanged_by(|| {
-            let answer = t.connect().send(stream.raw_head("POST", "", &headers)).answer();
-            answer.refused(413, "body-too-large");
+            let response = t.connect().send(stream.raw_head("POST", "", &headers)).response();
+            response.refused(413, "body-too-large");
         });
     }
 }
@@ -161,7 +166,7 @@ fn a_creation_over_the_limit_is_refused_at_the_header(t: &Target) {
     let stream = t.missing("application/octet-stream");
     let length = (t.facts.body_max + 1).to_string();
     let headers = [("Content-Type", "application/octet-stream"), ("Content-Length", length.as_str())];
-    t.connect().send(stream.raw_head("PUT", "", &headers)).answer().refused(413, "body-too-large");
+    t.connect().send(stream.raw_head("PUT", "", &headers)).response().refused(413, "body-too-large");
     stream.head().refused(404, "not-found");
 }
 
@@ -172,14 +177,14 @@ fn a_chunked_body_over_the_limit_is_refused_when_it_passes(t: &Target) {
         let mut connection = t.connect();
         connection.send(stream.raw_head("POST", "", &headers));
         let chunk = [b"10000\r\n".to_vec(), vec![7; 0x10000], b"\r\n".to_vec()].concat();
-        // No last chunk: a server that waits for it answers never.
+        // No last chunk: a server that waits for it never responds.
         for _ in 0..t.facts.body_max / 0x10000 + 1 {
             if connection.try_send(&chunk).is_err() {
                 break;
             }
         }
-        if let Some(answer) = connection.try_answer() {
-            answer.refused(413, "body-too-large");
+        if let Some(response) = connection.try_response() {
+            response.refused(413, "body-too-large");
         }
     });
     t.assert_alive();
@@ -190,8 +195,8 @@ fn expect_continue_is_answered_before_the_body(t: &Target) {
     let headers = [("Content-Type", "text/plain"), ("Content-Length", "5"), ("Expect", "100-continue")];
     let mut connection = t.connect();
     connection.send(stream.raw_head("POST", "", &headers));
-    connection.answer().status(100);
-    connection.send("hello").answer().status(204);
+    connection.response().status(100);
+    connection.send("hello").response().status(204);
     stream.read("-1").body_is("hello");
 }
 
@@ -200,5 +205,5 @@ fn expect_continue_over_the_limit_is_413_at_once(t: &Target) {
     let length = (t.facts.body_max + 1).to_string();
     let headers =
         [("Content-Type", "text/plain"), ("Content-Length", length.as_str()), ("Expect", "100-continue")];
-    t.connect().send(stream.raw_head("POST", "", &headers)).answer().refused(413, "body-too-large");
+    t.connect().send(stream.raw_head("POST", "", &headers)).response().refused(413, "body-too-large");
 }

@@ -1,8 +1,9 @@
 //! HTTP/1.0 and HTTP/2 with prior knowledge, on the port of HTTP/1.1.
 
+use headwater_testkit::connection::{Connection, SLACK};
+
 use crate::case::cases;
 use crate::client::Target;
-use crate::raw::{Connection, SLACK};
 
 cases! {
     http_1_0_is_answered_and_ended: "RFC 9112, 9.3",
@@ -31,7 +32,7 @@ fn http_1_0_is_answered_and_ended(t: &Target) {
     let stream = t.text(&["hello"]);
     let mut connection = t.connect();
     connection.send(format!("GET {}?offset=-1 HTTP/1.0\r\nHost: {}\r\n\r\n", stream.path, t.authority));
-    connection.answer().status(200).body_is("hello").lacks("Transfer-Encoding");
+    connection.response().status(200).body_is("hello").lacks("Transfer-Encoding");
     assert!(connection.ends_within(SLACK), "the connection stays");
 }
 
@@ -41,10 +42,10 @@ fn http_1_0_gets_no_chunks(t: &Target) {
     let query = "offset=-1&live=sse";
     let mut connection = t.connect();
     connection.send(format!("GET {}?{query} HTTP/1.0\r\nHost: {}\r\n\r\n", stream.path, t.authority));
-    let answer = connection.answer();
-    answer.status(200).lacks("Transfer-Encoding");
-    if !answer.text().starts_with("event: data\n") {
-        answer.fail("expected events and nothing else");
+    let response = connection.response();
+    response.status(200).lacks("Transfer-Encoding");
+    if !response.text().starts_with("event: data\n") {
+        response.fail("expected events and nothing else");
     }
 }
 

@@ -178,7 +178,7 @@ fn an_expired_stream_is_recreated_under_a_later_incarnation(t: &Target) {
 fn a_waiting_poll_does_not_wake_for_the_new_stream(t: &Target) {
     let stream = t.text(&["hello"]);
     let old = stream.tail();
-    let (answer, _) = crate::case::meanwhile(
+    let (response, _) = crate::case::meanwhile(
         || stream.poll(&old),
         || {
             std::thread::sleep(t.facts.long_poll_timeout / 4);
@@ -186,7 +186,7 @@ fn a_waiting_poll_does_not_wake_for_the_new_stream(t: &Target) {
             stream.append("of the new stream");
         },
     );
-    answer.status_in(&[204, 404, 410]);
+    response.status_in(&[204, 404, 410]);
 }
 
 fn a_live_reader_sees_nothing_of_the_new_stream(t: &Target) {

@@ -112,11 +112,11 @@ fn offsets_inside_of_a_message_are_400(t: &Target) {
     for inside in [1, 3, 4, 5, 6, 7, 9, 12, 19] {
         let offset = stream.offset_at(inside);
         for live in ["", "&live=long-poll", "&live=sse"] {
-            let answer = stream.get(&format!("offset={offset}{live}"));
-            if answer.status != 400 {
-                answer.fail(format_args!("position {inside} is inside of a message"));
+            let response = stream.get(&format!("offset={offset}{live}"));
+            if response.status != 400 {
+                response.fail(format_args!("position {inside} is inside of a message"));
             }
-            answer.malformed();
+            response.malformed();
         }
     }
 }
@@ -204,11 +204,11 @@ fn invalid_json_is_400_and_changes_nothing(t: &Target) {
     let stream = t.json(&["[1,2]"]);
     stream.assert_unchanged_by(|| {
         for text in INVALID {
-            let answer = stream.post(text).send();
-            if answer.status != 400 {
-                answer.fail(format_args!("{text:?} was taken for JSON"));
+            let response = stream.post(text).send();
+            if response.status != 400 {
+                response.fail(format_args!("{text:?} was taken for JSON"));
             }
-            answer.malformed();
+            response.malformed();
         }
     });
 }
@@ -326,9 +326,9 @@ fn batches_at_once_are_never_torn(t: &Target) {
 
 #[track_caller]
 fn read_all(stream: &Stream<'_>) -> Vec<serde_json::Value> {
-    let answer = stream.read("-1");
-    answer.status(200).has("Stream-Up-To-Date", "true");
-    answer.json().as_array().cloned().unwrap_or_else(|| answer.fail("not an array"))
+    let response = stream.read("-1");
+    response.status(200).has("Stream-Up-To-Date", "true");
+    response.json().as_array().cloned().unwrap_or_else(|| response.fail("not an array"))
 }
 
 fn other_types_are_not_parsed(t: &Target) {

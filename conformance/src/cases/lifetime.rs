@@ -3,7 +3,8 @@
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use crate::answer::Answer;
+use headwater_testkit::Response;
+
 use crate::case::cases;
 use crate::client::{Stream, Target};
 use crate::instant::{from_now, parsed, spelled};
@@ -48,19 +49,19 @@ fn with_ttl<'t>(t: &'t Target, seconds: &str) -> Stream<'t> {
 fn await_end(stream: &Stream<'_>) {
     let deadline = Instant::now() + GRACE;
     loop {
-        let answer = stream.head();
-        if answer.status == 404 {
+        let response = stream.head();
+        if response.status == 404 {
             return;
         }
-        answer.status(200);
-        assert!(Instant::now() < deadline, "{} is immortal: {answer}", stream.path);
+        response.status(200);
+        assert!(Instant::now() < deadline, "{} is immortal: {response}", stream.path);
         sleep(Duration::from_millis(50));
     }
 }
 
 /// A stream with a TTL of 2 s lives for 3.6 s if `renew` happens every 1.2 s, and then no longer.
 #[track_caller]
-fn assert_renewed_by(t: &Target, renew: impl Fn(&Stream<'_>) -> Answer, status: u16) {
+fn assert_renewed_by(t: &Target, renew: impl Fn(&Stream<'_>) -> Response, status: u16) {
     let stream = with_ttl(t, "2");
     for _ in 0..3 {
         sleep(Duration::from_millis(1200));
@@ -117,9 +118,9 @@ fn a_stream_is_there_until_its_ttl_is_over(t: &Target) {
     let begin = Instant::now();
     stream.put().header("Stream-TTL", "1").send().status(201);
     while begin.elapsed() < Duration::from_millis(800) {
-        let answer = stream.head();
+        let response = stream.head();
         if begin.elapsed() < Duration::from_millis(1000) {
-            answer.status(200);
+            response.status(200);
         }
         sleep(Duration::from_millis(100));
     }
@@ -243,15 +244,15 @@ fn a_deletion_is_204_and_then_404(t: &Target) {
 
 fn deletions_at_once_delete_once(t: &Target) {
     let stream = t.text(&["hello"]);
-    let answers = crate::case::at_once(16, |_| stream.delete());
-    let deleted = answers.iter().filter(|answer| answer.status == 204).count();
-    assert_eq!(deleted, 1, "{:?}", answers.iter().map(|answer| answer.status).collect::<Vec<_>>());
-    for answer in answers.iter().filter(|answer| answer.status != 204) {
-        answer.refused(404, "not-found");
+    let responses = crate::case::at_once(16, |_| stream.delete());
+    let deleted = responses.iter().filter(|response| response.status == 204).count();
+    assert_eq!(deleted, 1, "{:?}", responses.iter().map(|response| response.status).collect::<Vec<_>>());
+    for response in responses.iter().filter(|response| response.status != 204) {
+        response.refused(404, "not-found");
     }
 }
 
 fn a_deletion_has_an_empty_body(t: &Target) {
-    let answer = t.text(&["hello"]).delete();
-    answer.status(204).body_is("").lacks("Stream-Next-Offset").lacks("Content-Type");
+    let response = t.text(&["hello"]).delete();
+    response.status(204).body_is("").lacks("Stream-Next-Offset").lacks("Content-Type");
 }

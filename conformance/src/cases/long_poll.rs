@@ -3,11 +3,12 @@
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use crate::answer::Answer;
+use headwater_testkit::Response;
+use headwater_testkit::connection::SLACK;
+
 use crate::case::{at_once, cases, meanwhile};
 use crate::client::{Stream, Target};
 use crate::offset::{advanced, position};
-use crate::raw::SLACK;
 
 cases! {
     data_that_is_there_is_answered_at_once: "section 5.7",
@@ -40,88 +41,88 @@ cases! {
 
 /// Polls at `from` while `change` happens a little later.
 #[track_caller]
-fn poll_during(stream: &Stream<'_>, from: &str, change: impl FnOnce()) -> (Answer, Duration) {
+fn poll_during(stream: &Stream<'_>, from: &str, change: impl FnOnce()) -> (Response, Duration) {
     let begin = Instant::now();
-    let (answer, ()) = meanwhile(
+    let (response, ()) = meanwhile(
         || stream.poll(from),
         || {
             sleep(stream.target.facts.long_poll_timeout / 4);
             change();
         },
     );
-    (answer, begin.elapsed())
+    (response, begin.elapsed())
 }
 
 /// Runs `ask`, which must not take as long as a poll that waits. A busy machine gets three tries.
 #[track_caller]
-fn at_once_only(t: &Target, ask: impl Fn() -> Answer) -> Answer {
+fn at_once_only(t: &Target, ask: impl Fn() -> Response) -> Response {
     let mut tries = 0;
     loop {
         let begin = Instant::now();
-        let answer = ask();
+        let response = ask();
         let elapsed = begin.elapsed();
         if elapsed < t.facts.long_poll_timeout {
-            return answer;
+            return response;
         }
         tries += 1;
-        assert!(tries < 3, "it took {elapsed:?}\n{answer}");
+        assert!(tries < 3, "it took {elapsed:?}\n{response}");
     }
 }
 
 fn data_that_is_there_is_answered_at_once(t: &Target) {
     let stream = t.text(&["hello", "world"]);
     let from = stream.offset_at(5);
-    let answer = at_once_only(t, || stream.poll(&from));
-    answer.status(200).body_is("world").has("Stream-Next-Offset", &stream.tail());
-    answer.has("Stream-Up-To-Date", "true").has("Content-Type", "text/plain").lacks("Stream-Closed");
+    let response = at_once_only(t, || stream.poll(&from));
+    response.status(200).body_is("world").has("Stream-Next-Offset", &stream.tail());
+    response.has("Stream-Up-To-Date", "true").has("Content-Type", "text/plain").lacks("Stream-Closed");
 }
 
 fn an_append_wakes_the_poll(t: &Target) {
     let stream = t.text(&["hello"]);
-    let (answer, _) = poll_during(&stream, &stream.tail(), || {
+    let (response, _) = poll_during(&stream, &stream.tail(), || {
         stream.append("world");
     });
-    answer.status(200).body_is("world").has("Stream-Next-Offset", &stream.tail());
-    answer.has("Stream-Up-To-Date", "true").lacks("Stream-Closed").cursor();
+    response.status(200).body_is("world").has("Stream-Next-Offset", &stream.tail());
+    response.has("Stream-Up-To-Date", "true").lacks("Stream-Closed").cursor();
 }
 
 fn an_append_wakes_a_poll_at_the_beginning_of_an_empty_stream(t: &Target) {
     for from in ["-1", "0000000000000000_0000000000000000"] {
         let stream = t.text(&[]);
-        let (answer, _) = poll_during(&stream, from, || {
+        let (response, _) = poll_during(&stream, from, || {
             stream.append("first");
         });
-        answer.status(200).body_is("first");
+        response.status(200).body_is("first");
     }
 }
 
 fn an_append_of_json_wakes_with_an_array(t: &Target) {
     let stream = t.json(&["[1]"]);
-    let (answer, _) = poll_during(&stream, &stream.tail(), || {
+    let (response, _) = poll_during(&stream, &stream.tail(), || {
         stream.append(r#"[{"a":2},3]"#);
     });
-    answer.status(200).body_is(r#"[{"a":2},3]"#).has("Content-Type", "application/json");
+    response.status(200).body_is(r#"[{"a":2},3]"#).has("Content-Type", "application/json");
 }
 
 fn a_poll_at_now_waits_and_gets_only_what_is_new(t: &Target) {
     let stream = t.text(&["old"]);
-    let (answer, _) = poll_during(&stream, "now", || {
+    let (response, _) = poll_during(&stream, "now", || {
         stream.append("new");
     });
-    answer.status(200).body_is("new").has("Stream-Next-Offset", &stream.tail());
+    response.status(200).body_is("new").has("Stream-Next-Offset", &stream.tail());
 }
 
 fn a_poll_at_now_times_out_at_the_tail(t: &Target) {
     let stream = t.text(&["old"]);
-    let answer = stream.poll("now");
-    answer.status(204).has("Stream-Next-Offset", &stream.tail()).has("Stream-Up-To-Date", "true").cursor();
+    let response = stream.poll("now");
+    response.status(204).has("Stream-Next-Offset", &stream.tail()).has("Stream-Up-To-Date", "true").cursor();
 }
 
 fn a_timeout_is_204_with_the_tail_up_to_date_and_a_cursor(t: &Target) {
     for stream in [t.text(&["hello"]), t.json(&["[1]"]), t.json(&[])] {
-        let answer = stream.poll(&stream.tail());
-        answer.status(204).body_is("").has("Stream-Next-Offset", &stream.tail());
-        answer.has("Stream-Up-To-Date", "true").lacks("Stream-Closed").cursor();
+        let response = stream.poll(&stream.tail());
+        response.status(204).body_is("").has("Stream-Next-Offset", &stream.tail());
+        response.has("Stream-Up-To-Date", "true").lacks("Stream-Closed").cursor();
     }
 }
 
@@ -139,23 +140,23 @@ fn a_timeout_comes_when_it_should(t: &Target) {
 fn a_timeout_never_reports_a_tail_it_did_not_deliver(t: &Target) {
     // Sixteen appends as close to the deadline of sixteen polls as can be, on both sides of it.
     let timeout = t.facts.long_poll_timeout;
-    let answers = at_once(16, |index| {
+    let responses = at_once(16, |index| {
         let stream = t.text(&["hello"]);
         let tail = stream.tail();
         let delay = timeout + Duration::from_millis(4 * index as u64) - Duration::from_millis(40);
-        let (answer, _) = meanwhile(
+        let (response, _) = meanwhile(
             || stream.poll(&tail),
             || {
                 sleep(delay);
                 stream.append("world");
             },
         );
-        (tail, answer)
+        (tail, response)
     });
-    for (tail, answer) in answers {
-        match answer.status {
-            200 => answer.body_is("world").has("Stream-Next-Offset", &advanced(&tail, 5)),
-            _ => answer.status(204).has("Stream-Next-Offset", &tail),
+    for (tail, response) in responses {
+        match response.status {
+            200 => response.body_is("world").has("Stream-Next-Offset", &advanced(&tail, 5)),
+            _ => response.status(204).has("Stream-Next-Offset", &tail),
         };
     }
 }
@@ -169,11 +170,11 @@ fn a_chain_of_polls_loses_nothing_and_repeats_nothing(t: &Target) {
             let mut seen = String::new();
             let deadline = Instant::now() + Duration::from_secs(30);
             while seen.len() < appends * 4 && Instant::now() < deadline {
-                let answer = stream.poll(&from);
-                answer.status_in(&[200, 204]);
-                seen.push_str(answer.text());
-                from = answer.next_offset();
-                assert_eq!(position(&from), seen.len() as u64, "bytes and offset part: {answer}");
+                let response = stream.poll(&from);
+                response.status_in(&[200, 204]);
+                seen.push_str(response.text());
+                from = response.next_offset();
+                assert_eq!(position(&from), seen.len() as u64, "bytes and offset part: {response}");
             }
             seen
         },
@@ -190,19 +191,19 @@ fn a_chain_of_polls_loses_nothing_and_repeats_nothing(t: &Target) {
 fn polls_of_one_event_get_the_same_answer(t: &Target) {
     let stream = t.text(&["hello"]);
     let tail = stream.tail();
-    let (answers, ()) = meanwhile(
+    let (responses, ()) = meanwhile(
         || at_once(20, |_| stream.poll(&tail)),
         || {
             sleep(t.facts.long_poll_timeout / 2);
             stream.append("world");
         },
     );
-    let first = &answers[0];
+    let first = &responses[0];
     let names = ["ETag", "Stream-Cursor", "Stream-Next-Offset", "Stream-Up-To-Date", "Cache-Control"];
-    for answer in &answers {
-        answer.status(200).body_is("world");
+    for response in &responses {
+        response.status(200).body_is("world");
         for name in names {
-            answer.has(name, first.expect_header(name));
+            response.has(name, first.expect_header(name));
         }
     }
 }
@@ -211,8 +212,8 @@ fn idle_polls_are_not_served_one_after_another(t: &Target) {
     let stream = t.text(&["hello"]);
     let tail = stream.tail();
     let begin = Instant::now();
-    for answer in at_once(12, |_| stream.poll(&tail)) {
-        answer.status(204);
+    for response in at_once(12, |_| stream.poll(&tail)) {
+        response.status(204);
     }
     let elapsed = begin.elapsed();
     assert!(elapsed < t.facts.long_poll_timeout + SLACK, "twelve polls took {elapsed:?}");
@@ -221,76 +222,76 @@ fn idle_polls_are_not_served_one_after_another(t: &Target) {
 fn a_close_wakes_the_poll_with_204(t: &Target) {
     for stream in [t.text(&["hello"]), t.json(&[])] {
         let tail = stream.tail();
-        let (answer, elapsed) = poll_during(&stream, &tail, || {
+        let (response, elapsed) = poll_during(&stream, &tail, || {
             stream.close();
         });
-        answer.status(204).has("Stream-Closed", "true").has("Stream-Up-To-Date", "true");
-        answer.has("Stream-Next-Offset", &tail).lacks("Stream-Cursor");
-        answer.has("Cache-Control", "public, max-age=60");
+        response.status(204).has("Stream-Closed", "true").has("Stream-Up-To-Date", "true");
+        response.has("Stream-Next-Offset", &tail).lacks("Stream-Cursor");
+        response.has("Cache-Control", "public, max-age=60");
         assert!(elapsed < t.facts.long_poll_timeout + SLACK, "it took {elapsed:?}");
     }
 }
 
 fn a_close_with_data_wakes_the_poll_with_the_data(t: &Target) {
     let stream = t.text(&["hello"]);
-    let (answer, _) = poll_during(&stream, &stream.tail(), || {
+    let (response, _) = poll_during(&stream, &stream.tail(), || {
         stream.post("the end").closing().send().status(204);
     });
-    answer.status(200).body_is("the end").has("Stream-Closed", "true").has("Stream-Up-To-Date", "true");
-    answer.has("Stream-Next-Offset", &stream.tail()).lacks("Stream-Cursor");
+    response.status(200).body_is("the end").has("Stream-Closed", "true").has("Stream-Up-To-Date", "true");
+    response.has("Stream-Next-Offset", &stream.tail()).lacks("Stream-Cursor");
 }
 
 fn a_poll_at_the_tail_of_a_closed_stream_does_not_wait(t: &Target) {
     let stream = t.text(&["hello"]);
     let tail = stream.close();
-    let answer = at_once_only(t, || stream.poll(&tail));
-    answer.status(204).body_is("").has("Stream-Closed", "true").has("Stream-Up-To-Date", "true");
-    answer.has("Stream-Next-Offset", &tail).lacks("Stream-Cursor");
+    let response = at_once_only(t, || stream.poll(&tail));
+    response.status(204).body_is("").has("Stream-Closed", "true").has("Stream-Up-To-Date", "true");
+    response.has("Stream-Next-Offset", &tail).lacks("Stream-Cursor");
 }
 
 fn a_poll_at_now_of_a_closed_stream_does_not_wait(t: &Target) {
     let stream = t.text(&["hello"]);
     let tail = stream.close();
-    let answer = at_once_only(t, || stream.poll("now"));
-    answer.status(204).has("Stream-Closed", "true").has("Stream-Up-To-Date", "true");
-    answer.has("Stream-Next-Offset", &tail);
+    let response = at_once_only(t, || stream.poll("now"));
+    response.status(204).has("Stream-Closed", "true").has("Stream-Up-To-Date", "true");
+    response.has("Stream-Next-Offset", &tail);
 }
 
 fn a_poll_before_the_tail_of_a_closed_stream_gets_the_rest(t: &Target) {
     let stream = t.text(&["hello", "world"]);
     let tail = stream.close();
-    let answer = stream.poll(&stream.offset_at(5));
-    answer.status(200).body_is("world").has("Stream-Next-Offset", &tail).has("Stream-Closed", "true");
+    let response = stream.poll(&stream.offset_at(5));
+    response.status(200).body_is("world").has("Stream-Next-Offset", &tail).has("Stream-Closed", "true");
 }
 
 fn a_poll_of_another_stream_does_not_wake(t: &Target) {
     let stream = t.text(&["hello"]);
     let other = t.text(&["hello"]);
     let tail = stream.tail();
-    let (answer, _) = poll_during(&stream, &tail, || {
+    let (response, _) = poll_during(&stream, &tail, || {
         other.append("world");
         other.close();
     });
-    answer.status(204).has("Stream-Next-Offset", &tail).lacks("Stream-Closed");
+    response.status(204).has("Stream-Next-Offset", &tail).lacks("Stream-Closed");
 }
 
 fn a_refused_append_wakes_nobody(t: &Target) {
     let stream = t.json(&["[1]"]);
     let tail = stream.tail();
-    let (answer, _) = poll_during(&stream, &tail, || {
+    let (response, _) = poll_during(&stream, &tail, || {
         stream.post("not json").send().malformed();
         stream.post("[]").send().malformed();
         stream.post("1").content_type("text/plain").send().refused(409, "content-type-mismatch");
     });
-    answer.status(204).has("Stream-Next-Offset", &tail);
+    response.status(204).has("Stream-Next-Offset", &tail);
 }
 
 fn a_deletion_ends_the_wait(t: &Target) {
     let stream = t.text(&["hello"]);
-    let (answer, elapsed) = poll_during(&stream, &stream.tail(), || {
+    let (response, elapsed) = poll_during(&stream, &stream.tail(), || {
         stream.delete().status(204);
     });
-    answer.status_in(&[204, 404, 410]);
+    response.status_in(&[204, 404, 410]);
     assert!(elapsed < t.facts.long_poll_timeout + SLACK, "it took {elapsed:?}");
     stream.poll("-1").refused(404, "not-found");
 }
@@ -318,11 +319,11 @@ fn an_unknown_live_mode_is_400(t: &Target) {
         "false",
         "%00",
     ] {
-        let answer = stream.get(&format!("offset=-1&live={live}"));
-        if answer.status != 400 {
-            answer.fail(format_args!("{live:?} was taken for a live mode"));
+        let response = stream.get(&format!("offset=-1&live={live}"));
+        if response.status != 400 {
+            response.fail(format_args!("{live:?} was taken for a live mode"));
         }
-        answer.malformed();
+        response.malformed();
     }
     stream.get("offset=-1&live").malformed();
 }

@@ -12,13 +12,13 @@ cases! {
     appended_bytes_are_counted: "docs/cdn.md, the origin's own metrics",
     wakes_are_counted: "docs/cdn.md, the origin's own metrics",
     reads_say_where_their_bytes_came_from: "RFC 9211",
-    writes_and_refusals_have_no_cache_status: "RFC 9211: it is about answers from a cache",
+    writes_and_refusals_have_no_cache_status: "RFC 9211: it is about responses from a cache",
 }
 
 /// The sum of all series of that name with these labels. Other cases run at the same time: it only grows.
 fn sum(t: &Target, name: &str, labels: &[&str]) -> u64 {
-    let answer = t.at("/metrics").get("");
-    let series = answer
+    let response = t.at("/metrics").get("");
+    let series = response
         .status(200)
         .text()
         .lines()
@@ -28,13 +28,13 @@ fn sum(t: &Target, name: &str, labels: &[&str]) -> u64 {
 }
 
 fn metrics_are_openmetrics_text_that_no_cache_keeps(t: &Target) {
-    let answer = t.at("/metrics").get("");
-    answer
+    let response = t.at("/metrics").get("");
+    response
         .status(200)
         .has("Content-Type", "application/openmetrics-text; version=1.0.0; charset=utf-8")
         .has("Cache-Control", "no-store");
-    if !answer.text().ends_with("# EOF\n") {
-        answer.fail("metrics without an end");
+    if !response.text().ends_with("# EOF\n") {
+        response.fail("metrics without an end");
     }
 }
 
@@ -58,14 +58,14 @@ fn reads_are_counted_by_what_caches_may_do_with_them(t: &Target) {
         ("class=\"uncacheable\"", "answer=\"full\""),
         ("class=\"cacheable\"", "answer=\"revalidated\""),
     ];
-    let before = classes.map(|(class, answer)| sum(t, name, &[class, answer]));
+    let before = classes.map(|(class, response)| sum(t, name, &[class, response]));
     let etag = stream.read(&from).status(200).etag();
     stream.read(&stream.tail()).status(200);
     stream.poll(&from).status(200);
     stream.read("now").status(200);
     stream.get_with(&format!("offset={from}"), &[("If-None-Match", &etag)]).status(304);
-    for ((class, answer), before) in classes.into_iter().zip(before) {
-        assert!(sum(t, name, &[class, answer]) > before, "{class}, {answer}");
+    for ((class, response), before) in classes.into_iter().zip(before) {
+        assert!(sum(t, name, &[class, response]) > before, "{class}, {response}");
     }
 }
 

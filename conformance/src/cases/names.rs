@@ -119,9 +119,9 @@ fn unusual_characters_make_good_names(t: &Target) {
     ];
     for name in names {
         let stream = t.named(&format!("{}/{name}", t.unused_name()), "text/plain");
-        let answer = stream.put().body(name).send();
-        if answer.status != 201 {
-            answer.fail(format_args!("{name} is a good name"));
+        let response = stream.put().body(name).send();
+        if response.status != 201 {
+            response.fail(format_args!("{name} is a good name"));
         }
         stream.read("-1").status(200).body_is(name);
         stream.append("!");
@@ -173,11 +173,11 @@ fn malformed_names_are_400_for_every_verb(t: &Target) {
             raw("DELETE", "", &[]),
         ];
         for request in requests {
-            let answer = connection.send(&request).answer();
-            if answer.status != 400 {
-                answer.fail(format_args!("{end} does not make a name malformed"));
+            let response = connection.send(&request).response();
+            if response.status != 400 {
+                response.fail(format_args!("{end} does not make a name malformed"));
             }
-            answer.malformed();
+            response.malformed();
         }
     }
 }
@@ -188,7 +188,7 @@ fn a_malformed_name_creates_nothing(t: &Target) {
     for end in MALFORMED {
         let malformed = t.named(&format!("{name}{end}"), "text/plain");
         let headers = [("Content-Length", "0"), ("Content-Type", "text/plain")];
-        t.connect().send(malformed.raw_head("PUT", "", &headers)).answer().malformed();
+        t.connect().send(malformed.raw_head("PUT", "", &headers)).response().malformed();
         stream.head().refused(404, "not-found");
     }
 }
@@ -205,8 +205,8 @@ fn steps_do_not_leave_the_base_path(t: &Target) {
         format!("{}/..%2f..%2fetc%2fpasswd", t.base_path),
         format!("{}/{name}/../../../health", t.base_path),
     ] {
-        let answer = t.connect().send(t.at(&path).raw_head("GET", "offset=-1", &[])).answer();
-        answer.malformed();
+        let response = t.connect().send(t.at(&path).raw_head("GET", "offset=-1", &[])).response();
+        response.malformed();
     }
 }
 
@@ -318,18 +318,18 @@ fn the_root_of_the_streams_is_no_stream(t: &Target) {
 }
 
 fn health_is_ok(t: &Target) {
-    let answer = t.at("/health").get("");
-    answer.status(200).body_is(r#"{"status":"ok"}"#).has("Content-Type", "application/json");
-    if answer.expect_header("Cache-Control").contains("max-age") {
-        answer.fail("an edge would answer for a dead server");
+    let response = t.at("/health").get("");
+    response.status(200).body_is(r#"{"status":"ok"}"#).has("Content-Type", "application/json");
+    if response.expect_header("Cache-Control").contains("max-age") {
+        response.fail("an edge would answer for a dead server");
     }
 }
 
 fn health_says_which_methods_it_knows(t: &Target) {
-    let answer = t.at("/health").request("PATCH").send();
-    assert_eq!(answer.status(405).list("Allow"), ["get", "head"]);
-    let answer = t.missing("text/plain").request("PATCH").send();
-    assert_eq!(answer.status(405).list("Allow"), ["get", "head", "put", "post", "delete", "options"]);
+    let response = t.at("/health").request("PATCH").send();
+    assert_eq!(response.status(405).list("Allow"), ["get", "head"]);
+    let response = t.missing("text/plain").request("PATCH").send();
+    assert_eq!(response.status(405).list("Allow"), ["get", "head", "put", "post", "delete", "options"]);
 }
 
 fn health_is_no_stream(t: &Target) {
@@ -342,8 +342,9 @@ fn health_is_no_stream(t: &Target) {
 
 fn test_endpoints_are_absent(t: &Target) {
     for path in ["/_test/inject-error", "/_test", "/debug", "/metrics/../_test"] {
-        let answer = t.connect().send(t.at(path).raw_head("POST", "", &[("Content-Length", "0")])).answer();
-        answer.status_in(&[400, 404]);
+        let response =
+            t.connect().send(t.at(path).raw_head("POST", "", &[("Content-Length", "0")])).response();
+        response.status_in(&[400, 404]);
     }
 }
 
@@ -353,11 +354,11 @@ fn other_methods_are_405_with_allow(t: &Target) {
     for method in ["PATCH", "TRACE", "PROPFIND", "LOCK", "FOO", "get", "Put", "M-SEARCH", "QUERY"] {
         for stream in [&stream, &missing] {
             let request = stream.raw_head(method, "", &[("Content-Length", "0")]);
-            let answer = t.connect().send(request).answer();
-            answer.status(405).problem(405);
-            let mut allowed = answer.list("Allow");
+            let response = t.connect().send(request).response();
+            response.status(405).problem(405);
+            let mut allowed = response.list("Allow");
             allowed.sort();
-            assert_eq!(allowed, ["delete", "get", "head", "options", "post", "put"], "{answer}");
+            assert_eq!(allowed, ["delete", "get", "head", "options", "post", "put"], "{response}");
         }
     }
     stream.read("-1").body_is("hello");

@@ -89,9 +89,9 @@ fn every_offset_reads_exactly_what_follows_it(t: &Target) {
     let mut offsets = vec![stream.tail()];
     offsets.extend(parts.iter().map(|part| stream.append(part)));
     for (index, from) in offsets.iter().enumerate() {
-        let answer = stream.read(from);
-        answer.status(200).body_is(parts[index..].concat());
-        answer.has("Stream-Next-Offset", &offsets[parts.len()]).has("Stream-Up-To-Date", "true");
+        let response = stream.read(from);
+        response.status(200).body_is(parts[index..].concat());
+        response.has("Stream-Next-Offset", &offsets[parts.len()]).has("Stream-Up-To-Date", "true");
     }
 }
 
@@ -106,26 +106,26 @@ fn the_beginning_has_four_spellings(t: &Target) {
     let stream = t.text(&["hello"]);
     let own_beginning = stream.offset_at(0);
     let spellings = [stream.get(""), stream.read("-1"), stream.read(BEGINNING), stream.read(&own_beginning)];
-    for answer in spellings {
-        answer.status(200).body_is("hello").has("Stream-Next-Offset", &stream.tail());
+    for response in spellings {
+        response.status(200).body_is("hello").has("Stream-Next-Offset", &stream.tail());
     }
 }
 
 fn offset_now_reads_nothing_and_tells_the_tail(t: &Target) {
     for (stream, nothing) in [(t.text(&["hello"]), ""), (t.json(&["[1,2]"]), "[]"), (t.json(&[]), "[]")] {
-        let answer = stream.read("now");
-        answer.status(200).body_is(nothing).has("Stream-Next-Offset", &stream.tail());
-        answer.has("Stream-Up-To-Date", "true").lacks("Stream-Closed").lacks("ETag");
-        answer.has("Content-Type", stream.content_type);
+        let response = stream.read("now");
+        response.status(200).body_is(nothing).has("Stream-Next-Offset", &stream.tail());
+        response.has("Stream-Up-To-Date", "true").lacks("Stream-Closed").lacks("ETag");
+        response.has("Content-Type", stream.content_type);
     }
 }
 
 fn offset_now_of_a_closed_stream_tells_that_it_is_closed(t: &Target) {
     for (stream, nothing) in [(t.text(&["hello"]), ""), (t.json(&["[1,2]"]), "[]")] {
         let tail = stream.close();
-        let answer = stream.read("now");
-        answer.status(200).body_is(nothing).has("Stream-Next-Offset", &tail);
-        answer.has("Stream-Up-To-Date", "true").has("Stream-Closed", "true").lacks("ETag");
+        let response = stream.read("now");
+        response.status(200).body_is(nothing).has("Stream-Next-Offset", &tail);
+        response.has("Stream-Up-To-Date", "true").has("Stream-Closed", "true").lacks("ETag");
     }
 }
 
@@ -134,11 +134,11 @@ fn malformed_offsets_are_400_in_every_mode(t: &Target) {
     for offset in MALFORMED {
         let encoded = percent_encoded(offset);
         for live in ["", "&live=long-poll", "&live=sse"] {
-            let answer = stream.get(&format!("offset={encoded}{live}"));
-            if answer.status != 400 {
-                answer.fail(format_args!("{offset:?} was taken for an offset"));
+            let response = stream.get(&format!("offset={encoded}{live}"));
+            if response.status != 400 {
+                response.fail(format_args!("{offset:?} was taken for an offset"));
             }
-            answer.malformed();
+            response.malformed();
         }
     }
 }
@@ -221,18 +221,18 @@ fn the_order_of_parameters_changes_nothing(t: &Target) {
     ];
     let first = stream.get(orders[0]);
     for query in orders {
-        let answer = stream.get(query);
-        answer.status(200).body_is("hello").has("ETag", &first.etag());
-        answer.has("Cache-Control", first.expect_header("Cache-Control"));
+        let response = stream.get(query);
+        response.status(200).body_is("hello").has("ETag", &first.etag());
+        response.has("Cache-Control", first.expect_header("Cache-Control"));
     }
 }
 
 fn a_read_at_the_tail_repeats_the_offset_asked_for(t: &Target) {
     for (stream, nothing) in [(t.text(&["hello"]), ""), (t.json(&["[1,2]"]), "[]"), (t.bytes(), "")] {
         let tail = stream.tail();
-        let answer = stream.read(&tail);
-        answer.status(200).body_is(nothing).has("Stream-Next-Offset", &tail);
-        answer.has("Stream-Up-To-Date", "true").lacks("Stream-Closed");
+        let response = stream.read(&tail);
+        response.status(200).body_is(nothing).has("Stream-Next-Offset", &tail);
+        response.has("Stream-Up-To-Date", "true").lacks("Stream-Closed");
     }
 }
 
@@ -248,10 +248,10 @@ fn up_to_date_is_true_or_absent(t: &Target) {
 
 fn closed_is_true_or_absent(t: &Target) {
     let stream = t.text(&["hello"]);
-    for answer in
+    for response in
         [stream.head(), stream.read("-1"), stream.poll("-1"), stream.post("x").send(), stream.put().send()]
     {
-        answer.lacks("Stream-Closed");
+        response.lacks("Stream-Closed");
     }
     Events::open(&stream, "-1").head.lacks("Stream-Closed");
     stream.close();

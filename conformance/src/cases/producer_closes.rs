@@ -19,13 +19,13 @@ cases! {
 
 fn a_final_append_is_200_closed(t: &Target) {
     let stream = t.text(&[]);
-    let answer = stream.post("the end").producer("p", 0, 0).closing().send();
-    answer.status(200).has("Stream-Closed", "true").has("Producer-Epoch", "0").has("Producer-Seq", "0");
+    let response = stream.post("the end").producer("p", 0, 0).closing().send();
+    response.status(200).has("Stream-Closed", "true").has("Producer-Epoch", "0").has("Producer-Seq", "0");
     stream
         .read("-1")
         .body_is("the end")
         .has("Stream-Closed", "true")
-        .has("Stream-Next-Offset", &answer.next_offset());
+        .has("Stream-Next-Offset", &response.next_offset());
 }
 
 fn a_final_append_repeated_is_204_closed(t: &Target) {
@@ -33,9 +33,9 @@ fn a_final_append_repeated_is_204_closed(t: &Target) {
     stream.post("the end").producer("p", 4, 0).closing().send().status(200);
     let tail = stream.tail();
     for _ in 0..3 {
-        let answer = stream.post("the end").producer("p", 4, 0).closing().send();
-        answer.status(204).has("Stream-Closed", "true").has("Stream-Next-Offset", &tail);
-        answer.has("Producer-Epoch", "4").has("Producer-Seq", "0");
+        let response = stream.post("the end").producer("p", 4, 0).closing().send();
+        response.status(204).has("Stream-Closed", "true").has("Stream-Next-Offset", &tail);
+        response.has("Producer-Epoch", "4").has("Producer-Seq", "0");
     }
     stream.read("-1").body_is("hellothe end");
 }
@@ -52,9 +52,9 @@ fn a_final_append_of_another_tuple_is_409(t: &Target) {
     stream.post("the end").producer("p", 1, 0).closing().send().status(200);
     for (id, epoch, seq) in [("q", 1, 0), ("p", 1, 1), ("p", 2, 0)] {
         stream.assert_unchanged_by(|| {
-            let answer = stream.post("x").producer(id, epoch, seq).closing().send();
-            answer.refused(409, "stream-closed").has("Stream-Closed", "true");
-            answer.has("Stream-Next-Offset", &stream.tail());
+            let response = stream.post("x").producer(id, epoch, seq).closing().send();
+            response.refused(409, "stream-closed").has("Stream-Closed", "true");
+            response.has("Stream-Next-Offset", &stream.tail());
         });
     }
 }
@@ -72,9 +72,9 @@ fn a_close_without_data_is_204_and_counts(t: &Target) {
     let stream = t.text(&[]);
     send(&stream, "x", 0, 0).status(200);
     let tail = stream.tail();
-    let answer = stream.post_close().producer("p", 0, 1).send();
-    answer.status(204).has("Stream-Closed", "true").has("Stream-Next-Offset", &tail);
-    answer.has("Producer-Epoch", "0").has("Producer-Seq", "1");
+    let response = stream.post_close().producer("p", 0, 1).send();
+    response.status(204).has("Stream-Closed", "true").has("Stream-Next-Offset", &tail);
+    response.has("Producer-Epoch", "0").has("Producer-Seq", "1");
 }
 
 fn a_close_without_data_repeated_is_204(t: &Target) {
@@ -105,11 +105,14 @@ fn a_close_with_a_stale_epoch_closes_nothing(t: &Target) {
 
 fn one_of_many_equal_closes_is_new(t: &Target) {
     let stream = t.text(&[]);
-    let answers = at_once(16, |_| stream.post("the end").producer("p", 0, 0).closing().send());
-    let new = answers.iter().filter(|answer| answer.status == 200).count();
-    assert_eq!(new, 1, "{:?}", answers.iter().map(|answer| answer.status).collect::<Vec<_>>());
-    for answer in &answers {
-        answer.status_in(&[200, 204]).has("Stream-Closed", "true").has("Stream-Next-Offset", &stream.tail());
+    let responses = at_once(16, |_| stream.post("the end").producer("p", 0, 0).closing().send());
+    let new = responses.iter().filter(|response| response.status == 200).count();
+    assert_eq!(new, 1, "{:?}", responses.iter().map(|response| response.status).collect::<Vec<_>>());
+    for response in &responses {
+        response
+            .status_in(&[200, 204])
+            .has("Stream-Closed", "true")
+            .has("Stream-Next-Offset", &stream.tail());
     }
     stream.read("-1").body_is("the end");
 }

@@ -1,6 +1,7 @@
 //! Idempotent producers: exactly once, whatever is retried, reordered or raced (section 5.2.1).
 
-use crate::answer::Answer;
+use headwater_testkit::Response;
+
 use crate::case::{at_once, cases};
 use crate::client::{Stream, Target};
 
@@ -39,16 +40,16 @@ cases! {
 }
 
 #[track_caller]
-pub(super) fn send(stream: &Stream<'_>, body: &str, epoch: u64, seq: u64) -> Answer {
+pub(super) fn send(stream: &Stream<'_>, body: &str, epoch: u64, seq: u64) -> Response {
     stream.post(body).producer("p", epoch, seq).send()
 }
 
 fn a_new_append_is_200_with_epoch_and_seq(t: &Target) {
     let stream = t.text(&[]);
     for seq in 0..3 {
-        let answer = send(&stream, "x", 0, seq);
-        answer.status(200).has("Producer-Epoch", "0").has("Producer-Seq", &seq.to_string()).body_is("");
-        answer.has("Stream-Next-Offset", &stream.tail()).lacks("Stream-Closed");
+        let response = send(&stream, "x", 0, seq);
+        response.status(200).has("Producer-Epoch", "0").has("Producer-Seq", &seq.to_string()).body_is("");
+        response.has("Stream-Next-Offset", &stream.tail()).lacks("Stream-Closed");
     }
     stream.read("-1").body_is("xxx");
 }
@@ -73,9 +74,9 @@ fn a_duplicate_tells_the_highest_seq_and_the_tail(t: &Target) {
         send(&stream, "x", 2, seq).status(200);
     }
     for seq in 0..4 {
-        let answer = send(&stream, "x", 2, seq);
-        answer.status(204).has("Producer-Epoch", "2").has("Producer-Seq", "3");
-        answer.has("Stream-Next-Offset", &stream.tail());
+        let response = send(&stream, "x", 2, seq);
+        response.status(204).has("Producer-Epoch", "2").has("Producer-Seq", "3");
+        response.has("Stream-Next-Offset", &stream.tail());
     }
 }
 
@@ -90,9 +91,9 @@ fn a_new_producer_begins_at_zero(t: &Target) {
     let stream = t.text(&["hello"]);
     for seq in [1, 2, 1000, (1 << 53) - 1] {
         stream.assert_unchanged_by(|| {
-            let answer = send(&stream, "x", 0, seq);
-            answer.refused(409, "producer-gap").has("Producer-Expected-Seq", "0");
-            answer.has("Producer-Received-Seq", &seq.to_string());
+            let response = send(&stream, "x", 0, seq);
+            response.refused(409, "producer-gap").has("Producer-Expected-Seq", "0");
+            response.has("Producer-Received-Seq", &seq.to_string());
         });
     }
     send(&stream, "x", 0, 0).status(200);
@@ -112,9 +113,9 @@ fn a_gap_is_409_with_expected_and_received(t: &Target) {
     send(&stream, "x", 0, 0).status(200);
     for seq in [2, 3, 100] {
         stream.assert_unchanged_by(|| {
-            let answer = send(&stream, "y", 0, seq);
-            answer.refused(409, "producer-gap").has("Producer-Expected-Seq", "1");
-            answer.has("Producer-Received-Seq", &seq.to_string()).lacks("Stream-Closed");
+            let response = send(&stream, "y", 0, seq);
+            response.refused(409, "producer-gap").has("Producer-Expected-Seq", "1");
+            response.has("Producer-Received-Seq", &seq.to_string()).lacks("Stream-Closed");
         });
     }
 }
@@ -207,11 +208,11 @@ fn malformed_epochs_are_400(t: &Target) {
     let stream = t.text(&["hello"]);
     stream.assert_unchanged_by(|| {
         for epoch in MALFORMED {
-            let answer = stream.post("x").producer("p", epoch, 0).send();
-            if answer.status != 400 {
-                answer.fail(format_args!("{epoch:?} was taken for an epoch"));
+            let response = stream.post("x").producer("p", epoch, 0).send();
+            if response.status != 400 {
+                response.fail(format_args!("{epoch:?} was taken for an epoch"));
             }
-            answer.malformed();
+            response.malformed();
         }
     });
     send(&stream, "x", 0, 0).status(200);
@@ -221,11 +222,11 @@ fn malformed_seqs_are_400(t: &Target) {
     let stream = t.text(&["hello"]);
     stream.assert_unchanged_by(|| {
         for seq in MALFORMED {
-            let answer = stream.post("x").producer("p", 0, seq).send();
-            if answer.status != 400 {
-                answer.fail(format_args!("{seq:?} was taken for a seq"));
+            let response = stream.post("x").producer("p", 0, seq).send();
+            if response.status != 400 {
+                response.fail(format_args!("{seq:?} was taken for a seq"));
             }
-            answer.malformed();
+            response.malformed();
         }
     });
     send(&stream, "x", 0, 0).status(200);
@@ -260,11 +261,11 @@ fn an_id_of_256_bytes_is_the_longest(t: &Target) {
 
 fn one_of_many_equal_appends_is_new(t: &Target) {
     let stream = t.text(&[]);
-    let answers = at_once(16, |_| send(&stream, "once", 0, 0));
-    let new = answers.iter().filter(|answer| answer.status == 200).count();
-    assert_eq!(new, 1, "{:?}", answers.iter().map(|answer| answer.status).collect::<Vec<_>>());
-    for answer in &answers {
-        answer.status_in(&[200, 204]).has("Producer-Seq", "0").has("Stream-Next-Offset", &stream.tail());
+    let responses = at_once(16, |_| send(&stream, "once", 0, 0));
+    let new = responses.iter().filter(|response| response.status == 200).count();
+    assert_eq!(new, 1, "{:?}", responses.iter().map(|response| response.status).collect::<Vec<_>>());
+    for response in &responses {
+        response.status_in(&[200, 204]).has("Producer-Seq", "0").has("Stream-Next-Offset", &stream.tail());
     }
     stream.read("-1").body_is("once");
 }
@@ -275,9 +276,9 @@ fn retries_of_many_at_once_store_every_batch_once_in_order(t: &Target) {
     at_once(4, |_| {
         for seq in 0..10 {
             loop {
-                let answer = send(&stream, &format!("{seq};"), 0, seq);
-                match answer.status_in(&[200, 204, 409]).status {
-                    409 => answer.refused(409, "producer-gap"),
+                let response = send(&stream, &format!("{seq};"), 0, seq);
+                match response.status_in(&[200, 204, 409]).status {
+                    409 => response.refused(409, "producer-gap"),
                     _ => break,
                 };
             }
@@ -345,8 +346,8 @@ fn a_closed_stream_is_told_before_a_gap(t: &Target) {
     let stream = t.text(&[]);
     send(&stream, "x", 0, 0).status(200);
     let tail = stream.close();
-    let answer = send(&stream, "y", 0, 7);
-    answer.refused(409, "stream-closed").has("Stream-Closed", "true").has("Stream-Next-Offset", &tail);
+    let response = send(&stream, "y", 0, 7);
+    response.refused(409, "stream-closed").has("Stream-Closed", "true").has("Stream-Next-Offset", &tail);
 }
 
 fn an_empty_append_is_400_and_does_not_count(t: &Target) {

@@ -57,9 +57,9 @@ fn a_wake_stream_is_the_applications(t: &Target) {
 fn a_claim_tells_all_that_a_worker_needs(t: &Target) {
     let sub = Subscription::pull(t, 5_000);
     let stream = sub.created("a");
-    let answer = sub.claim("w");
+    let response = sub.claim("w");
     let claimed =
-        answer.status(200).has("Content-Type", "application/json").has("Cache-Control", "no-store").json();
+        response.status(200).has("Content-Type", "application/json").has("Cache-Control", "no-store").json();
     assert_eq!((&claimed["generation"], &claimed["lease_ttl_ms"]), (&json!(1), &json!(5_000)));
     assert!(claimed["wake_id"].is_string() && claimed["token"].is_string(), "{claimed}");
     let named = stream_of(&claimed, &sub.name("a"));
@@ -69,12 +69,12 @@ fn a_claim_tells_all_that_a_worker_needs(t: &Target) {
 fn one_of_many_workers_gets_the_work(t: &Target) {
     let sub = Subscription::pull(t, LONG);
     sub.created("a");
-    let answers = at_once(8, |worker| (worker, sub.claim(&format!("w{worker}"))));
-    let winners: Vec<_> = answers.iter().filter(|(_, answer)| answer.status == 200).collect();
+    let responses = at_once(8, |worker| (worker, sub.claim(&format!("w{worker}"))));
+    let winners: Vec<_> = responses.iter().filter(|(_, response)| response.status == 200).collect();
     assert_eq!(winners.len(), 1);
     let holder = format!("w{}", winners[0].0);
-    for (_, answer) in answers.iter().filter(|(_, answer)| answer.status != 200) {
-        let body = answer.control_refused(409, "ALREADY_CLAIMED").json();
+    for (_, response) in responses.iter().filter(|(_, response)| response.status != 200) {
+        let body = response.control_refused(409, "ALREADY_CLAIMED").json();
         assert_eq!(
             (&body["error"]["current_holder"], &body["error"]["generation"]),
             (&json!(holder), &json!(1))
@@ -103,8 +103,8 @@ fn an_ack_with_done_ends_the_lease(t: &Target) {
     let stream = sub.created("a");
     let claimed = sub.claim("w").status(200).json();
     let name = sub.name("a");
-    let answer = sub.report("ack", &claimed, &[(&name, &tail_of(&claimed, &name))], true);
-    assert_eq!(answer.status(200).json(), json!({ "ok": true, "next_wake": false }));
+    let response = sub.report("ack", &claimed, &[(&name, &tail_of(&claimed, &name))], true);
+    assert_eq!(response.status(200).json(), json!({ "ok": true, "next_wake": false }));
     assert_eq!(sub.acked("a"), stream.tail());
     sub.claim("w").control_refused(409, "NO_PENDING_WORK");
     stream.append("[2]");
@@ -117,8 +117,8 @@ fn an_ack_without_done_is_a_heartbeat(t: &Target) {
     let claimed = sub.claim("w").status(200).json();
     for _ in 0..4 {
         std::thread::sleep(std::time::Duration::from_millis(700));
-        let answer = sub.report("ack", &claimed, &[], false);
-        assert_eq!(answer.status(200).json(), json!({ "ok": true, "next_wake": false }));
+        let response = sub.report("ack", &claimed, &[], false);
+        assert_eq!(response.status(200).json(), json!({ "ok": true, "next_wake": false }));
     }
     sub.claim("other").control_refused(409, "ALREADY_CLAIMED");
     let name = sub.name("a");
@@ -132,8 +132,8 @@ fn what_is_left_after_done_is_another_wake(t: &Target) {
     let before = sub.events(0).len();
     stream.append("[2]");
     let name = sub.name("a");
-    let answer = sub.report("ack", &claimed, &[(&name, &tail_of(&claimed, &name))], true);
-    assert_eq!(answer.status(200).json(), json!({ "ok": true, "next_wake": true }));
+    let response = sub.report("ack", &claimed, &[(&name, &tail_of(&claimed, &name))], true);
+    assert_eq!(response.status(200).json(), json!({ "ok": true, "next_wake": true }));
     let events = sub.events(before + 1);
     assert_eq!(events[before]["generation"], json!(2));
 }
@@ -262,8 +262,8 @@ fn a_wake_stream_of_the_pattern_does_not_wake_itself(t: &Target) {
     sub.created("a");
     let claimed = sub.claim("w").status(200).json();
     let name = sub.name("a");
-    let answer = sub.report("ack", &claimed, &[(&name, &tail_of(&claimed, &name))], true);
-    assert_eq!(answer.status(200).json(), json!({ "ok": true, "next_wake": false }));
+    let response = sub.report("ack", &claimed, &[(&name, &tail_of(&claimed, &name))], true);
+    assert_eq!(response.status(200).json(), json!({ "ok": true, "next_wake": false }));
     assert_eq!(sub.link(&wake_name), None);
 }
 

@@ -1,8 +1,8 @@
 //! Refusals: one shape for all of them, one type for each reason, and nothing that is taken for the stream.
 
+use headwater_testkit::Response;
 use serde_json::Value;
 
-use crate::answer::Answer;
 use crate::case::cases;
 use crate::client::Target;
 
@@ -28,12 +28,12 @@ cases! {
 
 /// The members of the problem, which has these and no surprise among them.
 #[track_caller]
-fn problem(answer: &Answer, status: u16, code: &str) -> Value {
-    let problem = answer.refused(status, code).json();
+fn problem(response: &Response, status: u16, code: &str) -> Value {
+    let problem = response.refused(status, code).json();
     for member in ["type", "title", "detail"] {
-        assert!(problem[member].is_string(), "{member} is no string: {answer}");
+        assert!(problem[member].is_string(), "{member} is no string: {response}");
     }
-    assert!(problem["status"].is_u64(), "status is no number: {answer}");
+    assert!(problem["status"].is_u64(), "status is no number: {response}");
     problem
 }
 
@@ -59,9 +59,9 @@ fn another_incarnation_is_gone(t: &Target) {
 fn a_closed_stream_is_stream_closed(t: &Target) {
     let stream = t.text(&["hello"]);
     let tail = stream.close();
-    let answer = stream.post("more").send();
-    problem(&answer, 409, "stream-closed");
-    answer.has("Stream-Closed", "true").has("Stream-Next-Offset", &tail);
+    let response = stream.post("more").send();
+    problem(&response, 409, "stream-closed");
+    response.has("Stream-Closed", "true").has("Stream-Next-Offset", &tail);
 }
 
 fn another_type_is_content_type_mismatch(t: &Target) {
@@ -77,9 +77,9 @@ fn a_regression_is_stream_seq_regression(t: &Target) {
 fn a_gap_is_producer_gap(t: &Target) {
     let stream = t.text(&[]);
     stream.post("x").producer("p", 0, 0).send().status(200);
-    let answer = stream.post("x").producer("p", 0, 5).send();
-    problem(&answer, 409, "producer-gap");
-    answer.has("Producer-Expected-Seq", "1").has("Producer-Received-Seq", "5");
+    let response = stream.post("x").producer("p", 0, 5).send();
+    problem(&response, 409, "producer-gap");
+    response.has("Producer-Expected-Seq", "1").has("Producer-Received-Seq", "5");
 }
 
 fn another_configuration_is_config_mismatch(t: &Target) {
@@ -89,14 +89,14 @@ fn another_configuration_is_config_mismatch(t: &Target) {
 fn a_stale_epoch_is_stale_epoch(t: &Target) {
     let stream = t.text(&[]);
     stream.post("x").producer("p", 2, 0).send().status(200);
-    let answer = stream.post("x").producer("p", 1, 0).send();
-    problem(&answer, 403, "stale-epoch");
-    answer.has("Producer-Epoch", "2");
+    let response = stream.post("x").producer("p", 1, 0).send();
+    problem(&response, 403, "stale-epoch");
+    response.has("Producer-Epoch", "2");
 }
 
 fn everything_malformed_is_400(t: &Target) {
     let stream = t.json(&["1"]);
-    let answers = [
+    let responses = [
         stream.read("nonsense"),
         stream.get("live=sse"),
         stream.get("offset=-1&live=nonsense"),
@@ -110,8 +110,8 @@ fn everything_malformed_is_400(t: &Target) {
         t.missing("text/plain").put().header("Stream-Fork-Offset", "x").send(),
         t.named("a/../b%00", "text/plain").get(""),
     ];
-    for answer in answers {
-        answer.malformed();
+    for response in responses {
+        response.malformed();
     }
 }
 
@@ -121,49 +121,49 @@ fn a_body_over_the_limit_is_body_too_large(t: &Target) {
     let headers = [("Content-Type", "text/plain"), ("Content-Length", length.as_str())];
     let mut connection = t.connect();
     // Not one byte of the body: the length alone decides.
-    let answer = connection.send(stream.raw_head("POST", "", &headers)).answer();
-    problem(&answer, 413, "body-too-large");
+    let response = connection.send(stream.raw_head("POST", "", &headers)).response();
+    problem(&response, 413, "body-too-large");
     stream.read("-1").body_is("hello");
 }
 
 fn another_method_is_405(t: &Target) {
-    let answer = t.text(&[]).request("PATCH").body("x").send();
-    answer.problem(405);
-    answer.expect_header("Allow");
+    let response = t.text(&[]).request("PATCH").body("x").send();
+    response.problem(405);
+    response.expect_header("Allow");
 }
 
 fn refusals_of_head_have_no_body(t: &Target) {
     let missing = t.missing("text/plain");
     let stream = t.text(&["hello"]);
     let mut connection = t.connect();
-    // A body would be read as the beginning of the next answer.
+    // A body would be read as the beginning of the next response.
     for _ in 0..3 {
         connection.send(missing.raw_head("HEAD", "", &[]));
-        connection.answer().refused(404, "not-found").has("Content-Type", "application/problem+json");
+        connection.response().refused(404, "not-found").has("Content-Type", "application/problem+json");
         connection.send(stream.raw_head("GET", "offset=-1", &[]));
-        connection.answer().status(200).body_is("hello");
+        connection.response().status(200).body_is("hello");
     }
 }
 
 fn refusals_tell_nothing_of_the_stream(t: &Target) {
     let stream = t.text(&["hello"]);
-    for answer in [stream.read("nonsense"), stream.post("x").content_type("text/html").send()] {
-        answer.lacks("Stream-Up-To-Date").lacks("Stream-Cursor").lacks("ETag").lacks("Stream-Closed");
+    for response in [stream.read("nonsense"), stream.post("x").content_type("text/html").send()] {
+        response.lacks("Stream-Up-To-Date").lacks("Stream-Cursor").lacks("ETag").lacks("Stream-Closed");
     }
 }
 
 fn refusals_do_not_repeat_hostile_input(t: &Target) {
     let stream = t.text(&["hello"]);
     let hostile = "<script>alert(1)</script>";
-    let answers = [
+    let responses = [
         stream.read(hostile),
         stream.get("offset=-1&live=%3Cscript%3Ealert(1)%3C/script%3E"),
         t.missing("text/plain").put().header("Stream-TTL", hostile).send(),
         t.missing("text/plain").put().header("Stream-TTL", "\"},{\"x\":\"").send(),
         stream.post("x").producer("p", "\\\"\u{202e}", 0).send(),
     ];
-    for answer in answers {
-        answer.malformed().has("X-Content-Type-Options", "nosniff");
+    for response in responses {
+        response.malformed().has("X-Content-Type-Options", "nosniff");
     }
 }
 
@@ -172,10 +172,10 @@ fn refusals_have_the_length_they_say(t: &Target) {
     let mut connection = t.connect();
     for _ in 0..5 {
         connection.send(stream.raw_head("GET", "offset=nonsense", &[]));
-        let answer = connection.answer();
-        answer.malformed();
-        let length = answer.body.len().to_string();
-        answer.has("Content-Length", &length);
+        let response = connection.response();
+        response.malformed();
+        let length = response.body.len().to_string();
+        response.has("Content-Length", &length);
     }
 }
 

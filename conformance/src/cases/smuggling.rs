@@ -1,10 +1,10 @@
 //! Where one request ends and the next begins: lengths, codings and chunks that disagree, and requests hidden in
 //! bodies. Nothing that is not a request of its own is ever carried out.
 
-use crate::answer::Answer;
+use headwater_testkit::{Connection, Response};
+
 use crate::case::cases;
 use crate::client::{Stream, Target};
-use crate::raw::Connection;
 
 cases! {
     a_length_beside_chunks_is_400_or_ignored: "RFC 9112, 11.2; RFC 9112, 6.1",
@@ -42,8 +42,8 @@ fn assert_not_carried_out(stream: &Stream<'_>, bytes: &[u8]) {
     stream.assert_unchanged_by(|| {
         let mut connection = stream.target.connect();
         connection.send(bytes).finish_sending();
-        if let Some(answer) = connection.try_answer() {
-            answer.status_in(&[400, 411, 413, 431, 501]);
+        if let Some(response) = connection.try_response() {
+            response.status_in(&[400, 411, 413, 431, 501]);
         }
     });
     stream.target.assert_alive();
@@ -60,9 +60,9 @@ fn a_length_beside_chunks_is_400_or_ignored(t: &Target) {
         let stream = t.text(&[]);
         let mut connection = t.connect();
         connection.send(stream.raw_head("POST", "", &headers)).send(body);
-        let answer = connection.answer();
-        let expected = if answer.status == 204 { "hello" } else { "" };
-        answer.status_in(&[204, 400]);
+        let response = connection.response();
+        let expected = if response.status == 204 { "hello" } else { "" };
+        response.status_in(&[204, 400]);
         stream.read("-1").status(200).body_is(expected);
     }
 }
@@ -77,11 +77,11 @@ fn a_length_beside_chunks_smuggles_nothing(t: &Target) {
     let headers = [POST_TEXT, ("Content-Length", length.as_str()), ("Transfer-Encoding", "chunked")];
     let mut connection = t.connect();
     connection.send(stream.raw_head("POST", "", &headers)).send(&body).finish_sending();
-    if let Some(answer) = connection.try_answer() {
-        answer.status(400);
+    if let Some(response) = connection.try_response() {
+        response.status(400);
     }
-    if let Some(answer) = connection.try_answer() {
-        answer.fail("the hidden request was answered");
+    if let Some(response) = connection.try_response() {
+        response.fail("the hidden request was answered");
     }
     victim.read("-1").status(200).body_is("victim");
 }
@@ -101,9 +101,9 @@ fn two_equal_lengths_are_one_or_400(t: &Target) {
     let stream = t.text(&[]);
     let headers = [POST_TEXT, ("Content-Length", "5"), ("Content-Length", "5")];
     let mut connection = t.connect();
-    let answer = connection.send(stream.raw_head("POST", "", &headers)).send("hello").answer();
-    let expected = if answer.status == 204 { "hello" } else { "" };
-    answer.status_in(&[204, 400]);
+    let response = connection.send(stream.raw_head("POST", "", &headers)).send("hello").response();
+    let expected = if response.status == 204 { "hello" } else { "" };
+    response.status_in(&[204, 400]);
     stream.read("-1").body_is(expected);
 }
 
@@ -126,11 +126,11 @@ fn malformed_lengths_are_400(t: &Target) {
         let headers = [POST_TEXT, ("Content-Length", length)];
         let request = stream.raw_head("POST", "", &headers) + "world";
         stream.assert_unchanged_by(|| {
-            let answer = t.connect().send(&request).finish_sending().try_answer();
-            if let Some(answer) = answer
-                && !matches!(answer.status, 400 | 413)
+            let response = t.connect().send(&request).finish_sending().try_response();
+            if let Some(response) = response
+                && !matches!(response.status, 400 | 413)
             {
-                answer.fail(format_args!("{length:?} was taken for a length"));
+                response.fail(format_args!("{length:?} was taken for a length"));
             }
         });
     }
@@ -194,8 +194,8 @@ fn a_trailer_is_no_header(t: &Target) {
     let stream = t.text(&[]);
     let headers = [POST_TEXT, ("Transfer-Encoding", "chunked"), ("Trailer", "Stream-Closed")];
     let chunks = "5\r\nhello\r\n0\r\nStream-Closed: true\r\nStream-Seq: 9\r\nProducer-Id: p\r\n\r\n";
-    let answer = t.connect().send(stream.raw_head("POST", "", &headers)).send(chunks).answer();
-    answer.status_in(&[204, 400]);
+    let response = t.connect().send(stream.raw_head("POST", "", &headers)).send(chunks).response();
+    response.status_in(&[204, 400]);
     stream.head().status(200).lacks("Stream-Closed");
     stream.post("x").header("Stream-Seq", "1").send().status(204);
 }
@@ -204,7 +204,7 @@ fn chunk_extensions_are_ignored(t: &Target) {
     let stream = t.text(&[]);
     let headers = [POST_TEXT, ("Transfer-Encoding", "chunked")];
     let chunks = "5;a=b;c=\"d\"\r\nhello\r\n0;last\r\n\r\n";
-    t.connect().send(stream.raw_head("POST", "", &headers)).send(chunks).answer().status(204);
+    t.connect().send(stream.raw_head("POST", "", &headers)).send(chunks).response().status(204);
     stream.read("-1").body_is("hello");
 }
 
@@ -214,8 +214,8 @@ fn assert_dropped(stream: &Stream<'_>, half: &str) {
     stream.assert_unchanged_by(|| {
         let mut connection = stream.target.connect();
         connection.send(half).finish_sending();
-        if let Some(answer) = connection.try_answer() {
-            answer.status(400);
+        if let Some(response) = connection.try_response() {
+            response.status(400);
         }
         drop(connection);
     });
@@ -231,7 +231,7 @@ fn a_body_that_stops_is_not_appended(t: &Target) {
     let closing = [POST_TEXT, ("Content-Length", "100"), ("Stream-Closed", "true")];
     assert_dropped(&stream, &(stream.raw_head("POST", "", &closing) + "world"));
     let missing = t.missing("text/plain");
-    t.connect().send(missing.raw_head("PUT", "", &headers)).send("world").finish_sending().try_answer();
+    t.connect().send(missing.raw_head("PUT", "", &headers)).send("world").finish_sending().try_response();
     missing.head().refused(404, "not-found");
 }
 
@@ -244,14 +244,14 @@ fn a_chunked_body_that_stops_is_not_appended(t: &Target) {
 }
 
 /// Sends a request with a request hidden in its body, and a GET of `victim` after it. The victim must still be
-/// there, and whatever is answered after the first answer must be the answer to that GET.
+/// there, and whatever is answered after the first response must be the response to that GET.
 #[track_caller]
-fn assert_body_is_skipped(t: &Target, victim: &Stream<'_>, request: &str) -> Answer {
+fn assert_body_is_skipped(t: &Target, victim: &Stream<'_>, request: &str) -> Response {
     let mut connection: Connection = t.connect();
-    let first = connection.send(request).answer();
+    let first = connection.send(request).response();
     let next = connection.try_send(victim.raw_head("GET", "offset=-1", &[]));
     if next.is_ok()
-        && let Some(second) = connection.try_answer()
+        && let Some(second) = connection.try_response()
     {
         second.status(200).body_is("victim");
     }
@@ -290,8 +290,8 @@ fn the_body_of_a_get_is_not_the_next_request(t: &Target) {
     let hidden = hidden_delete(&victim);
     let length = hidden.len().to_string();
     let request = stream.raw_head("GET", "offset=-1", &[("Content-Length", &length)]) + &hidden;
-    let answer = assert_body_is_skipped(t, &victim, &request);
-    answer.status_in(&[200, 400]);
+    let response = assert_body_is_skipped(t, &victim, &request);
+    response.status_in(&[200, 400]);
     let head = stream.raw_head("HEAD", "", &[("Content-Length", &length)]) + &hidden;
     assert_body_is_skipped(t, &victim, &head).status_in(&[200, 400]);
 }
@@ -313,8 +313,8 @@ fn what_follows_an_upgrade_that_is_not_taken_is_not_its_body(t: &Target) {
         let request = stream.raw_head("POST", "", &headers) + "hello";
         let mut connection = t.connect();
         connection.send(request + &other.raw_head("GET", "offset=-1", &[]));
-        connection.answer().status(204);
-        if let Some(second) = connection.try_answer() {
+        connection.response().status(204);
+        if let Some(second) = connection.try_response() {
             second.status(200).body_is("other");
         }
         stream.read("-1").body_is("hello");
@@ -325,8 +325,8 @@ fn a_line_end_in_a_name_makes_no_second_header(t: &Target) {
     for name in ["a%0d%0aSet-Cookie:%20x=1", "a%0aLocation:%20/", "a%0d%0a%0d%0a%3Chtml%3E"] {
         let stream = t.named(name, "text/plain");
         let headers = [POST_TEXT, ("Content-Length", "0")];
-        let answer = t.connect().send(stream.raw_head("PUT", "", &headers)).answer();
-        answer.malformed().lacks("Set-Cookie").lacks("Location");
+        let response = t.connect().send(stream.raw_head("PUT", "", &headers)).response();
+        response.malformed().lacks("Set-Cookie").lacks("Location");
     }
 }
 
@@ -334,10 +334,10 @@ fn a_line_end_in_a_value_makes_no_second_header(t: &Target) {
     for value in ["60\rSet-Cookie: x=1", "60\nStream-Closed: true", "60\0"] {
         let stream = t.missing("text/plain");
         let headers = [POST_TEXT, ("Content-Length", "0"), ("Stream-TTL", value)];
-        let answer = t.connect().send(stream.raw_head("PUT", "", &headers)).finish_sending().try_answer();
-        if let Some(answer) = answer {
+        let response = t.connect().send(stream.raw_head("PUT", "", &headers)).finish_sending().try_response();
+        if let Some(response) = response {
             // A lone line feed may end a line (RFC 9112, 2.2); then there are two headers, and both were sent.
-            answer.status_in(if value.contains('\n') { &[201, 400] } else { &[400] }).lacks("Set-Cookie");
+            response.status_in(if value.contains('\n') { &[201, 400] } else { &[400] }).lacks("Set-Cookie");
         }
     }
     t.assert_alive();
@@ -345,7 +345,7 @@ fn a_line_end_in_a_value_makes_no_second_header(t: &Target) {
 
 fn a_content_type_comes_back_on_one_line(t: &Target) {
     let stream = t.created("text/plain; a=\"b, c; d: e\"", &[], &["hello"]);
-    for answer in [stream.head(), stream.read("-1"), stream.put().send()] {
-        answer.status(200).has("Content-Type", "text/plain; a=\"b, c; d: e\"");
+    for response in [stream.head(), stream.read("-1"), stream.put().send()] {
+        response.status(200).has("Content-Type", "text/plain; a=\"b, c; d: e\"");
     }
 }

@@ -26,7 +26,7 @@ cases! {
 
 /// The data of the first event of a stream with this one append.
 #[track_caller]
-fn first_data(t: &Target, payload: &str) -> crate::sse::Event {
+fn first_data(t: &Target, payload: &str) -> headwater_testkit::sse::Event {
     let stream = t.text(&[payload]);
     let mut events = Events::open(&stream, "-1");
     let event = events.data();

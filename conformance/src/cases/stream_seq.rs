@@ -35,11 +35,11 @@ fn sequences_compare_byte_by_byte(t: &Target) {
     for (index, seq) in ascending.iter().enumerate() {
         stream.post("x").header("Stream-Seq", seq).send().status(204);
         for smaller in &ascending[..=index] {
-            let answer = stream.post("y").header("Stream-Seq", smaller).send();
-            if answer.status != 409 {
-                answer.fail(format_args!("{smaller:?} came after {seq:?}"));
+            let response = stream.post("y").header("Stream-Seq", smaller).send();
+            if response.status != 409 {
+                response.fail(format_args!("{smaller:?} came after {seq:?}"));
             }
-            answer.refused(409, "stream-seq-regression");
+            response.refused(409, "stream-seq-regression");
         }
     }
     stream.read("-1").body_is("x".repeat(ascending.len()));
@@ -112,14 +112,14 @@ fn a_sequence_works_with_a_final_append(t: &Target) {
 
 fn one_of_many_writers_with_one_sequence_wins(t: &Target) {
     let stream = t.text(&[]);
-    let answers =
+    let responses =
         at_once(16, |writer| stream.post(format!("<{writer:02}>")).header("Stream-Seq", "1").send());
-    let winners: Vec<usize> = (0..16).filter(|writer| answers[*writer].status == 204).collect();
+    let winners: Vec<usize> = (0..16).filter(|writer| responses[*writer].status == 204).collect();
     assert_eq!(winners.len(), 1, "{winners:?}");
     stream.read("-1").body_is(format!("<{:02}>", winners[0]));
-    for (writer, answer) in answers.iter().enumerate() {
+    for (writer, response) in responses.iter().enumerate() {
         if writer != winners[0] {
-            answer.refused(409, "stream-seq-regression");
+            response.refused(409, "stream-seq-regression");
         }
     }
 }

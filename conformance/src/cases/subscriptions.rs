@@ -44,9 +44,9 @@ fn a_new_subscription_is_201_and_is_told(t: &Target) {
     let mut body = sub.webhook_body(URL);
     body["description"] = json!("event processor");
     body["streams"] = json!([sub.name("x"), "other-folder/y"]);
-    let answer = sub.put(&body);
-    answer.status(201).has("Content-Type", "application/json").has("Cache-Control", "no-store");
-    let created = answer.json();
+    let response = sub.put(&body);
+    response.status(201).has("Content-Type", "application/json").has("Cache-Control", "no-store");
+    let created = response.json();
     for told in [&created, &sub.get()] {
         assert_eq!((&told["id"], &told["subscription_id"]), (&json!(sub.id), &json!(sub.id)));
         assert_eq!((&told["type"], &told["pattern"]), (&json!("webhook"), &body["pattern"]));
@@ -176,9 +176,9 @@ fn a_filter_is_refused_and_not_ignored(t: &Target) {
 fn no_answer_holds_a_secret(t: &Target) {
     let sub = Subscription::new(t);
     let body = sub.webhook_body(URL);
-    for answer in [sub.put(&body), sub.put(&body), sub.at("").get("")] {
-        let text = answer.text().to_ascii_lowercase();
-        assert!(!text.contains("secret") && !text.contains("\"seed\""), "{answer}");
+    for response in [sub.put(&body), sub.put(&body), sub.at("").get("")] {
+        let text = response.text().to_ascii_lowercase();
+        assert!(!text.contains("secret") && !text.contains("\"seed\""), "{response}");
     }
     let keys = t.named("__ds/jwks.json", "").get("").status(200).json();
     assert!(keys["keys"].as_array().expect("a list").iter().all(|key| key.get("d").is_none()), "{keys}");
@@ -425,9 +425,9 @@ fn control_resources_have_their_methods(t: &Target) {
         ("/ack", "GET", "POST"),
         ("/release", "DELETE", "POST"),
     ] {
-        let answer = sub.at(action).request(method).body("").send();
-        answer.status(405);
-        assert!(answer.list("Allow").contains(&allowed.to_ascii_lowercase()), "{answer}");
+        let response = sub.at(action).request(method).body("").send();
+        response.status(405);
+        assert!(response.list("Allow").contains(&allowed.to_ascii_lowercase()), "{response}");
     }
     t.named("__ds/jwks.json", "").put().send().status(405);
     sub.at("").request("OPTIONS").send().status(204);
@@ -446,6 +446,6 @@ fn a_control_body_is_bounded(t: &Target) {
     let headers = [("Content-Type", "application/json"), ("Content-Length", length.as_str())];
     // Not one byte of the body: the length alone decides.
     let head = sub.at("").raw_head("PUT", "", &headers);
-    t.connect().send(head).answer().refused(413, "body-too-large");
+    t.connect().send(head).response().refused(413, "body-too-large");
     sub.at("").get("").status(404);
 }

@@ -1,4 +1,4 @@
-//! Webhooks: what is sent, how it is signed, and what its answer means (sections 6.5, 7.1 and 7.3).
+//! Webhooks: what is sent, how it is signed, and what its response means (sections 6.5, 7.1 and 7.3).
 //!
 //! The server under test must take webhooks to this machine (`--webhook-allow-localhost`).
 
@@ -97,8 +97,8 @@ fn the_key_set_is_public_and_cacheable(t: &Target) {
     let signing = sub.get()["webhook"]["signing"].clone();
     let set = t.named("__ds/jwks.json", "");
     assert_eq!((&signing["alg"], &signing["jwks_url"]), (&json!("ed25519"), &json!(set.url())));
-    let answer = set.get("");
-    answer
+    let response = set.get("");
+    response
         .status(200)
         .has("Content-Type", "application/jwk-set+json")
         .has("Cache-Control", "public, max-age=300");
@@ -138,8 +138,8 @@ fn what_came_after_the_snapshot_wakes_again(t: &Target) {
     let first = wake(&receiver, 0);
     let name = sub.name("a");
     let later = stream.append("[2]");
-    let answer = sub.report("callback", &first, &[(&name, &tail_of(&first, &name))], true);
-    assert_eq!(answer.status(200).json(), json!({ "ok": true, "next_wake": true }));
+    let response = sub.report("callback", &first, &[(&name, &tail_of(&first, &name))], true);
+    assert_eq!(response.status(200).json(), json!({ "ok": true, "next_wake": true }));
     let second = wake(&receiver, 1);
     assert_eq!((&first["generation"], &second["generation"]), (&json!(1), &json!(2)));
     assert_ne!(first["wake_id"], second["wake_id"]);
@@ -154,9 +154,9 @@ fn a_callback_acknowledges_and_ends_the_wake(t: &Target) {
     let first = wake(&receiver, 0);
     let name = sub.name("a");
     let tail = tail_of(&first, &name);
-    let answer = sub.report("callback", &first, &[(&name, &tail)], true);
+    let response = sub.report("callback", &first, &[(&name, &tail)], true);
     assert_eq!(
-        answer.status(200).has("Content-Type", "application/json").json(),
+        response.status(200).has("Content-Type", "application/json").json(),
         json!({ "ok": true, "next_wake": false })
     );
     assert_eq!(sub.acked("a"), tail);
@@ -170,12 +170,12 @@ fn a_callback_without_done_moves_the_cursor_and_keeps_the_lease(t: &Target) {
     let name = sub.name("a");
     let middle = tail_of(&first, &name);
     let last = stream.append("[2]");
-    let answer = sub.report("callback", &first, &[(&name, &middle)], false);
-    assert_eq!(answer.status(200).json(), json!({ "ok": true, "next_wake": false }));
+    let response = sub.report("callback", &first, &[(&name, &middle)], false);
+    assert_eq!(response.status(200).json(), json!({ "ok": true, "next_wake": false }));
     assert_eq!(sub.acked("a"), middle);
     // More than the wake named, as far as the stream goes.
-    let answer = sub.report("callback", &first, &[(&name, &last)], true);
-    assert_eq!(answer.status(200).json(), json!({ "ok": true, "next_wake": false }));
+    let response = sub.report("callback", &first, &[(&name, &last)], true);
+    assert_eq!(response.status(200).json(), json!({ "ok": true, "next_wake": false }));
     assert_eq!((sub.acked("a"), receiver.count()), (last, 1));
 }
 
@@ -262,16 +262,17 @@ fn acknowledgements_that_make_no_sense_are_refused_whole(t: &Target) {
         (&"../x".to_owned(), &*tail),
         (&String::new(), &*tail),
     ] {
-        let answer = sub.report("callback", &first, &[(&name, &tail), (stream, offset)], true);
-        answer.control_refused(409, "INVALID_OFFSET");
-        assert_eq!(sub.acked("a"), before, "all of it or nothing: {answer}");
+        let response = sub.report("callback", &first, &[(&name, &tail), (stream, offset)], true);
+        response.control_refused(409, "INVALID_OFFSET");
+        assert_eq!(sub.acked("a"), before, "all of it or nothing: {response}");
     }
     for body in
         ["", "{", "[]", "{}", r#"{"wake_id":1,"generation":1}"#, r#"{"wake_id":"w","generation":"1"}"#]
     {
         let token = first["callback_token"].as_str().expect("a text");
-        let answer = sub.at("/callback").post(body).header("Authorization", format!("Bearer {token}")).send();
-        answer.control_refused(400, "INVALID_REQUEST");
+        let response =
+            sub.at("/callback").post(body).header("Authorization", format!("Bearer {token}")).send();
+        response.control_refused(400, "INVALID_REQUEST");
     }
     sub.report("callback", &first, &[(&name, &tail)], false).status(200);
     sub.report("callback", &first, &[(&name, &before)], false).control_refused(409, "INVALID_OFFSET");
@@ -285,8 +286,8 @@ fn a_deleted_subscription_refuses_its_callbacks(t: &Target) {
     let first = wake(&receiver, 0);
     sub.delete();
     let name = sub.name("a");
-    let answer = sub.report("callback", &first, &[(&name, &tail_of(&first, &name))], true);
-    answer.control_refused(404, "SUBSCRIPTION_NOT_FOUND");
+    let response = sub.report("callback", &first, &[(&name, &tail_of(&first, &name))], true);
+    response.control_refused(404, "SUBSCRIPTION_NOT_FOUND");
 }
 
 fn a_recreated_subscription_refuses_old_callbacks(t: &Target) {

@@ -8,12 +8,12 @@ mod patient;
 use std::io::IsTerminal;
 
 use anyhow::{Result, bail};
+use headwater_testkit::table;
 use tokio::task::spawn_blocking;
 
 use crate::origin::{BASE_PATH, Origin};
 use crate::proxy::{Caches, Kind, Proxy};
 use crate::run::Stage;
-use crate::table;
 use patient::Patient;
 
 /// What a check came to.

@@ -12,9 +12,6 @@ mod proxy;
 mod report;
 mod run;
 mod scenario;
-// The chores draw the same tables.
-#[path = "../../../xtask/src/table.rs"]
-mod table;
 mod tally;
 mod viewer;
 mod writer;

@@ -1,26 +1,23 @@
 //! The origin: a server of this repository, started, restarted, and asked what it has counted.
 
-use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use headwater_bench::http::{self, Connection};
-use rustix::process::{Pid, Signal, kill_process};
-use tokio::process::{Child, Command};
-use tokio::time::{sleep, timeout};
+use headwater_testkit::Server;
+use tokio::task::spawn_blocking;
 
 pub(crate) const BASE_PATH: &str = "/v1/stream";
-const READY_TIMEOUT: Duration = Duration::from_secs(30);
-const STOP_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// A running origin; dropping it kills it.
 pub(crate) struct Origin {
     binary: PathBuf,
     flags: Vec<String>,
     log: PathBuf,
-    child: Child,
+    /// `None` while it is restarted.
+    server: Option<Server>,
     pub(crate) address: SocketAddr,
     /// What it had counted before it was restarted.
     before: Counts,
@@ -92,25 +89,36 @@ impl Origin {
         let own = ["--listen", &address.to_string(), "--data-dir", &data.to_string_lossy(), "--log", "warn"];
         let flags: Vec<String> = own.iter().chain(flags).map(|flag| (*flag).to_owned()).collect();
         let log = folder.join("origin.log");
-        File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
-        let child = spawn(binary, &flags, &log)?;
-        let binary = binary.to_path_buf();
-        let mut origin = Self { binary, flags, log, child, address, before: Counts::default() };
-        origin.wait_until_ready().await?;
+        let mut origin = Self {
+            binary: binary.to_path_buf(),
+            flags,
+            log,
+            server: None,
+            address,
+            before: Counts::default(),
+        };
+        origin.restart_server().await?;
         Ok(origin)
     }
 
     /// Asks the server to end as an operator does, and starts it again on what it left.
     pub(crate) async fn restart(&mut self) -> Result<()> {
         self.before = self.counts().await?;
-        let pid = self.child.id().and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
-        kill_process(pid.context("the origin has ended by itself")?, Signal::TERM)?;
-        let ended = timeout(STOP_TIMEOUT, self.child.wait()).await.context("the origin did not stop")??;
-        if !ended.success() {
-            bail!("the origin ended with {ended}; see {}", self.log.display());
-        }
-        self.child = spawn(&self.binary, &self.flags, &self.log)?;
-        self.wait_until_ready().await
+        self.restart_server().await
+    }
+
+    /// Stops the server, if there is one, and starts another one; the audience goes on meanwhile.
+    async fn restart_server(&mut self) -> Result<()> {
+        let stopped = self.server.take();
+        let mut command = Command::new(&self.binary);
+        command.args(&self.flags);
+        let log = self.log.clone();
+        let start = move || {
+            stopped.map_or(Ok(()), Server::stop)?;
+            Server::start(&mut command, &log)
+        };
+        self.server = Some(spawn_blocking(start).await??);
+        Ok(())
     }
 
     /// What it has counted since it was started first.
@@ -120,34 +128,6 @@ impl Origin {
         answer.expect(200)?;
         Ok(self.before.plus(Counts::parse(std::str::from_utf8(answer.body)?)))
     }
-
-    async fn wait_until_ready(&mut self) -> Result<()> {
-        let deadline = Instant::now() + READY_TIMEOUT;
-        while Instant::now() < deadline {
-            if let Some(exit) = self.child.try_wait()? {
-                bail!("the origin ended with {exit}; see {}", self.log.display());
-            }
-            if let Ok(mut connection) = Connection::open(self.address).await
-                && connection.exchange(&http::request("GET", "/health", &[], b"")).await.is_ok()
-            {
-                return Ok(());
-            }
-            sleep(Duration::from_millis(10)).await;
-        }
-        bail!("the origin did not answer within {} s; see {}", READY_TIMEOUT.as_secs(), self.log.display())
-    }
-}
-
-fn spawn(binary: &Path, flags: &[String], log: &Path) -> Result<Child> {
-    let log = File::options().append(true).open(log)?;
-    Command::new(binary)
-        .args(flags)
-        .stdin(std::process::Stdio::null())
-        .stdout(log.try_clone()?)
-        .stderr(log)
-        .kill_on_drop(true)
-        .spawn()
-        .with_context(|| format!("cannot run {}", binary.display()))
 }
 
 #[cfg(test)]

@@ -1,16 +1,15 @@
 //! A real cache with the configuration that users copy (`edge/`): only addresses are written anew.
 
-use std::fs::{self, File};
+use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use headwater_bench::http::{self, Connection};
-use rustix::process::{Pid, Signal, kill_process};
-use tokio::process::{Child, Command};
+use headwater_testkit::Server;
 use tokio::time::sleep;
 
 use crate::origin::{BASE_PATH, free_port};
@@ -37,6 +36,7 @@ impl Kind {
 const INNER: &str = "127.0.0.1:8079";
 
 const READY_TIMEOUT: Duration = Duration::from_secs(20);
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Where the programs and their configurations are.
 #[derive(Clone, Debug)]
@@ -48,16 +48,14 @@ pub(crate) struct Caches {
 
 /// A running cache; dropping it ends it.
 pub(crate) struct Proxy {
-    child: Child,
+    process: Server,
     pub(crate) address: SocketAddr,
 }
 
 impl Drop for Proxy {
     fn drop(&mut self) {
-        // Not killed: nginx's and Varnish's own children would stay. It fails if it has ended already.
-        if let Some(pid) = self.child.id().and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?)) {
-            let _ = kill_process(pid, Signal::TERM);
-        }
+        // Not killed at once: nginx's and Varnish's own children would stay. It fails if it has ended already.
+        let _ = self.process.stop_within(STOP_TIMEOUT);
     }
 }
 
@@ -75,7 +73,6 @@ impl Proxy {
         }
         copy(&caches.edge.join(kind.name()), &home)?;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?));
-        let log = File::create(home.join("log"))?;
         let program = match kind {
             Kind::Nginx => &caches.nginx,
             Kind::Varnish => &caches.varnishd,
@@ -96,13 +93,9 @@ impl Proxy {
                 command.arg("-f").arg(home.join("headwater.vcl")).args(["-s", "malloc,512m"]);
             }
         }
-        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-        let child = command.spawn().with_context(|| format!("cannot run {}", program.display()))?;
-        let mut proxy = Self { child, address };
-        match proxy.wait_until_ready().await {
-            Ok(()) => Ok(proxy),
-            Err(error) => Err(error.context(format!("{}; see {}", kind.name(), home.join("log").display()))),
-        }
+        let mut proxy = Self { process: Server::spawn(&mut command, &home.join("log"))?, address };
+        proxy.wait_until_ready().await.context(kind.name())?;
+        Ok(proxy)
     }
 
     /// Waits until it passes on what the origin says of a stream that isn't there.
@@ -111,9 +104,7 @@ impl Proxy {
         let request = http::request("GET", &path, &[], b"");
         let deadline = Instant::now() + READY_TIMEOUT;
         while Instant::now() < deadline {
-            if let Some(exit) = self.child.try_wait()? {
-                bail!("it ended with {exit}");
-            }
+            self.process.check_running()?;
             if let Ok(mut connection) = Connection::open(self.address).await
                 && connection.exchange(&request).await.is_ok_and(|answer| answer.status == 404)
             {
@@ -121,7 +112,7 @@ impl Proxy {
             }
             sleep(Duration::from_millis(50)).await;
         }
-        bail!("it passed nothing on within {} s", READY_TIMEOUT.as_secs())
+        bail!("it passed nothing on within {} s.{}", READY_TIMEOUT.as_secs(), self.process.log_end())
     }
 }
 

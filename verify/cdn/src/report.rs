@@ -2,11 +2,11 @@
 
 mod picture;
 
+use headwater_testkit::table;
 use serde_json::{Value, json};
 
 use crate::run::{Outcome, Stage};
 use crate::scenario::Scenario;
-use crate::table;
 
 pub(crate) use picture::draw as picture;
 

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use headwater_testkit::random::Rng;
 use tokio::sync::watch;
 use tokio::task::{JoinSet, spawn_local};
 use tokio::time::{sleep, timeout};
@@ -204,12 +205,10 @@ impl Timeline<'_> {
         (scenario.messages_per_s * duration.as_secs_f64()) as u32
     }
 
-    /// The time before a message, about the same each time but never just the same: a real writer isn't in step with
-    /// anybody's clock.
+    /// Waits about as long before each message, as a writer does who keeps no clock's time.
     pub(crate) async fn pause(scenario: &Scenario, message: u32) {
         let step = Duration::from_secs_f64(1.0 / scenario.messages_per_s);
-        let part = f64::from(message.wrapping_mul(0x9e37_79b9) >> 16) / 65_536.0;
-        sleep(step.mul_f64(0.75 + 0.5 * part)).await;
+        sleep(step.mul_f64(0.75 + 0.5 * Rng::with_seed(message.into()).f64())).await;
     }
 
     async fn perform(

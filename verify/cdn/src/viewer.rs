@@ -2,7 +2,6 @@
 //!
 //! It checks all that it is given against the ledger: every message once, in order, none of another stream.
 
-mod events;
 mod place;
 
 use std::cell::RefCell;
@@ -12,12 +11,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use headwater_bench::http::{self, Begun, Connection};
+use headwater_testkit::sse::{Control, Parser};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use crate::ledger::{self, Lives};
 use crate::tally::Tally;
-use events::{Event, Events};
 use place::Place;
 
 /// How a viewer goes on at the tail.
@@ -160,7 +159,7 @@ impl Viewer {
             *connection = Connection::open(self.address).await?;
             return self.refused(status, place).await;
         }
-        let mut events = Events::default();
+        let mut events = Parser::default();
         loop {
             let mut received = Vec::new();
             let more =
@@ -169,19 +168,20 @@ impl Viewer {
                 return Ok(Next::Go);
             }
             self.tally.borrow_mut().bytes += received.len() as u64;
-            for event in events.receive(&received)? {
-                match event {
-                    Event::Data(data) => place.read(&data, self.number, &mut self.tally.borrow_mut()),
-                    Event::Control(control) => {
-                        let told = Told {
-                            next: control.next.as_deref(),
-                            cursor: control.cursor.as_deref(),
-                            up_to_date: control.up_to_date,
-                            closed: control.closed,
-                        };
-                        if let Next::Done = self.told(place, &told) {
-                            return Ok(Next::Done);
-                        }
+            events.push(&received);
+            while let Some(event) = events.next_event()? {
+                if event.kind == "data" {
+                    place.read(event.data.as_bytes(), self.number, &mut self.tally.borrow_mut());
+                } else if let Some(control) = Control::parse(&event) {
+                    let cursor = control.cursor.map(|cursor| cursor.to_string());
+                    let told = Told {
+                        next: Some(&control.next_offset),
+                        cursor: cursor.as_deref(),
+                        up_to_date: control.up_to_date,
+                        closed: control.closed,
+                    };
+                    if let Next::Done = self.told(place, &told) {
+                        return Ok(Next::Done);
                     }
                 }
             }

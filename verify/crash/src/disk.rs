@@ -13,8 +13,8 @@ use std::{
 
 use anyhow::{Context, Result};
 use fuser::{BackgroundSession, Config, MountOption};
+use headwater_testkit::random::Rng;
 
-use crate::dice::Dice;
 pub(crate) use fault::{Deed, Fault, Place};
 use files::Files;
 pub(crate) use files::Loss;
@@ -38,9 +38,9 @@ impl OwnDisk {
 
     /// The power goes, and comes back. Who used the disk was killed before, so that nothing happens in between. Says what
     /// was forgotten.
-    pub(crate) fn cut(&mut self, dice: &mut Dice) -> Result<Loss> {
+    pub(crate) fn cut(&mut self, rng: &mut Rng) -> Result<Loss> {
         self.detach();
-        let loss = lock(&self.files).lose(dice);
+        let loss = lock(&self.files).lose(rng);
         self.attach()?;
         Ok(loss)
     }

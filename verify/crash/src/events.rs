@@ -1,12 +1,10 @@
-//! Event streams, split into events as they arrive.
+//! Event streams, whose events are read as they arrive.
 
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::Read;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use serde_json::Value;
+use headwater_testkit::sse::{self, Control, Parser};
 
-use crate::client::Offset;
+use crate::offset::Offset;
 use crate::payload::{self, Form};
 
 /// One event.
@@ -26,73 +24,47 @@ pub(crate) enum Event {
 
 /// Reads events until the connection ends.
 pub(crate) struct Events<R> {
-    lines: BufReader<R>,
+    body: R,
+    parser: Parser,
     form: Form,
 }
 
 impl<R: Read> Events<R> {
     pub(crate) fn new(body: R, form: Form) -> Self {
-        Self { lines: BufReader::new(body), form }
+        Self { body, parser: Parser::default(), form }
     }
 
-    /// The next event. `None`: the answer ended; an event that was begun is dropped, as browsers do.
+    /// The next event; `None` at the end of the response, where an incomplete event is dropped, as browsers do.
     pub(crate) fn next(&mut self) -> Option<Result<Event, String>> {
-        let mut kind = String::new();
-        let mut id = None;
-        let mut data: Option<String> = None;
+        let mut piece = [0; 16 << 10];
         loop {
-            let line = match self.line() {
-                Ok(Some(line)) => line,
-                Ok(None) => return None,
+            match self.parser.next_event() {
+                Ok(Some(event)) => {
+                    let block = &event.block;
+                    return Some(self.event(&event).ok_or_else(|| format!("a malformed event: {block:?}")));
+                }
+                Ok(None) => {}
                 Err(error) => return Some(Err(error.to_string())),
-            };
-            let (field, value) = line.split_once(':').unwrap_or((&line, ""));
-            let value = value.strip_prefix(' ').unwrap_or(value);
-            match field {
-                "event" => value.clone_into(&mut kind),
-                "id" => id = Offset::parse(value),
-                "data" => match &mut data {
-                    Some(data) => {
-                        data.push('\n');
-                        data.push_str(value);
-                    }
-                    None => data = Some(value.to_owned()),
-                },
-                _ => {}
             }
-            if line.is_empty()
-                && let Some(data) = data.take()
-            {
-                return Some(
-                    self.event(&kind, id, &data).ok_or_else(|| format!("a {kind} event holds {data:?}")),
-                );
+            match self.body.read(&mut piece) {
+                Ok(0) => return None,
+                Ok(count) => self.parser.push(piece.get(..count).unwrap_or_default()),
+                Err(error) => return Some(Err(error.to_string())),
             }
         }
     }
 
-    fn line(&mut self) -> io::Result<Option<String>> {
-        let mut line = Vec::new();
-        self.lines.read_until(b'\n', &mut line)?;
-        // Half a line is none.
-        let Some(line) = line.strip_suffix(b"\n") else { return Ok(None) };
-        String::from_utf8(line.to_vec()).map(Some).map_err(io::Error::other)
-    }
-
-    fn event(&self, kind: &str, id: Option<Offset>, data: &str) -> Option<Event> {
-        if kind == "data" {
+    fn event(&self, event: &sse::Event) -> Option<Event> {
+        if event.kind == "data" {
             let body = match self.form {
-                Form::Bytes => STANDARD.decode(data).ok()?,
-                Form::Text | Form::Json => data.as_bytes().to_vec(),
+                Form::Bytes => event.decoded()?,
+                Form::Text | Form::Json => event.data.clone().into_bytes(),
             };
-            return Some(Event::Data { stored: payload::stored_form(self.form, &body)?, next: id });
+            let next = event.id.as_deref().and_then(Offset::parse);
+            return Some(Event::Data { stored: payload::stored_form(self.form, &body)?, next });
         }
-        let fields: Value = serde_json::from_str(data).ok()?;
-        let flag = |name| fields.get(name).and_then(Value::as_bool).unwrap_or_default();
-        Some(Event::Control {
-            next: Offset::parse(fields.get("streamNextOffset")?.as_str()?)?,
-            up_to_date: flag("upToDate"),
-            closed: flag("streamClosed"),
-        })
+        let Control { next_offset, up_to_date, closed, .. } = Control::parse(event)?;
+        Some(Event::Control { next: Offset::parse(&next_offset)?, up_to_date, closed })
     }
 }
 

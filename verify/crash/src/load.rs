@@ -3,8 +3,8 @@
 use std::thread;
 
 use anyhow::{Result, anyhow};
+use headwater_testkit::random::Rng;
 
-use crate::dice::Dice;
 use crate::readers::{self, Mode};
 use crate::requests::Scene;
 use crate::writers::{self, Writer};
@@ -16,7 +16,7 @@ const READERS: [Mode; 6] =
 pub(crate) fn run(
     scene: &Scene<'_>,
     writers: &mut [Box<dyn Writer>],
-    dice: &mut Dice,
+    rng: &mut Rng,
     meanwhile: impl FnOnce() -> Result<()>,
 ) -> Result<()> {
     thread::scope(|scope| {
@@ -25,8 +25,8 @@ pub(crate) fn run(
             threads.push(scope.spawn(move || writers::run(scene, writer.as_mut())));
         }
         for mode in READERS {
-            let mut dice = Dice::new(dice.next(), &[]);
-            threads.push(scope.spawn(move || readers::run(scene, mode, &mut dice)));
+            let mut rng = Rng::with_seed(rng.u64(..));
+            threads.push(scope.spawn(move || readers::run(scene, mode, &mut rng)));
         }
         let ended = meanwhile();
         scene.phase.end();

@@ -2,12 +2,11 @@
 //!
 //! `README.md` tells how to run them, `oracle.rs` which rules are checked.
 
-mod client;
-mod dice;
 mod disk;
 mod events;
 mod load;
 mod mount;
+mod offset;
 mod options;
 mod oracle;
 mod payload;

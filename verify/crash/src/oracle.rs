@@ -28,9 +28,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use anyhow::{Result, bail};
+use headwater_testkit::Request;
+use headwater_testkit::random::{self, Rng};
 
-use crate::client::{Offset, Request};
-use crate::dice::Dice;
+use crate::offset::Offset;
 use crate::reads::{Read, Whole, read, read_all};
 use crate::requests::{Scene, head};
 use crate::stream::{Life, Tracked};
@@ -40,16 +41,16 @@ const THREADS: usize = 3;
 const TRIED: usize = 3;
 
 /// Checks some streams, which nobody writes meanwhile.
-pub(crate) fn check(scene: &Scene<'_>, streams: &[Arc<Tracked>], dice: &Dice) -> Result<()> {
+pub(crate) fn check(scene: &Scene<'_>, streams: &[Arc<Tracked>], rng: &Rng) -> Result<()> {
     let next = AtomicUsize::new(0);
     let failure = Mutex::new(None);
     thread::scope(|scope| {
         for number in 0..THREADS {
-            let mut dice = Dice::new(dice.clone().next(), &[number as u64]);
+            let mut rng = random::seeded(rng.clone().u64(..), &[number as u64]);
             let (next, failure) = (&next, &failure);
             scope.spawn(move || {
                 while let Some(stream) = streams.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    if let Err(error) = check_one(scene, stream, &mut dice) {
+                    if let Err(error) = check_one(scene, stream, &mut rng) {
                         failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
                         return;
                     }
@@ -61,7 +62,7 @@ pub(crate) fn check(scene: &Scene<'_>, streams: &[Arc<Tracked>], dice: &Dice) ->
 }
 
 /// Checks one stream.
-pub(crate) fn check_one(scene: &Scene<'_>, stream: &Tracked, dice: &mut Dice) -> Result<()> {
+pub(crate) fn check_one(scene: &Scene<'_>, stream: &Tracked, rng: &mut Rng) -> Result<()> {
     let before = stream.life();
     if before == Life::Unborn {
         return Ok(());
@@ -80,15 +81,17 @@ pub(crate) fn check_one(scene: &Scene<'_>, stream: &Tracked, dice: &mut Dice) ->
     };
     let tail = compare(scene, stream, &whole)?;
     let known = head(scene, stream)?;
-    let agrees = known.as_ref().is_some_and(|answer| {
-        answer.status == 200 && answer.next().as_ref() == Some(&tail) && answer.is_closed() == whole.closed
+    let agrees = known.as_ref().is_some_and(|response| {
+        response.status == 200
+            && Offset::next(response).as_ref() == Some(&tail)
+            && response.is_closed() == whole.closed
     });
     if !agrees {
         let what = format!("HEAD: {known:?}, the reads: {tail}, closed: {}", whole.closed);
         bail!(stream.broken("HEAD and the reads agree", what));
     }
-    resume(scene, stream, &whole, dice)?;
-    revalidate(scene, stream, whole, dice)
+    resume(scene, stream, &whole, rng)?;
+    revalidate(scene, stream, whole, rng)
 }
 
 /// Compares everything that is there with everything that is known. Gives the tail.
@@ -132,9 +135,9 @@ fn compare(scene: &Scene<'_>, stream: &Tracked, whole: &Whole) -> Result<Offset>
 }
 
 /// Reads from some old offsets.
-fn resume(scene: &Scene<'_>, stream: &Tracked, whole: &Whole, dice: &mut Dice) -> Result<()> {
+fn resume(scene: &Scene<'_>, stream: &Tracked, whole: &Whole, rng: &mut Rng) -> Result<()> {
     for _ in 0..TRIED {
-        let Some(offset) = dice.pick(&stream.state().offsets).cloned() else { return Ok(()) };
+        let Some(offset) = rng.choice(&stream.state().offsets).cloned() else { return Ok(()) };
         let Read::Piece(piece) = read(scene, stream, Some(&offset), "")? else {
             bail!(stream.broken("a read from an old offset begins there", format!("{offset} is gone")));
         };
@@ -148,12 +151,12 @@ fn resume(scene: &Scene<'_>, stream: &Tracked, whole: &Whole, dice: &mut Dice) -
 }
 
 /// Asks again with the validators of earlier reads, and keeps some of this one.
-fn revalidate(scene: &Scene<'_>, stream: &Tracked, whole: Whole, dice: &mut Dice) -> Result<()> {
+fn revalidate(scene: &Scene<'_>, stream: &Tracked, whole: Whole, rng: &mut Rng) -> Result<()> {
     for _ in 0..TRIED {
-        let Some((target, tag)) = dice.pick(&stream.state().tags).cloned() else { break };
+        let Some((target, tag)) = rng.choice(&stream.state().tags).cloned() else { break };
         let request = Request::new("GET", target).header("If-None-Match", &tag);
-        let answer = scene.exchange(stream, &request)?;
-        let status = answer.map(|answer| answer.status);
+        let response = scene.exchange(stream, &request)?;
+        let status = response.map(|response| response.status);
         if status != Some(304) {
             let what = format!("{request} was answered with {status:?}");
             bail!(stream.broken("a validator of a range that doesn't change answers 304", what));

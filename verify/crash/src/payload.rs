@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use crate::dice::Dice;
+use headwater_testkit::random::{self, Rng};
 
 /// One append of one writer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -150,41 +150,41 @@ fn hex_key(bytes: &[u8]) -> Option<Key> {
 
 const JSON_BEGINS: &str = "{\"k\":\"";
 
-fn dice(seed: u64, key: Key) -> Dice {
-    Dice::new(seed, &[0x7061_796c, key.writer.into(), key.number.into()])
+fn rng(seed: u64, key: Key) -> Rng {
+    random::seeded(seed, &[0x7061_796c, key.writer.into(), key.number.into()])
 }
 
 /// Mostly small, now and then larger than what the server reads, caches or logs in one piece.
-fn size(dice: &mut Dice) -> usize {
-    let bytes = match dice.below(1_000) {
-        0..750 => dice.between(BYTES_HEADER as u64, 300),
-        750..950 => dice.between(300, 20 << 10),
-        950..998 => dice.between(20 << 10, 200 << 10),
-        _ => dice.between(2 << 20, 3 << 20),
+fn size(rng: &mut Rng) -> usize {
+    let bytes = match rng.u64(..1_000) {
+        0..750 => rng.u64(BYTES_HEADER as u64..300),
+        750..950 => rng.u64(300..20 << 10),
+        950..998 => rng.u64(20 << 10..200 << 10),
+        _ => rng.u64(2 << 20..3 << 20),
     };
     usize::try_from(bytes).unwrap_or_default()
 }
 
 fn bytes(seed: u64, key: Key) -> Vec<u8> {
-    let mut dice = dice(seed, key);
-    let size = size(&mut dice);
+    let mut rng = rng(seed, key);
+    let size = size(&mut rng);
     let mut out = Vec::with_capacity(size + 8);
     out.extend_from_slice(&key.writer.to_le_bytes());
     out.extend_from_slice(&key.number.to_le_bytes());
     out.extend_from_slice(&u32::try_from(size).unwrap_or_default().to_le_bytes());
     while out.len() < size {
-        out.extend_from_slice(&dice.next().to_le_bytes());
+        out.extend_from_slice(&rng.u64(..).to_le_bytes());
     }
     out.truncate(size);
     out
 }
 
 fn text(seed: u64, key: Key) -> String {
-    let mut dice = dice(seed, key);
-    let size = size(&mut dice);
+    let mut rng = rng(seed, key);
+    let size = size(&mut rng);
     let mut out = format!("{:04x} {:08x} ", key.writer, key.number);
     while out.len() < size {
-        let number = dice.next();
+        let number = rng.u64(..);
         match number % 16 {
             0 => out.push('\n'),
             1 => out.push_str("größer, 更大 "),
@@ -197,15 +197,15 @@ fn text(seed: u64, key: Key) -> String {
 }
 
 fn messages(seed: u64, key: Key) -> Vec<String> {
-    let mut dice = dice(seed, key);
-    let size = size(&mut dice);
-    let count = dice.between(1, JSON_MESSAGES_MAX);
+    let mut rng = rng(seed, key);
+    let size = size(&mut rng);
+    let count = rng.u64(1..JSON_MESSAGES_MAX);
     let each = size / usize::try_from(count).unwrap_or(1);
     let message = |at: u64| {
         let mut message =
             format!("{JSON_BEGINS}{:04x} {:08x}\",\"at\":[{at},{count}],\"rest\":\"", key.writer, key.number);
         while message.len() < each {
-            let number = dice.next();
+            let number = rng.u64(..);
             match number % 16 {
                 0 => message.push_str("\\n\\u00e9]},"),
                 _ => message.push_str(&format!("{number:x}")),

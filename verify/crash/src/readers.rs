@@ -4,10 +4,11 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
+use headwater_testkit::Request;
+use headwater_testkit::random::{Chance, Rng};
 
-use crate::client::{Offset, Request};
-use crate::dice::Dice;
 use crate::events::{Event, Events};
+use crate::offset::Offset;
 use crate::reads::{Read, is_own, read, target};
 use crate::requests::Scene;
 use crate::stream::{Life, Tracked};
@@ -28,17 +29,17 @@ enum After {
 }
 
 /// Reads one stream after another until the server is gone.
-pub(crate) fn run(scene: &Scene<'_>, mode: Mode, dice: &mut Dice) -> Result<()> {
+pub(crate) fn run(scene: &Scene<'_>, mode: Mode, rng: &mut Rng) -> Result<()> {
     while !scene.is_over() {
-        let Some(stream) = scene.registry.pick(dice, |_| true) else {
+        let Some(stream) = scene.registry.pick(rng, |_| true) else {
             thread::sleep(Duration::from_millis(2));
             continue;
         };
-        let from = if dice.chance(1, 3) { None } else { dice.pick(&stream.state().offsets).cloned() };
+        let from = if rng.chance(1, 3) { None } else { rng.choice(&stream.state().offsets).cloned() };
         let after = match mode {
-            Mode::CatchUp => follow(scene, &stream, from, "", dice)?,
-            Mode::LongPoll => follow(scene, &stream, from, "long-poll", dice)?,
-            Mode::Events => events(scene, &stream, from, dice)?,
+            Mode::CatchUp => follow(scene, &stream, from, "", rng)?,
+            Mode::LongPoll => follow(scene, &stream, from, "long-poll", rng)?,
+            Mode::Events => events(scene, &stream, from, rng)?,
         };
         if after == After::Gone {
             return Ok(());
@@ -52,9 +53,9 @@ fn follow(
     stream: &Tracked,
     mut from: Option<Offset>,
     live: &str,
-    dice: &mut Dice,
+    rng: &mut Rng,
 ) -> Result<After> {
-    for _ in 0..dice.between(1, 12) {
+    for _ in 0..rng.u64(1..12) {
         let piece = match read(scene, stream, from.as_ref(), live)? {
             Read::Piece(piece) => piece,
             Read::Other(_) => return Ok(After::Here),
@@ -70,27 +71,27 @@ fn follow(
     Ok(After::Here)
 }
 
-fn events(scene: &Scene<'_>, stream: &Tracked, from: Option<Offset>, dice: &mut Dice) -> Result<After> {
+fn events(scene: &Scene<'_>, stream: &Tracked, from: Option<Offset>, rng: &mut Rng) -> Result<After> {
     let floor = stream.state().acknowledged_end;
     let (query, mut position) = match from {
-        None if dice.chance(1, 3) => (format!("{}?offset=now&live=sse", stream.name), None),
+        None if rng.chance(1, 3) => (format!("{}?offset=now&live=sse", stream.name), None),
         from => (target(stream, from.as_ref(), "sse"), Some(from.map_or(0, |offset| offset.position))),
     };
     let request = Request::new("GET", query);
-    let (answer, body) = match scene.client.open(&request) {
+    let (response, body) = match scene.client.open(&request) {
         Ok(opened) => opened,
         Err(_) if scene.is_ending() => return Ok(After::Gone),
         Err(error) => bail!(stream.broken("a server that runs answers", format!("{error}, after {request}"))),
     };
-    match answer.status {
+    match response.status {
         200 => {}
         503 if scene.is_ending() => return Ok(After::Gone),
         404 | 410 if stream.life() != Life::Alive => return Ok(After::Here),
-        _ => bail!(stream.broken("a stream that is there can be read", format!("{request}: {answer}"))),
+        _ => bail!(stream.broken("a stream that is there can be read", format!("{request}: {response}"))),
     }
     let mut events = Events::new(body, stream.form);
     let mut told = None;
-    for _ in 0..dice.between(2, 400) {
+    for _ in 0..rng.u64(2..400) {
         if scene.is_over() {
             return Ok(After::Gone);
         }

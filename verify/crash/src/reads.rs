@@ -1,8 +1,9 @@
-//! Catch-up reads: one answer, or everything up to the tail.
+//! Catch-up reads: one response, or everything up to the tail.
 
 use anyhow::{Result, bail};
+use headwater_testkit::{Request, Response};
 
-use crate::client::{Answer, Offset, Request};
+use crate::offset::Offset;
 use crate::payload;
 use crate::requests::Scene;
 use crate::stream::{Life, Tracked};
@@ -45,15 +46,15 @@ pub(crate) fn read(scene: &Scene<'_>, stream: &Tracked, from: Option<&Offset>, l
         (state.acknowledged_end, state.life)
     };
     let request = Request::new("GET", target(stream, from, live));
-    let Some(answer) = scene.exchange(stream, &request)? else { return Ok(Read::Lost) };
-    if answer.status == 503 && scene.is_ending() {
+    let Some(response) = scene.exchange(stream, &request)? else { return Ok(Read::Lost) };
+    if response.status == 503 && scene.is_ending() {
         return Ok(Read::Lost);
     }
     // A source that is deleted answers 410 for as long as it has forks.
-    if matches!(answer.status, 404 | 410) && (before != Life::Alive || stream.life() != Life::Alive) {
-        return Ok(Read::Other(answer.status));
+    if matches!(response.status, 404 | 410) && (before != Life::Alive || stream.life() != Life::Alive) {
+        return Ok(Read::Other(response.status));
     }
-    let piece = understand(stream, from, &request, &answer)?;
+    let piece = understand(stream, from, &request, &response)?;
     if !is_own(stream, &piece.next)? {
         return Ok(Read::Other(200));
     }
@@ -67,7 +68,7 @@ pub(crate) fn read(scene: &Scene<'_>, stream: &Tracked, from: Option<&Offset>, l
     Ok(Read::Piece(piece))
 }
 
-/// Whether an answer is of this life of the name, and not of a later one.
+/// Whether a response is of this life of the name, and not of a later one.
 pub(crate) fn is_own(stream: &Tracked, next: &Offset) -> Result<bool> {
     let state = stream.state();
     if state.source.is_some() || state.incarnation == 0 || next.incarnation == state.incarnation {
@@ -82,25 +83,30 @@ pub(crate) fn is_own(stream: &Tracked, next: &Offset) -> Result<bool> {
     Ok(false)
 }
 
-fn understand(stream: &Tracked, from: Option<&Offset>, request: &Request, answer: &Answer) -> Result<Piece> {
-    let (Some(next), 200 | 204) = (answer.next(), answer.status) else {
-        bail!(stream.broken("a stream that is there can be read", format!("{request}: {answer}")));
+fn understand(
+    stream: &Tracked,
+    from: Option<&Offset>,
+    request: &Request,
+    response: &Response,
+) -> Result<Piece> {
+    let (Some(next), 200 | 204) = (Offset::next(response), response.status) else {
+        bail!(stream.broken("a stream that is there can be read", format!("{request}: {response}")));
     };
     let from = from.map_or(0, |offset| offset.position);
-    let stored = match answer.status {
+    let stored = match response.status {
         204 => Some(Vec::new()),
-        _ => payload::stored_form(stream.form, &answer.body),
+        _ => payload::stored_form(stream.form, &response.body),
     };
     let Some(stored) = stored else {
-        bail!(stream.broken("a read of a JSON stream is an array", format!("{request}: {answer}")));
+        bail!(stream.broken("a read of a JSON stream is an array", format!("{request}: {response}")));
     };
     Ok(Piece {
         from,
         stored,
         next,
-        up_to_date: answer.is_up_to_date(),
-        closed: answer.is_closed(),
-        tag: answer.header("ETag").map(str::to_owned),
+        up_to_date: response.is_up_to_date(),
+        closed: response.is_closed(),
+        tag: response.header("ETag").map(str::to_owned),
     })
 }
 
@@ -120,7 +126,7 @@ pub(crate) fn read_all(scene: &Scene<'_>, stream: &Tracked) -> Result<Result<Who
                 piece.from,
                 piece.next
             );
-            bail!(stream.broken("an answer's bytes and its offset agree", what));
+            bail!(stream.broken("a response's bytes and its offset agree", what));
         }
         whole.stored.extend_from_slice(&piece.stored);
         whole.closed = piece.closed;

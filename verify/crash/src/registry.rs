@@ -3,7 +3,8 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::dice::Dice;
+use headwater_testkit::random::Rng;
+
 use crate::stream::{Life, Tracked};
 
 #[derive(Debug, Default)]
@@ -27,16 +28,16 @@ impl Registry {
     }
 
     /// One that exists and that `wanted` likes, the younger the likelier.
-    pub(crate) fn pick(&self, dice: &mut Dice, wanted: impl Fn(&Tracked) -> bool) -> Option<Arc<Tracked>> {
+    pub(crate) fn pick(&self, rng: &mut Rng, wanted: impl Fn(&Tracked) -> bool) -> Option<Arc<Tracked>> {
         let streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
-        let young = usize::try_from(dice.between(1, 40)).unwrap_or(1);
+        let young = rng.usize(1..40);
         let from = streams.len().saturating_sub(young);
         let alive: Vec<_> = streams
             .get(from..)?
             .iter()
             .filter(|stream| stream.life() == Life::Alive && wanted(stream))
             .collect();
-        dice.pick(&alive).map(|stream| (*stream).clone())
+        rng.choice(&alive).map(|stream| (*stream).clone())
     }
 
     /// A number that no other name has.

@@ -3,8 +3,9 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Result, bail};
+use headwater_testkit::{Client, Request, Response};
 
-use crate::client::{Answer, Client, Offset, Request};
+use crate::offset::Offset;
 use crate::payload::{self, Key};
 use crate::registry::Registry;
 use crate::report::Tally;
@@ -24,7 +25,7 @@ pub(crate) struct Scene<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Condition {
     Good,
-    /// It is full, or will be: 507 is an answer.
+    /// It is full, or will be: 507 is a response.
     Full,
     /// It fails: nobody knows what came of a change that is answered with 500.
     Failing,
@@ -54,7 +55,7 @@ impl Phase {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Went {
     Well,
-    /// There is no answer, because there is no server any more.
+    /// There is no response, because there is no server any more.
     Lost,
     /// Nothing was done: the server ends, or its disk is full.
     Refused,
@@ -87,16 +88,17 @@ impl Claim {
 
 impl Scene<'_> {
     /// `None` if nobody knows what came of it: the server is gone, or its disk failed. A server that lives answers.
-    pub(crate) fn exchange(&self, stream: &Tracked, request: &Request) -> Result<Option<Answer>> {
+    pub(crate) fn exchange(&self, stream: &Tracked, request: &Request) -> Result<Option<Response>> {
         let answered = self.send(request);
         answered.map_err(|what| stream.broken("a server that runs answers", what).into())
     }
 
-    /// The same; an error says what happened instead of an answer.
-    pub(crate) fn send(&self, request: &Request) -> Result<Option<Answer>, String> {
-        let may_fail = self.disk == Condition::Failing && request.is_change();
+    /// The same; an error says what happened instead of a response.
+    pub(crate) fn send(&self, request: &Request) -> Result<Option<Response>, String> {
+        let may_fail =
+            self.disk == Condition::Failing && !matches!(&*request.method, "GET" | "HEAD" | "OPTIONS");
         match self.client.send(request) {
-            Ok(answer) => Ok(Some(answer).filter(|answer| !(may_fail && answer.status == 500))),
+            Ok(response) => Ok(Some(response).filter(|response| !(may_fail && response.status == 500))),
             Err(_) if self.is_ending() => Ok(None),
             Err(error) => Err(format!("{error}, after {request}")),
         }
@@ -111,10 +113,10 @@ impl Scene<'_> {
     }
 
     /// Whether that is a refusal that this scene expects, and that changes nothing.
-    pub(crate) fn expects_refusal(&self, answer: &Answer) -> bool {
-        let is_full = answer.status == 507 && self.disk == Condition::Full;
+    pub(crate) fn expects_refusal(&self, response: &Response) -> bool {
+        let is_full = response.status == 507 && self.disk == Condition::Full;
         self.tally.full.add(usize::from(is_full));
-        is_full || (answer.status == 503 && self.is_ending())
+        is_full || (response.status == 503 && self.is_ending())
     }
 }
 
@@ -136,26 +138,28 @@ pub(crate) fn create(
     if !headers.iter().any(|(name, _)| *name == "Stream-Forked-From") {
         request = request.header("Content-Type", stream.form.content_type());
     }
-    request.headers.extend_from_slice(headers);
-    let Some(answer) = scene.exchange(stream, &request)? else { return Ok((Went::Lost, None)) };
-    if scene.expects_refusal(&answer) {
+    request.headers.extend(headers.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
+    let Some(response) = scene.exchange(stream, &request)? else { return Ok((Went::Lost, None)) };
+    if scene.expects_refusal(&response) {
         if before == Life::Unborn {
             stream.state().life = Life::Unborn;
         }
         return Ok((Went::Refused, None));
     }
-    match (answer.status, before) {
+    match (response.status, before) {
         (201, Life::Unborn | Life::MaybeAlive) | (200, Life::MaybeAlive | Life::Alive) => {}
-        _ => bail!(stream.broken("a creation is done once", unexpected(&request, &answer, before))),
+        _ => bail!(stream.broken("a creation is done once", unexpected(&request, &response, before))),
     }
-    let Some(next) = answer.next() else {
-        bail!(stream.broken("a creation says where the stream ends", unexpected(&request, &answer, before)));
+    let Some(next) = Offset::next(&response) else {
+        bail!(
+            stream.broken("a creation says where the stream ends", unexpected(&request, &response, before))
+        );
     };
     let mut state = stream.state();
     state.life = Life::Alive;
     if state.source.is_none() {
         if state.incarnation != 0 && state.incarnation != next.incarnation {
-            bail!(stream.broken("a stream keeps its incarnation", unexpected(&request, &answer, before)));
+            bail!(stream.broken("a stream keeps its incarnation", unexpected(&request, &response, before)));
         }
         state.incarnation = next.incarnation;
     }
@@ -178,28 +182,30 @@ pub(crate) fn append(scene: &Scene<'_>, stream: &Tracked, key: Key, manner: &Man
     if manner.closes {
         request = request.header("Stream-Closed", "true");
     }
-    let Some(answer) = scene.exchange(stream, &request)? else {
+    let Some(response) = scene.exchange(stream, &request)? else {
         stream.lost(key);
         return Ok(Went::Lost);
     };
-    if scene.expects_refusal(&answer) {
+    if scene.expects_refusal(&response) {
         if attempt == Try::New {
             stream.refused(key);
         }
         return Ok(Went::Refused);
     }
-    let is_new = match (answer.status, &manner.producer, manner.stream_seq) {
+    let is_new = match (response.status, &manner.producer, manner.stream_seq) {
         (200, Some(_), _) | (204, None, _) => true,
         // A producer's repetition, and a Stream-Seq that was there already.
         (204, Some(_), _) | (409, None, Some(_)) => false,
-        _ => bail!(stream.broken("an append is taken", unexpected(&request, &answer, attempt))),
+        _ => bail!(stream.broken("an append is taken", unexpected(&request, &response, attempt))),
     };
     match (attempt, is_new) {
         (Try::New, false) => {
-            bail!(stream.broken("what is new is no repetition", unexpected(&request, &answer, attempt)))
+            bail!(stream.broken("what is new is no repetition", unexpected(&request, &response, attempt)))
         }
         (Try::Repetition, true) => {
-            bail!(stream.broken("a repetition is not appended again", unexpected(&request, &answer, attempt)))
+            bail!(
+                stream.broken("a repetition is not appended again", unexpected(&request, &response, attempt))
+            )
         }
         _ => {}
     }
@@ -207,9 +213,9 @@ pub(crate) fn append(scene: &Scene<'_>, stream: &Tracked, key: Key, manner: &Man
         scene.tally.acknowledged.add(1);
         scene.tally.bytes.add(bytes);
     }
-    let end = if is_new { answer.next() } else { None };
+    let end = if is_new { Offset::next(&response) } else { None };
     if is_new && end.is_none() {
-        bail!(stream.broken("an append says where it ends", unexpected(&request, &answer, attempt)));
+        bail!(stream.broken("an append says where it ends", unexpected(&request, &response, attempt)));
     }
     let was_lost = stream.acknowledged(key, end.as_ref())?;
     scene.tally.resolved.add(usize::from(was_lost));
@@ -220,12 +226,12 @@ pub(crate) fn append(scene: &Scene<'_>, stream: &Tracked, key: Key, manner: &Man
 pub(crate) fn close(scene: &Scene<'_>, stream: &Tracked) -> Result<Went> {
     stream.state().close_asked = true;
     let request = Request::new("POST", &stream.name).header("Stream-Closed", "true").body(Vec::new());
-    let Some(answer) = scene.exchange(stream, &request)? else { return Ok(Went::Lost) };
-    if scene.expects_refusal(&answer) {
+    let Some(response) = scene.exchange(stream, &request)? else { return Ok(Went::Lost) };
+    if scene.expects_refusal(&response) {
         return Ok(Went::Refused);
     }
-    if answer.status != 204 || !answer.is_closed() {
-        bail!(stream.broken("a close is taken", unexpected(&request, &answer, "")));
+    if response.status != 204 || !response.is_closed() {
+        bail!(stream.broken("a close is taken", unexpected(&request, &response, "")));
     }
     stream.state().is_closed = true;
     Ok(Went::Well)
@@ -235,26 +241,26 @@ pub(crate) fn close(scene: &Scene<'_>, stream: &Tracked) -> Result<Went> {
 pub(crate) fn delete(scene: &Scene<'_>, stream: &Tracked) -> Result<Went> {
     let before = std::mem::replace(&mut stream.state().life, Life::MaybeGone);
     let request = Request::new("DELETE", &stream.name);
-    let Some(answer) = scene.exchange(stream, &request)? else { return Ok(Went::Lost) };
-    if scene.expects_refusal(&answer) {
+    let Some(response) = scene.exchange(stream, &request)? else { return Ok(Went::Lost) };
+    if scene.expects_refusal(&response) {
         stream.state().life = before;
         return Ok(Went::Refused);
     }
-    match (answer.status, before) {
+    match (response.status, before) {
         (204, _) | (404 | 410, Life::MaybeGone | Life::MaybeAlive | Life::Gone) => {}
-        _ => bail!(stream.broken("a deletion is taken", unexpected(&request, &answer, before))),
+        _ => bail!(stream.broken("a deletion is taken", unexpected(&request, &response, before))),
     }
     stream.state().life = Life::Gone;
     Ok(Went::Well)
 }
 
 /// Whether the stream is there and whether it is closed; `None` if the server is gone.
-pub(crate) fn head(scene: &Scene<'_>, stream: &Tracked) -> Result<Option<Answer>> {
+pub(crate) fn head(scene: &Scene<'_>, stream: &Tracked) -> Result<Option<Response>> {
     let request = Request::new("HEAD", &stream.name);
-    let answer = scene.exchange(stream, &request)?;
-    Ok(answer.filter(|answer| !scene.expects_refusal(answer)))
+    let response = scene.exchange(stream, &request)?;
+    Ok(response.filter(|response| !scene.expects_refusal(response)))
 }
 
-fn unexpected(request: &Request, answer: &Answer, before: impl std::fmt::Debug) -> String {
-    format!("{request} was answered with {answer}; before it: {before:?}")
+fn unexpected(request: &Request, response: &Response, before: impl std::fmt::Debug) -> String {
+    format!("{request} was answered with {response}; before it: {before:?}")
 }

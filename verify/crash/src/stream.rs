@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Result, bail};
 
-use crate::client::Offset;
+use crate::offset::Offset;
 use crate::payload::{self, Form, Key};
 use crate::report::{Broken, broken};
 use crate::witness::Witness;
@@ -50,7 +50,7 @@ enum Fate {
 struct Append {
     fate: Fate,
     closes: bool,
-    /// An answer was lost.
+    /// A response was lost.
     is_lost: bool,
     /// What was acknowledged when it was sent ends here; it can't begin before.
     floor: usize,
@@ -65,7 +65,7 @@ struct Append {
 pub(crate) enum Try {
     New,
     Repetition,
-    /// The first answer was lost.
+    /// The first response was lost.
     Either,
 }
 
@@ -193,7 +193,7 @@ impl Tracked {
     pub(crate) fn observe(&self, from: usize, stored: &[u8], next: &Offset) -> Result<()> {
         if from + stored.len() != next.position {
             let what = format!("{} bytes from {from} on, and the next offset is {next}", stored.len());
-            bail!(self.broken("an answer's bytes and its offset agree", what));
+            bail!(self.broken("a response's bytes and its offset agree", what));
         }
         let state = &mut *self.state();
         if let Err(what) = state.witness.observe(from, stored) {

@@ -12,8 +12,8 @@ mod subscribing;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Result;
+use headwater_testkit::random::{self, Rng};
 
-use crate::dice::Dice;
 use crate::payload::Form;
 use crate::requests::{Scene, Went, create};
 use crate::stream::{Life, Tracked};
@@ -46,7 +46,7 @@ pub(crate) fn all(seed: u64) -> Vec<Box<dyn Writer>> {
     let mut ids = 0..;
     let mut next = move || {
         let id = ids.next().unwrap_or_default();
-        (id, Dice::new(seed, &[0x7772_6974, id.into()]))
+        (id, random::seeded(seed, &[0x7772_6974, id.into()]))
     };
     let track = |name, form| Arc::new(Track::new(name, form, seed));
     let (bytes, text) = (track("bytes", Form::Bytes), track("text", Form::Text));
@@ -107,8 +107,8 @@ fn fresh(scene: &Scene<'_>, kind: &str, form: Form, seed: u64) -> Arc<Tracked> {
     stream
 }
 
-fn any_form(dice: &mut Dice) -> Form {
-    match dice.below(3) {
+fn any_form(rng: &mut Rng) -> Form {
+    match rng.u64(..3) {
         0 => Form::Bytes,
         1 => Form::Text,
         _ => Form::Json,

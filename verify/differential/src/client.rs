@@ -3,20 +3,20 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use conformance::answer::Answer;
-use conformance::attempt;
-use conformance::raw::{Connection, Framing, PATIENCE, Piece};
+use headwater_testkit::connection::{Framing, PATIENCE, Piece};
+use headwater_testkit::sse::{Control, Parser};
+use headwater_testkit::{Connection, Response, panics};
 
 use crate::script::Step;
 
 /// An event stream that is not up to date and silent for so long has nothing to say.
 const QUIET: Duration = Duration::from_secs(1);
 
-/// How long an answer may take to begin. A machine that does other things too may hold all servers up for seconds.
+/// How long a response may take to begin. A machine that does other things too may hold all servers up for seconds.
 const BEGIN_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What is said of a server that ends a connection instead of answering.
-const NO_ANSWER: &str = "it ended the connection without an answer";
+const NO_ANSWER: &str = "it ended the connection without a response";
 
 /// A connection that was idle for longer is not used again: a server may be about to end it.
 const IDLE_MAX: Duration = Duration::from_secs(1);
@@ -40,12 +40,12 @@ impl Target {
 }
 
 /// What came of a request.
-pub(crate) type Outcome = Result<Answer, String>;
+pub(crate) type Outcome = Result<Response, String>;
 
 /// A conversation with a server, on one connection as long as that is good.
 pub(crate) struct Line<'t> {
     target: &'t Target,
-    /// With the time of its last answer.
+    /// With the time of its last response.
     connection: Option<(Connection, Instant)>,
     /// What was sent on a connection that was used before: it may have ended meanwhile.
     to_repeat: Option<Vec<u8>>,
@@ -60,7 +60,7 @@ impl<'t> Line<'t> {
     pub(crate) fn send(&mut self, request: &[u8]) {
         let idle = self.connection.take().filter(|(_, since)| since.elapsed() < IDLE_MAX);
         self.to_repeat = idle.is_some().then(|| request.to_vec());
-        let connection = attempt(|| {
+        let connection = panics::catch(|| {
             let mut connection = match idle {
                 Some((connection, _)) => connection,
                 None => Connection::open(&self.target.authority),
@@ -72,55 +72,60 @@ impl<'t> Line<'t> {
         self.connection = connection.ok().map(|connection| (connection, Instant::now()));
     }
 
-    /// The answer to what was sent last.
+    /// The response to what was sent last.
     pub(crate) fn receive(&mut self, step: &Step) -> Outcome {
         let (mut connection, _) = self.connection.take().ok_or("it takes no connection")?;
-        let received = attempt(|| receive(&mut connection, step))?;
+        let received = panics::catch(|| receive(&mut connection, step))?;
         if let (Err(error), Some(request)) = (&received, self.to_repeat.take())
             && error == NO_ANSWER
         {
             self.send(&request);
             return self.receive(step);
         }
-        let (answer, is_whole) = received?;
-        if is_whole && is_reusable(step, &answer) {
+        let (response, is_whole) = received?;
+        if is_whole && is_reusable(step, &response) {
             self.connection = Some((connection, Instant::now()));
         }
-        Ok(answer)
+        Ok(response)
     }
 }
 
-/// The final answer and whether it has come to its end.
-fn receive(connection: &mut Connection, step: &Step) -> Result<(Answer, bool), String> {
+/// The final response and whether it has come to its end.
+fn receive(connection: &mut Connection, step: &Step) -> Result<(Response, bool), String> {
     // What comes of this is seen by what reads the head.
     let _ = connection.wait(Instant::now() + BEGIN_TIMEOUT);
-    let mut answer = loop {
+    let mut response = loop {
         let head = connection.try_head().ok_or(NO_ANSWER)?;
-        // 100 Continue is no answer yet.
+        // 100 Continue is no response yet.
         if head.status >= 200 {
             break head;
         }
     };
     // The connection cuts long requests short in what it remembers of them, and forgets them at a 100.
-    step.method.clone_into(&mut answer.request);
-    answer.request.push(' ');
-    let mut framing = Framing::of(&answer);
-    let is_events = is_events(&answer);
+    step.method.clone_into(&mut response.request);
+    response.request.push(' ');
+    let mut framing = Framing::of(&response);
+    let mut events = is_events(&response).then(Parser::default);
+    // The last event, if it is a control event and nothing has come after it.
+    let mut control = None;
     let mut deadline = Instant::now() + PATIENCE;
     loop {
         match framing.piece(connection, deadline) {
-            Piece::Data(bytes) => answer.body.extend_from_slice(&bytes),
-            Piece::End => return Ok((answer, framing != Framing::UntilClose)),
-            Piece::Cut => return Err(format!("it cut the connection inside of\n{answer}")),
-            Piece::Nothing if is_events && last_control(&answer.body).is_some() => {
-                return Ok((answer, false));
+            Piece::Data(bytes) => {
+                response.body.extend_from_slice(&bytes);
+                if let Some(events) = &mut events {
+                    control = last_control(events, &bytes)?;
+                }
             }
-            Piece::Nothing => return Err(format!("nothing more comes after\n{answer}")),
+            Piece::End => return Ok((response, framing != Framing::UntilClose)),
+            Piece::Cut => return Err(format!("it cut the connection inside of\n{response}")),
+            Piece::Nothing if control.is_some() => return Ok((response, false)),
+            Piece::Nothing => return Err(format!("nothing more comes after\n{response}")),
         }
-        match last_control(&answer.body).filter(|_| is_events) {
+        match &control {
             // The end follows.
-            Some(control) if control.contains("streamClosed") => {}
-            Some(control) if control.contains("\"upToDate\":true") => return Ok((answer, false)),
+            Some(Control { closed: true, .. }) => {}
+            Some(Control { up_to_date: true, .. }) => return Ok((response, false)),
             // More is to come, or the rest is half a character.
             Some(_) => deadline = Instant::now() + QUIET,
             None => deadline = Instant::now() + PATIENCE,
@@ -128,23 +133,26 @@ fn receive(connection: &mut Connection, step: &Step) -> Result<(Answer, bool), S
     }
 }
 
-/// Whether the answer is an event stream.
-pub(crate) fn is_events(answer: &Answer) -> bool {
-    answer.headers("Content-Type").first() == Some(&"text/event-stream")
+/// Whether the response is an event stream.
+pub(crate) fn is_events(response: &Response) -> bool {
+    response.headers("Content-Type").first() == Some(&"text/event-stream")
 }
 
-/// The last event, if it is a control event.
-fn last_control(events: &[u8]) -> Option<String> {
-    let text = String::from_utf8_lossy(events);
-    let last = text.strip_suffix("\n\n")?.rsplit("\n\n").next()?;
-    last.starts_with("event: control\n").then(|| last.to_owned())
+/// The last of the events that these bytes complete, if it is a control event without anything after it.
+fn last_control(events: &mut Parser, bytes: &[u8]) -> Result<Option<Control>, String> {
+    events.push(bytes);
+    let mut last = None;
+    while let Some(event) = events.next_event().map_err(|error| error.to_string())? {
+        last = Some(event);
+    }
+    Ok(last.filter(|_| !events.is_inside_event()).as_ref().and_then(Control::parse))
 }
 
-fn is_reusable(step: &Step, answer: &Answer) -> bool {
-    let closes = answer.list("Connection").iter().any(|option| option == "close");
+fn is_reusable(step: &Step, response: &Response) -> bool {
+    let closes = response.list("Connection").iter().any(|option| option == "close");
     // A server may end the connection after a refusal, and not every one says so.
     let was_told = step.says("Connection", |value| value.contains("close"));
-    !closes && !was_told && answer.status < 400 && !step.form.is_http_1_0
+    !closes && !was_told && response.status < 400 && !step.form.is_http_1_0
 }
 
 /// How long one who waits is given to begin with it.
@@ -166,10 +174,14 @@ mod tests {
 
     #[test]
     fn the_last_control_event_is_found() {
-        let control = "event: control\ndata:{\"upToDate\":true}";
-        let last = |events: String| last_control(events.as_bytes());
-        assert_eq!(last(format!("event: data\ndata:x\n\n{control}\n\n")).as_deref(), Some(control));
+        let control = "event: control\ndata:{\"streamNextOffset\":\"1_2\",\"upToDate\":true}";
+        let last = |events: String| {
+            let control = last_control(&mut Parser::default(), events.as_bytes()).ok().flatten();
+            control.map(|control| control.up_to_date)
+        };
+        assert_eq!(last(format!("event: data\ndata:x\n\n{control}\n\n")), Some(true));
         assert_eq!(last(format!("{control}\n\nevent: data\ndata:event: control\n\n")), None);
+        assert_eq!(last(format!("{control}\n\nevent")), None);
         assert_eq!(last(format!("{control}\n")), None);
     }
 }

@@ -1,11 +1,8 @@
 //! What an event stream says, however it is cut into events.
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use conformance::answer::Answer;
+use headwater_testkit::Response;
+use headwater_testkit::sse::{self, Control};
 use serde_json::Value;
-
-use crate::reference::values;
 
 /// The data of all events together, and the last control event.
 #[derive(Debug, Default)]
@@ -33,38 +30,46 @@ impl Default for Data {
 
 impl Events {
     /// Reads an event stream.
-    pub(crate) fn of(answer: &Answer, is_base64: bool, is_json: bool) -> Self {
-        let text = String::from_utf8_lossy(&answer.body);
+    pub(crate) fn of(response: &Response, is_base64: bool, is_json: bool) -> Self {
         let mut events = Self::default();
         let (mut bytes, mut members) = (Vec::new(), Vec::new());
-        for block in text.split("\n\n") {
-            let data = data(block);
-            match block.lines().find_map(|line| line.strip_prefix("event:")).map(str::trim) {
-                Some("data") if is_base64 => {
-                    bytes.extend(STANDARD.decode(data.replace('\n', "")).unwrap_or_default());
+        for event in sse::events(&response.body).unwrap_or_default() {
+            if event.kind == "data" {
+                if is_base64 {
+                    bytes.extend(event.decoded().unwrap_or_default());
+                } else if is_json {
+                    members.extend(values(event.data.as_bytes()).unwrap_or_default());
+                } else {
+                    bytes.extend_from_slice(event.data.as_bytes());
                 }
-                Some("data") if is_json => members.extend(values(data.as_bytes()).unwrap_or_default()),
-                Some("data") => bytes.extend_from_slice(data.as_bytes()),
-                Some("control") => events.control(&serde_json::from_str(&data).unwrap_or_default()),
-                _ => {}
+            } else if let Some(control) = Control::parse(&event) {
+                events.is_closed = control.closed;
+                events.is_up_to_date = control.closed || control.up_to_date;
+                events.has_cursor = control.cursor.is_some();
             }
         }
         events.data = if is_json { Data::Values(members) } else { Data::Bytes(bytes) };
         events
     }
-
-    fn control(&mut self, fields: &Value) {
-        let field = |name| fields.get(name);
-        self.is_closed = field("streamClosed") == Some(&Value::Bool(true));
-        self.is_up_to_date = self.is_closed || field("upToDate") == Some(&Value::Bool(true));
-        self.has_cursor = field("streamCursor").is_some();
-    }
 }
 
-/// The `data:` lines of an event, as a browser joins them.
-fn data(block: &str) -> String {
-    let lines = block.lines().filter_map(|line| line.strip_prefix("data:"));
-    lines.map(|line| line.strip_prefix(' ').unwrap_or(line)).collect::<Vec<_>>().join("\n")
+/// The members of an array, as far as numbers of JavaScript tell them apart.
+pub(crate) fn values(json: &[u8]) -> Option<Vec<Value>> {
+    let mut values: Vec<Value> = serde_json::from_slice(json).ok()?;
+    values.iter_mut().for_each(round);
+    Some(values)
+}
+
+fn round(value: &mut Value) {
+    match value {
+        // Minus zero is zero.
+        Value::Number(number) => {
+            *value = number.as_f64().map_or(Value::Null, |number| Value::from(number + 0.0));
+        }
+        Value::Array(values) => values.iter_mut().for_each(round),
+        Value::Object(members) => members.values_mut().for_each(round),
+        Value::Null | Value::Bool(_) | Value::String(_) => {}
+    }
 }
 
 #[cfg(test)]
@@ -72,8 +77,9 @@ mod tests {
     use super::*;
 
     fn events(body: &str, is_base64: bool, is_json: bool) -> Events {
-        let answer = Answer { request: String::new(), status: 200, headers: Vec::new(), body: body.into() };
-        Events::of(&answer, is_base64, is_json)
+        let response =
+            Response { request: String::new(), status: 200, headers: Vec::new(), body: body.into() };
+        Events::of(&response, is_base64, is_json)
     }
 
     #[test]

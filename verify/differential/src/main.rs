@@ -1,7 +1,7 @@
-//! Random scripts of requests, sent to several servers at once, whose answers must be the same.
+//! Random scripts of requests, sent to several servers at once, whose responses must agree.
 //!
 //! `README.md` tells how to run it. A run is: [`generate`] makes a script, [`play`] sends it to all servers and
-//! compares what they answer ([`normal`], [`reference`](mod@reference)), [`search`] does so many times over and makes a script that
+//! compares the responses ([`normal`], [`reference`](mod@reference)), [`search`] does so many times over and makes a script that
 //! fails as small as it can be.
 
 mod client;
@@ -26,16 +26,20 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use clap::Parser;
 
 use client::Target;
+use play::Comparison;
 use search::{Plan, Progress};
 use tally::Tally;
 
-/// Sends random scripts of requests to several servers and compares their answers
+/// Sends random scripts of requests to several servers and compares their responses
 #[derive(Debug, Parser)]
 struct Options {
     /// A server, as NAME=URL; the first is the measure of all others, and one named `node` is held to what the
     /// protocol fixes only
     #[arg(long = "target", value_name = "NAME=URL", value_parser = Target::parse)]
     targets: Vec<Target>,
+    /// The targets are versions of one server: only the wording of refusals may differ
+    #[arg(long)]
+    versions: bool,
     /// How many scripts
     #[arg(long, default_value_t = 1_000)]
     scripts: u64,
@@ -77,11 +81,12 @@ fn main() -> ExitCode {
         eprintln!("error: there is nothing to compare; name two servers with --target NAME=URL");
         return ExitCode::from(2);
     }
-    conformance::remember_where_panics_happen();
+    headwater_testkit::panics::silence();
+    let comparison = if options.versions { Comparison::Versions } else { Comparison::Servers };
     println!("Playing {scripts} scripts of seed {seed} on {} servers", targets.len());
     let (progress, tally) = (Progress::default(), Tally::default());
-    let failures = search::told(plan, &progress, &tally, || {
-        search::search(plan, targets, failures_max, &progress, &tally)
+    let failures = report::with_progress(plan, &progress, &tally, || {
+        search::search(plan, targets, comparison, failures_max, &progress, &tally)
     });
     for failure in &failures {
         println!("\n{}", report::failure(failure, seed));

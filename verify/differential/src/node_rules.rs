@@ -3,7 +3,7 @@
 //! Each rule names the text that decides. Where streams are others afterwards, Node is set aside for the rest of the
 //! script.
 
-use conformance::answer::Answer;
+use headwater_testkit::Response;
 
 use crate::rules::{Exchange, Rule};
 use crate::script::{Form, Seen, Slot, Step, Text};
@@ -20,7 +20,7 @@ pub(crate) const NODE: &[Rule] = &[
         name: "an offset that a client made",
         theirs: "answers with the message that it lies in, with nothing, or as if it were another",
         ours: "read from that byte, or 400, or 410",
-        because: "8: offsets are opaque; what comes of one that no answer gave is undefined",
+        because: "8: offsets are opaque; what comes of one that no response gave is undefined",
         applies: |exchange, _| exchange.step.method == "GET" && makes_an_offset(exchange.step),
         goes_on: true,
     },
@@ -134,8 +134,8 @@ pub(crate) const NODE: &[Rule] = &[
         ours: "write another space before them",
         because: "HTML Living Standard, 9.2.6: a parser removes one space after the colon",
         applies: |exchange, what| {
-            let begins_so = |answer: &Answer| {
-                String::from_utf8_lossy(&answer.body).lines().any(|line| line.starts_with("data: "))
+            let begins_so = |response: &Response| {
+                String::from_utf8_lossy(&response.body).lines().any(|line| line.starts_with("data: "))
             };
             what == "data events" && exchange.other.as_ref().is_ok_and(begins_so)
         },
@@ -202,7 +202,7 @@ pub(crate) const NODE: &[Rule] = &[
         because: "5.7: if no data is available at the offset, the server waits; 204 when the timeout expires",
         applies: |exchange, what| {
             let is_empty =
-                exchange.other.as_ref().is_ok_and(|answer| matches!(&answer.body[..], b"" | b"[]"));
+                exchange.other.as_ref().is_ok_and(|response| matches!(&response.body[..], b"" | b"[]"));
             what == "status"
                 && matches!(exchange.statuses(), (204, 200 | 304))
                 && is_live(exchange.step, "long-poll")
@@ -285,7 +285,7 @@ pub(crate) const NODE: &[Rule] = &[
                 [exchange.first, exchange.other]
                     .into_iter()
                     .flatten()
-                    .any(|answer| String::from_utf8_lossy(&answer.body).contains(text))
+                    .any(|response| String::from_utf8_lossy(&response.body).contains(text))
             };
             matches!(what, "data events" | "upToDate" | "Stream-Next-Offset")
                 && (holds("\u{feff}") || holds("\u{fffd}"))
@@ -302,7 +302,7 @@ pub(crate) const NODE: &[Rule] = &[
                 exchange
                     .first
                     .as_ref()
-                    .is_ok_and(|answer| String::from_utf8_lossy(&answer.body).contains(text))
+                    .is_ok_and(|response| String::from_utf8_lossy(&response.body).contains(text))
             };
             matches!(what, "body" | "data events") && exchange.is_json && (holds("1e400") || holds("\\ud800"))
         },
@@ -449,15 +449,15 @@ pub(crate) const NODE: &[Rule] = &[
 /// Whether our answer is a problem of this type.
 fn problem(exchange: &Exchange<'_>, code: &str) -> bool {
     let kind = format!("urn:headwater:problem:{code}\"");
-    exchange.first.as_ref().is_ok_and(|answer| String::from_utf8_lossy(&answer.body).contains(&kind))
+    exchange.first.as_ref().is_ok_and(|response| String::from_utf8_lossy(&response.body).contains(&kind))
 }
 
 /// Whether Node's answer has no such header.
 fn lacks(exchange: &Exchange<'_>, name: &str) -> bool {
-    exchange.other.as_ref().is_ok_and(|answer| answer.headers(name).is_empty())
+    exchange.other.as_ref().is_ok_and(|response| response.headers(name).is_empty())
 }
 
-/// Whether the request reads from or forks at an offset that no answer about that stream gave.
+/// Whether the request reads from or forks at an offset that no response about that stream gave.
 fn makes_an_offset(step: &Step) -> bool {
     let is_made = |value: &Text, of: Slot| match value.seen {
         Some(Seen::Offset { slot, by, .. }) => {

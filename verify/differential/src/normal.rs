@@ -1,35 +1,57 @@
-//! An answer without what may differ: tokens become what they mean, the clock becomes a word.
+//! A response without what may differ: tokens become what they mean, times become placeholders.
 //!
-//! An offset `<incarnation>_<position>` keeps its position, and its incarnation becomes the number of the life that
-//! it is in the order of a script's answers. What isn't on this list must be the same, byte for byte.
+//! An offset `<incarnation>_<position>` keeps its position; its incarnation becomes a number, in the order in which
+//! a script's responses named them. Everything else must be equal, byte for byte.
 
-use conformance::answer::Answer;
+use headwater_testkit::Response;
+use serde_json::Value;
 
 use crate::client::{Outcome, is_events};
+
+/// Whether the wording of refusals counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Wording {
+    #[default]
+    Exact,
+    /// `type`, `title` and `detail` of problem documents and the messages of errors may be others.
+    Free,
+}
 
 /// Digits of an incarnation and of a position.
 const DIGITS: usize = 16;
 
-/// The incarnations that one server gave out in one script, in the order in which they were seen.
+/// Normalizes the responses of one server to one script.
 #[derive(Debug, Default)]
-pub(crate) struct Lives(Vec<String>);
+pub(crate) struct Normalizer {
+    wording: Wording,
+    /// The incarnations in the order in which responses named them.
+    incarnations: Vec<String>,
+}
 
-impl Lives {
-    /// What came of a request, as text to compare.
+impl Normalizer {
+    pub(crate) const fn new(wording: Wording) -> Self {
+        Self { wording, incarnations: Vec::new() }
+    }
+
+    /// The outcome of a request as text to compare.
     pub(crate) fn normal(&mut self, outcome: &Outcome) -> String {
         match outcome {
-            Ok(answer) => self.answer(answer),
+            Ok(response) => self.response(response),
             // Where it listens is part of some errors.
-            Err(error) => format!("no answer: {}\n", error.lines().next().unwrap_or_default()),
+            Err(error) => format!("no response: {}\n", error.lines().next().unwrap_or_default()),
         }
     }
 
-    fn answer(&mut self, answer: &Answer) -> String {
-        let mut text = format!("{}\n", answer.status);
-        let mut headers: Vec<(String, String)> = (answer.headers.iter())
+    fn response(&mut self, response: &Response) -> String {
+        let document = self.without_wording(response);
+        let mut text = format!("{}\n", response.status);
+        let mut headers: Vec<(String, String)> = (response.headers.iter())
             .map(|(name, value)| (name.to_ascii_lowercase(), value.clone()))
             .map(|(name, value)| {
-                let normal = self.header(&name, &value);
+                let is_length_of_words = name == "content-length"
+                    && (document.is_some() || (self.wording == Wording::Free && is_refused_head(response)));
+                let normal =
+                    if is_length_of_words { "<length>".to_owned() } else { self.header(&name, &value) };
                 (name, normal)
             })
             .collect();
@@ -37,9 +59,29 @@ impl Lives {
         for (name, value) in headers {
             text.push_str(&format!("{name}: {value}\n"));
         }
-        let body = if is_events(answer) { self.events(&answer.body) } else { answer.body.clone() };
+        let body = match document {
+            Some(document) => document.to_string().into_bytes(),
+            None if is_events(response) => self.events(&response.body),
+            None => response.body.clone(),
+        };
         text.push_str(&format!("\n{}\n", body.escape_ascii()));
         text
+    }
+
+    /// The document of a refusal without its words, if they don't count.
+    fn without_wording(&self, response: &Response) -> Option<Value> {
+        if self.wording == Wording::Exact || response.status < 400 {
+            return None;
+        }
+        let mut document: Value = serde_json::from_slice(&response.body).ok()?;
+        match response.headers("Content-Type").first() {
+            Some(&"application/problem+json") => {
+                let members = document.as_object_mut()?;
+                members.retain(|name, _| !["type", "title", "detail"].contains(&name.as_str()));
+            }
+            _ => drop(document.get_mut("error")?.as_object_mut()?.remove("message")?),
+        }
+        Some(document)
     }
 
     fn header(&mut self, name: &str, value: &str) -> String {
@@ -61,7 +103,7 @@ impl Lives {
         let parts = tag.strip_prefix('"').and_then(|rest| rest.split_once(':'));
         match parts {
             Some((incarnation, rest)) if is_digits(incarnation) => {
-                format!("\"{}:{rest}", self.life(incarnation))
+                format!("\"{}:{rest}", self.number(incarnation))
             }
             _ => tag.to_owned(),
         }
@@ -93,7 +135,7 @@ impl Lives {
             match incarnation.filter(|digits| is_digits(digits)) {
                 Some(incarnation) if after.get(1..=DIGITS).is_some_and(is_digits) => {
                     normal.push_str(before.strip_suffix(incarnation).unwrap_or(before));
-                    normal.push_str(&self.life(incarnation));
+                    normal.push_str(&self.number(incarnation));
                 }
                 _ => normal.push_str(before),
             }
@@ -103,20 +145,20 @@ impl Lives {
         normal + rest
     }
 
-    fn life(&mut self, incarnation: &str) -> String {
+    fn number(&mut self, incarnation: &str) -> String {
         if incarnation.bytes().all(|digit| digit == b'0') {
-            return "<any life>".to_owned();
+            return "<any incarnation>".to_owned();
         }
-        let known = self.0.iter().position(|known| known == incarnation);
+        let known = self.incarnations.iter().position(|known| known == incarnation);
         let number = known.unwrap_or_else(|| {
-            self.0.push(incarnation.to_owned());
-            self.0.len() - 1
+            self.incarnations.push(incarnation.to_owned());
+            self.incarnations.len() - 1
         });
-        format!("<life {number}>")
+        format!("<incarnation {number}>")
     }
 }
 
-/// A stream that lives for 20 seconds may have lost a few when its answer says how long it may be kept.
+/// Ages up to the lifetime of the scripts' short streams, 20 s, depend on when a response was made.
 fn age_about(cache_control: &str) -> String {
     const LIFETIME_S: u64 = 20;
     let directives = cache_control.split(", ").map(|directive| {
@@ -137,6 +179,11 @@ fn is_number(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
+/// Whether the response has no document of which its Content-Length tells.
+fn is_refused_head(response: &Response) -> bool {
+    response.status >= 400 && response.request.starts_with("HEAD ")
+}
+
 /// `Sun, 06 Nov 1994 08:49:37 GMT`.
 fn is_date(text: &str) -> bool {
     text.len() == 29 && text.ends_with(" GMT")
@@ -146,50 +193,70 @@ fn is_date(text: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn answer(headers: &[(&str, &str)], body: &str) -> Outcome {
+    fn response(headers: &[(&str, &str)], body: &str) -> Outcome {
         let headers = headers.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
-        Ok(Answer { request: String::new(), status: 200, headers, body: body.into() })
+        Ok(Response { request: String::new(), status: 200, headers, body: body.into() })
     }
 
     #[test]
     fn the_order_of_headers_and_the_case_of_their_names_do_not_count() {
-        let one = answer(&[("ETag", "\"a\""), ("Vary", "x")], "body");
-        let other = answer(&[("vary", "x"), ("etag", "\"a\"")], "body");
-        assert_eq!(Lives::default().normal(&one), Lives::default().normal(&other));
-        let third = answer(&[("vary", "x"), ("etag", "\"a\"")], "another body");
-        assert_ne!(Lives::default().normal(&one), Lives::default().normal(&third));
+        let one = response(&[("ETag", "\"a\""), ("Vary", "x")], "body");
+        let other = response(&[("vary", "x"), ("etag", "\"a\"")], "body");
+        assert_eq!(Normalizer::default().normal(&one), Normalizer::default().normal(&other));
+        let third = response(&[("vary", "x"), ("etag", "\"a\"")], "another body");
+        assert_ne!(Normalizer::default().normal(&one), Normalizer::default().normal(&third));
     }
 
     #[test]
-    fn an_offset_is_a_position_in_a_life() {
-        let mut lives = Lives::default();
+    fn an_offset_is_a_position_in_an_incarnation() {
+        let mut normalizer = Normalizer::default();
         let mut normal =
-            |text: &str| lives.normal(&answer(&[("Stream-Next-Offset", text)], "")).replace('\n', " ");
-        assert!(normal("1111111111111111_0000000000000005").contains("<life 0>_0000000000000005"));
-        assert!(normal("2222222222222222_0000000000000005").contains("<life 1>_0000000000000005"));
-        assert!(normal("1111111111111111_0000000000000006").contains("<life 0>_0000000000000006"));
-        assert!(normal("0000000000000000_0000000000000000").contains("<any life>_0000000000000000"));
+            |text: &str| normalizer.normal(&response(&[("Stream-Next-Offset", text)], "")).replace('\n', " ");
+        assert!(normal("1111111111111111_0000000000000005").contains("<incarnation 0>_0000000000000005"));
+        assert!(normal("2222222222222222_0000000000000005").contains("<incarnation 1>_0000000000000005"));
+        assert!(normal("1111111111111111_0000000000000006").contains("<incarnation 0>_0000000000000006"));
+        assert!(normal("0000000000000000_0000000000000000").contains("<any incarnation>_0000000000000000"));
         assert!(normal("-1").contains(": -1"));
     }
 
     #[test]
-    fn tags_and_events_name_lives_too() {
-        let mut lives = Lives::default();
-        assert_eq!(lives.tag("\"1111111111111111:0:5:closed\""), "\"<life 0>:0:5:closed\"");
+    fn tags_and_events_name_incarnations_too() {
+        let mut normalizer = Normalizer::default();
+        assert_eq!(normalizer.tag("\"1111111111111111:0:5:closed\""), "\"<incarnation 0>:0:5:closed\"");
         let events = "id: 1111111111111111_0000000000000005\n{\"streamCursor\":\"12\",\"a_b\":\"_\"}";
-        let normal = lives.events(events.as_bytes());
-        let expected = "id: <life 0>_0000000000000005\n{\"streamCursor\":\"<cursor>\",\"a_b\":\"_\"}";
+        let normal = normalizer.events(events.as_bytes());
+        let expected = "id: <incarnation 0>_0000000000000005\n{\"streamCursor\":\"<cursor>\",\"a_b\":\"_\"}";
         assert_eq!(String::from_utf8_lossy(&normal), expected);
     }
 
     #[test]
     fn what_the_clock_decides_is_a_word() {
-        let one =
-            answer(&[("Date", "Sun, 06 Nov 1994 08:49:37 GMT"), ("Cache-Control", "public, max-age=19")], "");
-        let other =
-            answer(&[("Date", "Sun, 06 Nov 1994 08:49:38 GMT"), ("Cache-Control", "public, max-age=20")], "");
-        assert_eq!(Lives::default().normal(&one), Lives::default().normal(&other));
-        let third = answer(&[("Date", "today"), ("Cache-Control", "public, max-age=20")], "");
-        assert_ne!(Lives::default().normal(&one), Lives::default().normal(&third));
+        let one = response(
+            &[("Date", "Sun, 06 Nov 1994 08:49:37 GMT"), ("Cache-Control", "public, max-age=19")],
+            "",
+        );
+        let other = response(
+            &[("Date", "Sun, 06 Nov 1994 08:49:38 GMT"), ("Cache-Control", "public, max-age=20")],
+            "",
+        );
+        assert_eq!(Normalizer::default().normal(&one), Normalizer::default().normal(&other));
+        let third = response(&[("Date", "today"), ("Cache-Control", "public, max-age=20")], "");
+        assert_ne!(Normalizer::default().normal(&one), Normalizer::default().normal(&third));
+    }
+
+    #[test]
+    fn the_words_of_a_refusal_count_only_among_servers_of_one_version() {
+        let refusal = |title: &str| {
+            let body =
+                format!("{{\"type\":\"urn:{title}\",\"title\":\"{title}\",\"status\":409,\"detail\":\"x\"}}");
+            let length = body.len().to_string();
+            let headers = [("Content-Type", "application/problem+json"), ("Content-Length", length.as_str())];
+            response(&headers, &body).map(|response| Response { status: 409, ..response })
+        };
+        let same = |wording| {
+            let normal = |title| Normalizer::new(wording).normal(&refusal(title));
+            normal("one") == normal("another")
+        };
+        assert!(same(Wording::Free) && !same(Wording::Exact));
     }
 }

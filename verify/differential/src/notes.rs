@@ -1,13 +1,14 @@
-//! What the answers of one server said that later requests may ask for.
+//! What the responses of one server said that later requests may ask for.
 
-use conformance::answer::Answer;
+use headwater_testkit::Response;
+use headwater_testkit::sse::{self, Control};
 
 use crate::script::{Seen, Slot, Text};
 
 /// Moves no request further than any stream is long.
 const POSITION_DIGITS: usize = 16;
 
-/// What one answer gave out.
+/// What one response gave out.
 #[derive(Clone, Debug, Default)]
 struct Note {
     slot: usize,
@@ -30,14 +31,15 @@ pub(crate) enum Known {
 }
 
 impl Notes {
-    /// Notes the answer to a step about a slot.
-    pub(crate) fn push(&mut self, slot: Slot, answer: Option<&Answer>) {
+    /// Notes the response to a step about a slot.
+    pub(crate) fn push(&mut self, slot: Slot, response: Option<&Response>) {
         let mut note = Note { slot: slot.index(), ..Note::default() };
-        if let Some(answer) = answer {
-            let header = |name| answer.headers(name).first().map(|&value| value.to_owned());
-            note.offset = next_offset(answer);
+        if let Some(response) = response {
+            let header = |name| response.headers(name).first().map(|&value| value.to_owned());
+            note.offset = next_offset(response);
             note.tag = header("ETag");
-            note.cursor = header("Stream-Cursor").or_else(|| member(answer, "\"streamCursor\":\""));
+            let in_event = || last_control(response)?.cursor.map(|cursor| cursor.to_string());
+            note.cursor = header("Stream-Cursor").or_else(in_event);
         }
         self.0.push(note);
     }
@@ -69,7 +71,7 @@ impl Notes {
         }
     }
 
-    /// What the answer said that is so many back among the first server's that said it.
+    /// What the response said that is so many back among the first server's that said it.
     fn nth_back(
         &self,
         first: &Self,
@@ -90,10 +92,10 @@ impl Notes {
     }
 }
 
-/// Where an answer says to read on, in its head or in its last control event.
-pub(crate) fn next_offset(answer: &Answer) -> Option<String> {
-    let in_head = answer.headers("Stream-Next-Offset").first().map(|&value| value.to_owned());
-    in_head.or_else(|| member(answer, "\"streamNextOffset\":\""))
+/// Where a response says to read on, in its head or in its last control event.
+pub(crate) fn next_offset(response: &Response) -> Option<String> {
+    let in_head = response.headers("Stream-Next-Offset").first().map(|&value| value.to_owned());
+    in_head.or_else(|| last_control(response).map(|control| control.next_offset))
 }
 
 /// The path of a slot's stream.
@@ -101,11 +103,9 @@ pub(crate) fn path(prefix: &str, slot: Slot) -> String {
     format!("/v1/stream/{prefix}-{slot}")
 }
 
-/// The last value of a member in the control events of an answer.
-fn member(answer: &Answer, begin: &str) -> Option<String> {
-    let body = String::from_utf8_lossy(&answer.body);
-    let (_, rest) = body.rsplit_once(begin)?;
-    rest.split_once('"').map(|(value, _)| value.to_owned())
+/// The last control event of an event stream.
+fn last_control(response: &Response) -> Option<Control> {
+    sse::events(&response.body).ok()?.iter().rev().find_map(Control::parse)
 }
 
 /// An offset whose position is another one; anything else stays as it is.
@@ -123,9 +123,9 @@ fn moved(offset: String, by: i8) -> String {
 mod tests {
     use super::*;
 
-    fn answer(offset: &str) -> Answer {
+    fn response(offset: &str) -> Response {
         let headers = vec![("stream-next-offset".to_owned(), offset.to_owned())];
-        Answer { request: String::new(), status: 200, headers, body: Vec::new() }
+        Response { request: String::new(), status: 200, headers, body: Vec::new() }
     }
 
     #[test]
@@ -133,8 +133,8 @@ mod tests {
         let slot = Slot(0);
         let (mut first, mut second) = (Notes::default(), Notes::default());
         for (one, other) in [("1_1", "2_1"), ("1_5", "2_5")] {
-            first.push(slot, Some(&answer(one)));
-            second.push(slot, Some(&answer(other)));
+            first.push(slot, Some(&response(one)));
+            second.push(slot, Some(&response(other)));
         }
         let text = |back, by| Text::seen(Seen::Offset { slot, back, by });
         let value = |text| second.value(&text, &first, "x");
@@ -150,15 +150,15 @@ mod tests {
         let (mut first, mut second) = (Notes::default(), Notes::default());
         let text = Text::seen(Seen::Offset { slot, back: 0, by: 0 });
         assert_eq!(second.value(&text, &first, "x"), Known::Bytes(b"-1".to_vec()));
-        first.push(slot, Some(&answer("1_1")));
+        first.push(slot, Some(&response("1_1")));
         second.push(slot, None);
         assert_eq!(second.value(&text, &first, "x"), Known::Missing);
     }
 
     #[test]
     fn the_last_control_event_of_an_event_stream_counts() {
-        let body = "data: {\"streamNextOffset\":\"1_2\"}\n\ndata: {\"streamNextOffset\":\"1_3\",\"upToDate\":true}\n\n";
-        let answer = Answer { body: body.into(), headers: Vec::new(), ..answer("") };
-        assert_eq!(member(&answer, "\"streamNextOffset\":\""), Some("1_3".to_owned()));
+        let body = "event: control\ndata: {\"streamNextOffset\":\"1_2\"}\n\nevent: control\ndata: {\"streamNextOffset\":\"1_3\",\"upToDate\":true}\n\n";
+        let response = Response { body: body.into(), headers: Vec::new(), ..response("") };
+        assert_eq!(next_offset(&response), Some("1_3".to_owned()));
     }
 }

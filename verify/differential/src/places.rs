@@ -5,7 +5,7 @@
 
 use crate::script::Slot;
 
-/// The pairs of offsets that answers to the same requests gave out.
+/// The pairs of offsets that responses to the same requests gave out.
 #[derive(Debug, Default)]
 pub(crate) struct Places(Vec<Place>);
 

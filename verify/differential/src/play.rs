@@ -5,10 +5,10 @@
 
 use std::thread;
 
-use conformance::answer::Answer;
+use headwater_testkit::Response;
 
 use crate::client::{HEAD_START, Line, Outcome, Target};
-use crate::normal::Lives;
+use crate::normal::{Normalizer, Wording};
 use crate::notes::Notes;
 use crate::places::Places;
 use crate::reference;
@@ -35,6 +35,16 @@ pub(crate) struct Stage<'t> {
     lines: Vec<Line<'t>>,
     /// For what is sent while the first line waits.
     second_lines: Vec<Line<'t>>,
+    comparison: Comparison,
+}
+
+/// Which differences are accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Comparison {
+    /// Those of [`rules::OURS`], between servers of one version.
+    Servers,
+    /// The wording of refusals, between versions of one server.
+    Versions,
 }
 
 /// A difference that nothing excuses.
@@ -52,7 +62,7 @@ pub(crate) struct Finding {
 #[derive(Default)]
 struct Part {
     notes: Notes,
-    lives: Lives,
+    normalizer: Normalizer,
     /// For the reference server.
     places: Places,
     /// It answered otherwise than the first, as it may, and what follows means something else to it.
@@ -60,14 +70,19 @@ struct Part {
 }
 
 impl<'t> Stage<'t> {
-    pub(crate) fn new(targets: &'t [Target]) -> Self {
+    pub(crate) fn new(targets: &'t [Target], comparison: Comparison) -> Self {
         let lines = || targets.iter().map(Line::new).collect();
-        Self { targets, lines: lines(), second_lines: lines() }
+        Self { targets, lines: lines(), second_lines: lines(), comparison }
     }
 
     /// Plays a script on streams of its own, whose names begin with `prefix`, until servers differ.
     pub(crate) fn play(&mut self, script: &Script, prefix: &str, tally: &Tally) -> Option<Finding> {
-        let mut parts: Vec<Part> = self.targets.iter().map(|_| Part::default()).collect();
+        let wording = match self.comparison {
+            Comparison::Servers => Wording::Exact,
+            Comparison::Versions => Wording::Free,
+        };
+        let part = |_| Part { normalizer: Normalizer::new(wording), ..Part::default() };
+        let mut parts: Vec<Part> = self.targets.iter().map(part).collect();
         let mut is_json = [false; Slot::COUNT];
         for (at, step) in script.steps.iter().enumerate() {
             let (requests, more_requests) = self.requests(step, &mut parts, prefix);
@@ -126,7 +141,7 @@ impl<'t> Stage<'t> {
         (receive(&mut self.lines, step, requests), more.unwrap_or_default())
     }
 
-    /// Compares the answers to one request with the first server's.
+    /// Compares the responses to one request with the first server's.
     fn judge(
         &self,
         step: &Step,
@@ -137,12 +152,12 @@ impl<'t> Stage<'t> {
         tally: &Tally,
     ) -> Option<Finding> {
         let (first, first_outcome) = self.targets.first().zip(outcomes.first()?.as_ref())?;
-        let first_normal = parts.first_mut()?.lives.normal(first_outcome);
+        let first_normal = parts.first_mut()?.normalizer.normal(first_outcome);
         for (((target, outcome), request), part) in self.targets.iter().zip(outcomes).zip(requests).zip(parts)
         {
             let Some(outcome) = outcome else { continue };
             tally.request(&target.name);
-            let mut answer = outcome.as_ref().ok();
+            let mut response = outcome.as_ref().ok();
             let finding = |kind: &str, text: String| Finding {
                 target: target.name.clone(),
                 kind: kind.to_owned(),
@@ -168,28 +183,32 @@ impl<'t> Stage<'t> {
                     }
                 }
                 // Where it answers with more than the first, its place is another one.
-                answer = answer.filter(|_| !reference::is_partial(first_outcome));
+                response = response.filter(|_| !reference::is_partial(first_outcome));
             } else {
                 let normal = part_normal(part, outcome, target, first, &first_normal);
                 if normal != first_normal {
                     let exchange = rules::Exchange { step, first: first_outcome, other: outcome, is_json };
                     let what = kind(&first_normal, &normal);
-                    let Some(rule) = rules::excuse(rules::OURS, &exchange, &what) else {
+                    let accepted = match self.comparison {
+                        Comparison::Servers => rules::OURS,
+                        Comparison::Versions => &[],
+                    };
+                    let Some(rule) = rules::excuse(accepted, &exchange, &what) else {
                         return Some(finding(&what, difference(first, &first_normal, target, &normal)));
                     };
                     tally.accepted(&target.name, rule.name);
                     part.is_set_aside |= !rule.goes_on;
                 }
             }
-            part.notes.push(step.slot, answer);
+            part.notes.push(step.slot, response);
         }
         None
     }
 }
 
 fn part_normal(part: &mut Part, outcome: &Outcome, target: &Target, first: &Target, normal: &str) -> String {
-    // The first server's lives were counted already.
-    if target.name == first.name { normal.to_owned() } else { part.lives.normal(outcome) }
+    // The first server's outcome was normalized already.
+    if target.name == first.name { normal.to_owned() } else { part.normalizer.normal(outcome) }
 }
 
 fn send(lines: &mut [Line<'_>], requests: &[Option<Vec<u8>>]) {
@@ -205,10 +224,10 @@ fn receive(lines: &mut [Line<'_>], step: &Step, requests: &[Option<Vec<u8>>]) ->
     pairs.map(|(line, request)| request.as_ref().map(|_| line.receive(step))).collect()
 }
 
-/// Whether the stream holds JSON, if the answer says so.
-fn says_json(step: &Step, answer: &Answer) -> Option<bool> {
-    let tells = matches!(step.method, "PUT" | "HEAD" | "GET") && answer.status < 300;
-    let content_type = answer.headers("Content-Type").first().map(|value| value.to_ascii_lowercase());
+/// Whether the stream holds JSON, if the response says so.
+fn says_json(step: &Step, response: &Response) -> Option<bool> {
+    let tells = matches!(step.method, "PUT" | "HEAD" | "GET") && response.status < 300;
+    let content_type = response.headers("Content-Type").first().map(|value| value.to_ascii_lowercase());
     content_type
         .filter(|value| tells && value != "text/event-stream")
         .map(|value| value.split(';').next().is_some_and(|essence| essence.trim() == "application/json"))
@@ -216,8 +235,8 @@ fn says_json(step: &Step, answer: &Answer) -> Option<bool> {
 
 fn shown(outcome: &Outcome) -> String {
     match outcome {
-        Ok(answer) => answer.to_string(),
-        Err(error) => format!("no answer: {error}"),
+        Ok(response) => response.to_string(),
+        Err(error) => format!("no response: {error}"),
     }
 }
 

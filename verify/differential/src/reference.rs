@@ -5,11 +5,10 @@
 //! store another spelling of it. Where ours answers with a chunk and Node with all, the chunk must be the beginning
 //! of it.
 
-use conformance::answer::Answer;
-use serde_json::Value;
+use headwater_testkit::Response;
 
 use crate::client::{Outcome, is_events};
-use crate::events::Events;
+use crate::events::{Events, values};
 use crate::node_rules::NODE;
 use crate::notes::next_offset;
 use crate::places::Places;
@@ -28,13 +27,13 @@ pub(crate) fn compare(exchange: &Exchange<'_>, places: &mut Places) -> Result<Ve
     differing.map(|what| rules::excuse(NODE, exchange, what).ok_or_else(|| named(what))).collect()
 }
 
-/// Whether the answer is a chunk that ends before the tail.
+/// Whether the response is a chunk that ends before the tail.
 pub(crate) fn is_partial(outcome: &Outcome) -> bool {
-    let is_partial = |answer: &Answer| {
-        answer.request.starts_with("GET ")
-            && answer.status == 200
-            && answer.headers("Stream-Next-Offset").len() == 1
-            && !is_true(answer, "Stream-Up-To-Date")
+    let is_partial = |response: &Response| {
+        response.request.starts_with("GET ")
+            && response.status == 200
+            && response.headers("Stream-Next-Offset").len() == 1
+            && !is_true(response, "Stream-Up-To-Date")
     };
     outcome.as_ref().is_ok_and(is_partial)
 }
@@ -63,7 +62,7 @@ fn differing(exchange: &Exchange<'_>, places: &mut Places) -> Vec<&'static str> 
     differs.into_iter().filter_map(|(what, differs)| differs.then_some(what)).collect()
 }
 
-fn successes(exchange: &Exchange<'_>, ours: &Answer, theirs: &Answer) -> Vec<(&'static str, bool)> {
+fn successes(exchange: &Exchange<'_>, ours: &Response, theirs: &Response) -> Vec<(&'static str, bool)> {
     let same = |name| header(ours, name) == header(theirs, name);
     let is_partial = is_partial(exchange.first);
     let method = exchange.step.method;
@@ -86,7 +85,7 @@ fn successes(exchange: &Exchange<'_>, ours: &Answer, theirs: &Answer) -> Vec<(&'
     differs
 }
 
-fn refusals(ours: &Answer, theirs: &Answer) -> Vec<(&'static str, bool)> {
+fn refusals(ours: &Response, theirs: &Response) -> Vec<(&'static str, bool)> {
     let same = |name| header(ours, name) == header(theirs, name);
     vec![
         ("Stream-Closed", flags(ours, theirs, "Stream-Closed")),
@@ -97,7 +96,7 @@ fn refusals(ours: &Answer, theirs: &Answer) -> Vec<(&'static str, bool)> {
     ]
 }
 
-fn event_streams(ours: &Answer, theirs: &Answer, is_json: bool) -> Vec<(&'static str, bool)> {
+fn event_streams(ours: &Response, theirs: &Response, is_json: bool) -> Vec<(&'static str, bool)> {
     const ENCODING: &str = "Stream-SSE-Data-Encoding";
     let is_base64 = header(ours, ENCODING).is_some();
     let (one, other) = (Events::of(ours, is_base64, is_json), Events::of(theirs, is_base64, is_json));
@@ -112,7 +111,7 @@ fn event_streams(ours: &Answer, theirs: &Answer, is_json: bool) -> Vec<(&'static
 }
 
 /// Whether what is read is the same; of JSON, the values; of a chunk, the beginning.
-fn same_bytes(ours: &Answer, theirs: &Answer, is_json: bool, is_partial: bool) -> bool {
+fn same_bytes(ours: &Response, theirs: &Response, is_json: bool, is_partial: bool) -> bool {
     let (Some(ours_values), Some(their_values)) = (values(&ours.body), values(&theirs.body)) else {
         let is_beginning = is_partial && theirs.body.starts_with(&ours.body);
         return ours.body == theirs.body || is_beginning;
@@ -123,60 +122,41 @@ fn same_bytes(ours: &Answer, theirs: &Answer, is_json: bool, is_partial: bool) -
     ours_values == their_values || (is_partial && their_values.starts_with(&ours_values))
 }
 
-/// The members of an array, as far as numbers of JavaScript tell them apart.
-pub(crate) fn values(json: &[u8]) -> Option<Vec<Value>> {
-    let mut values: Vec<Value> = serde_json::from_slice(json).ok()?;
-    values.iter_mut().for_each(round);
-    Some(values)
-}
-
-fn round(value: &mut Value) {
-    match value {
-        // Minus zero is zero.
-        Value::Number(number) => {
-            *value = number.as_f64().map_or(Value::Null, |number| Value::from(number + 0.0));
-        }
-        Value::Array(values) => values.iter_mut().for_each(round),
-        Value::Object(members) => members.values_mut().for_each(round),
-        Value::Null | Value::Bool(_) | Value::String(_) => {}
-    }
-}
-
-/// Ours has one on catch-up answers too, and Node on those of a closed stream: both as they may.
-fn lacks_cursor(ours: &Answer, theirs: &Answer) -> bool {
+/// Ours has one on catch-up responses too, and Node on those of a closed stream: both as they may.
+fn lacks_cursor(ours: &Response, theirs: &Response) -> bool {
     let (one, other) = (header(ours, "Stream-Cursor"), header(theirs, "Stream-Cursor"));
     one.is_none() && other.is_some() && !is_true(ours, "Stream-Closed")
 }
 
-fn header<'a>(answer: &'a Answer, name: &str) -> Option<&'a str> {
-    answer.headers(name).first().copied()
+fn header<'a>(response: &'a Response, name: &str) -> Option<&'a str> {
+    response.headers(name).first().copied()
 }
 
-fn is_true(answer: &Answer, name: &str) -> bool {
-    header(answer, name) == Some("true")
+fn is_true(response: &Response, name: &str) -> bool {
+    header(response, name) == Some("true")
 }
 
-fn flags(ours: &Answer, theirs: &Answer, name: &str) -> bool {
+fn flags(ours: &Response, theirs: &Response, name: &str) -> bool {
     header(ours, name) != header(theirs, name)
 }
 
 /// Case and space don't count.
-fn type_of(answer: &Answer) -> Option<String> {
-    header(answer, "Content-Type").map(|value| value.to_ascii_lowercase().replace(' ', ""))
+fn type_of(response: &Response) -> Option<String> {
+    header(response, "Content-Type").map(|value| value.to_ascii_lowercase().replace(' ', ""))
 }
 
 /// Whether a type is application/json in any letters, or contains it, but not both.
-fn is_json_to_one(answer: &Answer) -> bool {
+fn is_json_to_one(response: &Response) -> bool {
     const JSON: &str = "application/json";
     let is_one_or_none = |value: &str| {
         let essence = value.split(';').next().unwrap_or_default().trim();
         essence.eq_ignore_ascii_case(JSON) == value.contains(JSON)
     };
-    header(answer, "Content-Type").is_some_and(|value| !is_one_or_none(value))
+    header(response, "Content-Type").is_some_and(|value| !is_one_or_none(value))
 }
 
-fn path_of(answer: &Answer) -> Option<&str> {
-    let (_, rest) = header(answer, "Location")?.split_once("://")?;
+fn path_of(response: &Response) -> Option<&str> {
+    let (_, rest) = header(response, "Location")?.split_once("://")?;
     rest.find('/').and_then(|at| rest.get(at..))
 }
 
@@ -185,9 +165,9 @@ mod tests {
     use super::*;
     use crate::script::{Slot, Step};
 
-    fn answer(status: u16, headers: &[(&str, &str)], body: &str) -> Outcome {
+    fn response(status: u16, headers: &[(&str, &str)], body: &str) -> Outcome {
         let headers = headers.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
-        Ok(Answer { request: "GET ".to_owned(), status, headers, body: body.into() })
+        Ok(Response { request: "GET ".to_owned(), status, headers, body: body.into() })
     }
 
     fn differing_between(ours: &Outcome, theirs: &Outcome, is_json: bool) -> Vec<&'static str> {
@@ -197,17 +177,25 @@ mod tests {
 
     #[test]
     fn a_chunk_is_the_beginning_of_all() {
-        let chunk = answer(200, &[("Stream-Next-Offset", "1_2")], "ab");
-        let all = |body| answer(200, &[("Stream-Next-Offset", "0_4"), ("Stream-Up-To-Date", "true")], body);
+        let chunk = response(200, &[("Stream-Next-Offset", "1_2")], "ab");
+        let all = |body| response(200, &[("Stream-Next-Offset", "0_4"), ("Stream-Up-To-Date", "true")], body);
         assert!(differing_between(&chunk, &all("abcd"), false).is_empty());
         assert_eq!(differing_between(&chunk, &all("bcd"), false), ["body"]);
     }
 
     #[test]
     fn json_counts_by_its_values() {
-        let one = answer(200, &[("Stream-Up-To-Date", "true")], "[ 1.0, {\"a\" : -0}]");
-        let other = answer(200, &[("Stream-Up-To-Date", "true")], "[1,{\"a\":0}]");
+        let one = response(200, &[("Stream-Up-To-Date", "true")], "[ 1.0, {\"a\" : -0}]");
+        let other = response(200, &[("Stream-Up-To-Date", "true")], "[1,{\"a\":0}]");
         assert!(differing_between(&one, &other, true).is_empty());
         assert_eq!(differing_between(&one, &other, false), ["body"]);
+    }
+
+    #[test]
+    fn every_rule_says_who_does_what_and_why() {
+        for rule in rules::OURS.iter().chain(NODE) {
+            let Rule { name, theirs, ours, because, .. } = rule;
+            assert!([name, theirs, ours, because].iter().all(|text| !text.is_empty()), "{name}");
+        }
     }
 }

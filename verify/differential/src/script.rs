@@ -1,6 +1,6 @@
 //! A script: requests to a few streams, as plain data that reads like a transcript.
 //!
-//! What a request can't know before the script runs (an offset that an answer gave) it says by where to find it.
+//! What a request can't know before the script runs (an offset that a response gave) it says by where to find it.
 
 use std::fmt;
 
@@ -79,7 +79,7 @@ pub(crate) struct Text {
     pub(crate) after: &'static str,
 }
 
-/// Where to find what an earlier answer said. `back` counts such answers backwards, round and round.
+/// Where to find what an earlier answer said. `back` counts such responses backwards, round and round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Seen {
     /// `Stream-Next-Offset`, moved by so many positions.
@@ -98,12 +98,12 @@ impl Text {
         Self { before: text.into(), seen: None, after: "" }
     }
 
-    /// What an answer said.
+    /// What a response said.
     pub(crate) const fn seen(seen: Seen) -> Self {
         Self { before: Vec::new(), seen: Some(seen), after: "" }
     }
 
-    /// What an answer said, between something else.
+    /// What a response said, between something else.
     pub(crate) fn around(before: &str, seen: Seen, after: &'static str) -> Self {
         Self { before: before.into(), seen: Some(seen), after }
     }

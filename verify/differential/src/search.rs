@@ -1,6 +1,6 @@
 //! Many scripts on a few workers, and the smallest script that shows what one of them found.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -10,7 +10,7 @@ use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
 use crate::client::Target;
 use crate::generate;
-use crate::play::{Finding, Stage};
+use crate::play::{Comparison, Finding, Stage};
 use crate::script::Script;
 use crate::tally::Tally;
 
@@ -51,6 +51,7 @@ pub(crate) struct Progress {
 pub(crate) fn search(
     plan: Plan,
     targets: &[Target],
+    comparison: Comparison,
     failures_max: u64,
     progress: &Progress,
     tally: &Tally,
@@ -61,7 +62,7 @@ pub(crate) fn search(
     thread::scope(|scope| {
         for _ in 0..plan.workers {
             scope.spawn(|| {
-                let mut stage = Stage::new(targets);
+                let mut stage = Stage::new(targets, comparison);
                 loop {
                     let number = next.fetch_add(1, Ordering::Relaxed);
                     let enough = progress.failed.load(Ordering::Relaxed) >= failures_max;
@@ -143,17 +144,6 @@ impl Names {
     fn fresh(&self) -> String {
         format!("{}-{}", self.run, self.next.fetch_add(1, Ordering::Relaxed))
     }
-}
-
-/// Runs `work` while a line tells how far `progress` is.
-pub(crate) fn told<T>(plan: Plan, progress: &Progress, tally: &Tally, work: impl FnOnce() -> T) -> T {
-    let is_done = AtomicBool::new(false);
-    thread::scope(|scope| {
-        scope.spawn(|| crate::report::tell(plan, progress, tally, &is_done));
-        let outcome = work();
-        is_done.store(true, Ordering::Relaxed);
-        outcome
-    })
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! What a run of a suite found, and how it is shown.
 
-use crate::table;
+use headwater_testkit::table;
 
 /// One run of one suite against one target.
 #[derive(Debug, Default, PartialEq)]

@@ -8,8 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::ops::AddAssign;
 
+use headwater_testkit::random::{Chance, Rng};
+
 use super::fault::{Deed, Faults, Place};
-use crate::dice::Dice;
 
 /// The folder that everything is in.
 pub(super) const ROOT: u64 = 1;
@@ -225,9 +226,9 @@ impl Files {
     }
 
     /// What is left after a power cut is what is seen from now on.
-    pub(super) fn lose(&mut self, dice: &mut Dice) -> Loss {
+    pub(super) fn lose(&mut self, rng: &mut Rng) -> Loss {
         // Some disks keep nearly everything, some nothing, most something.
-        let (kept, torn) = match dice.below(4) {
+        let (kept, torn) = match rng.u64(..4) {
             0 => (0, 0),
             1 => (90, 5),
             _ => (40, 20),
@@ -238,11 +239,11 @@ impl Files {
                 Node::File(file) => {
                     for change in std::mem::take(&mut file.changes) {
                         loss.at_risk += 1;
-                        match dice.below(100) {
+                        match rng.u64(..100) {
                             roll if roll < kept => change.apply(&mut file.held),
                             roll if roll < kept + torn => {
                                 loss.torn += 1;
-                                change.tear(&mut file.held, dice);
+                                change.tear(&mut file.held, rng);
                             }
                             _ => loss.lost += 1,
                         }
@@ -251,7 +252,7 @@ impl Files {
                 }
                 Node::Folder(folder) => {
                     let changes = std::mem::take(&mut folder.changes);
-                    let left = dice.below(changes.len() as u64 + 1);
+                    let left = rng.u64(..changes.len() as u64 + 1);
                     let left = if kept == 0 { 0 } else { usize::try_from(left).unwrap_or_default() };
                     loss.at_risk += changes.len();
                     loss.lost += changes.len() - left;
@@ -280,13 +281,13 @@ impl Files {
 
 impl Write {
     /// Some sectors of it are written.
-    fn tear(&self, held: &mut Vec<u8>, dice: &mut Dice) {
+    fn tear(&self, held: &mut Vec<u8>, rng: &mut Rng) {
         let Self::At(at, bytes) = self else { return };
         let mut done = 0;
         while let Some(rest) = bytes.get(done..).filter(|rest| !rest.is_empty()) {
             let at = at + done;
             let length = (SECTOR - at % SECTOR).min(rest.len());
-            if dice.chance(1, 2) {
+            if rng.chance(1, 2) {
                 Self::At(at, rest.iter().take(length).copied().collect()).apply(held);
             }
             done += length;
@@ -309,7 +310,7 @@ mod tests {
     fn cut(make: impl Fn() -> Files) -> impl Iterator<Item = (Files, Loss)> {
         (0..200).map(move |seed| {
             let mut files = make();
-            let loss = files.lose(&mut Dice::new(seed, &[]));
+            let loss = files.lose(&mut Rng::with_seed(seed));
             (files, loss)
         })
     }

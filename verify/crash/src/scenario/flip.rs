@@ -12,15 +12,17 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, bail};
+use headwater_testkit::random::{self, Rng};
+use headwater_testkit::{Client, Request, Response};
 
 use super::Stage;
-use crate::client::{Answer, Client, Request};
-use crate::dice::Dice;
+
+use crate::offset::Offset;
 use crate::payload::{self, Form, Key};
 use crate::registry::Registry;
 use crate::report::{Tally, broken};
 use crate::requests::{Claim, Condition, Manner, Phase, Scene, Went, append, close, create};
-use crate::server::{Start, check_log};
+use crate::server::Start;
 use crate::stream::Tracked;
 
 mod folder;
@@ -61,7 +63,7 @@ enum Outcome {
     LastFrameGone,
 }
 
-/// The streams of a folder, and the answers that each of their reads had.
+/// The streams of a folder, and the responses that each of their reads had.
 struct Population {
     streams: Vec<Arc<Tracked>>,
     /// Read before and after every damage.
@@ -81,10 +83,10 @@ pub(crate) fn run(stage: &Stage<'_>, places: u64) -> Result<String> {
         let pristine = stage.data.with_extension(format!("{left:?}"));
         let population = populate(stage, &pristine, left).context("before anything was damaged")?;
         let folder = Folder::copy_of(&pristine, &stage.data)?;
-        let mut dice = Dice::new(stage.seed, &[0x666c_6970, left as u64]);
+        let mut rng = random::seeded(stage.seed, &[0x666c_6970, left as u64]);
         for path in folder.files()? {
             let Some(kind) = kind(&path) else { continue };
-            for damage in damages(&folder, &path, places, &mut dice)? {
+            for damage in damages(&folder, &path, places, &mut rng)? {
                 folder.restore()?;
                 let changed = damage.inflict(&stage.data.join(&path))?;
                 if !changed {
@@ -164,7 +166,7 @@ impl Population {
                 if writer % 3 == 2 {
                     let fork = Tracked::new(format!("flip/{form:?}-{writer}-fork"), form, seed);
                     fork.state().source = Some(stream.clone());
-                    let from = ("Stream-Forked-From", client.path_of(&stream.name));
+                    let from = ("Stream-Forked-From", client.path(&stream.name));
                     done(create(&scene, &fork, &[from])?.0)?;
                     self.streams.push(fork);
                 }
@@ -207,12 +209,12 @@ fn read_pieces(client: &Client, name: &str) -> Result<Vec<(String, Vec<u8>)>> {
     let mut pieces = Vec::new();
     let mut target = format!("{name}?offset=-1");
     loop {
-        let answer = client.send(&Request::new("GET", &target))?;
-        let (Some(next), 200) = (answer.next(), answer.status) else {
-            bail!("a healthy stream can't be read: {target}: {answer}");
+        let response = client.send(&Request::new("GET", &target))?;
+        let (Some(next), 200) = (Offset::next(&response), response.status) else {
+            bail!("a healthy stream can't be read: {target}: {response}");
         };
-        let up_to_date = answer.is_up_to_date();
-        pieces.push((target, answer.body));
+        let up_to_date = response.is_up_to_date();
+        pieces.push((target, response.body));
         if up_to_date {
             return Ok(pieces);
         }
@@ -228,12 +230,12 @@ fn kind(path: &Path) -> Option<&'static str> {
     KINDS.into_iter().find(|kind| name.starts_with(kind) || name.ends_with(&format!(".{kind}")))
 }
 
-fn damages(folder: &Folder, path: &Path, places: u64, dice: &mut Dice) -> Result<Vec<Damage>> {
+fn damages(folder: &Folder, path: &Path, places: u64, rng: &mut Rng) -> Result<Vec<Damage>> {
     let used = folder.used_bytes(path)?;
     let mut damages = vec![Damage::Empty, Damage::Remove];
     for _ in 0..if used == 0 { 0 } else { places } {
         // A bit of what is used; what follows in a preallocated file is of no interest.
-        damages.push(Damage::Flip { at: dice.below(used), bit: u8::try_from(dice.below(8))? });
+        damages.push(Damage::Flip { at: rng.u64(..used), bit: u8::try_from(rng.u64(..8))? });
     }
     Ok(damages)
 }
@@ -283,49 +285,48 @@ fn examine(stage: &Stage<'_>, population: &Population, left: Left, path: &Path) 
     let may_lose_last = left == Left::Killed && kind(path) == Some(COMMIT_LOG);
     let mut outcome = Outcome::Intact;
     for (target, expected) in &population.reads {
-        let answer = server.client.send(&Request::new("GET", target))?;
+        let response = server.client.send(&Request::new("GET", target))?;
         let is_last = may_lose_last && target.starts_with(LAST);
-        let found = compare(target, &answer, expected, is_last)?;
+        let found = compare(target, &response, expected, is_last)?;
         outcome = worse(outcome, found);
     }
     for request in &population.repetitions {
-        let answer = server.client.send(request)?;
-        match answer.status {
+        let response = server.client.send(request)?;
+        match response.status {
             204 => {}
             500..600 => outcome = worse(outcome, Outcome::Answered5xx),
-            _ => bail!(broken("a repetition is not appended again", "", format!("{request}: {answer}"))),
+            _ => bail!(broken("a repetition is not appended again", "", format!("{request}: {response}"))),
         }
     }
     let mut unknown = 0;
     for stream in &population.streams {
-        let answer = server.client.send(&Request::new("HEAD", &stream.name))?;
-        unknown += usize::from(answer.status == 404);
+        let response = server.client.send(&Request::new("HEAD", &stream.name))?;
+        unknown += usize::from(response.status == 404);
     }
     if unknown > 0 {
         bail!(broken("a stream that exists is never 404", "", format!("{unknown} of them, by HEAD")));
     }
-    let log = server.log.clone();
     server.kill()?;
-    check_log(&log)?;
     Ok(outcome)
 }
 
-fn compare(target: &str, answer: &Answer, expected: &[u8], is_last: bool) -> Result<Outcome> {
-    match answer.status {
-        200 if answer.body == expected => Ok(Outcome::Intact),
+fn compare(target: &str, response: &Response, expected: &[u8], is_last: bool) -> Result<Outcome> {
+    match response.status {
+        200 if response.body == expected => Ok(Outcome::Intact),
         // The last frame held the end of this stream; without it the rest is there.
-        200 if is_last && expected.starts_with(&answer.body) => Ok(Outcome::LastFrameGone),
+        200 if is_last && expected.starts_with(&response.body) => Ok(Outcome::LastFrameGone),
         500..600 => Ok(Outcome::Answered5xx),
         200 => {
-            let same = answer.body.iter().zip(expected).take_while(|(found, wanted)| found == wanted).count();
+            let same =
+                response.body.iter().zip(expected).take_while(|(found, wanted)| found == wanted).count();
             let what = format!(
                 "{} bytes instead of {}, the same up to byte {same}",
-                answer.body.len(),
+                response.body.len(),
                 expected.len()
             );
             bail!(broken("damage is an error, never other or fewer bytes", target, what))
         }
-        _ => bail!(broken("a stream that exists is never 404", target, answer.to_string())),
+        _ => bail!(broken("a stream that exists is never 404", target, response.to_string())),
     }
 }
 

@@ -5,10 +5,10 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use headwater_testkit::random::{self, Rng};
 
 use super::Stage;
 use super::full::{refusal_is_a_problem, wait};
-use crate::dice::Dice;
 use crate::registry::Registry;
 use crate::report::{Tally, broken, table};
 use crate::requests::{Condition, Phase, Scene};
@@ -23,7 +23,7 @@ const HEAL_MAX: Duration = Duration::from_secs(15);
 
 struct Run<'a> {
     stage: &'a Stage<'a>,
-    dice: Dice,
+    rng: Rng,
     registry: Registry,
     tally: Tally,
     writers: Vec<Box<dyn Writer>>,
@@ -35,7 +35,7 @@ pub(crate) fn run(stage: &Stage<'_>) -> Result<String> {
     }
     let mut run = Run {
         stage,
-        dice: Dice::new(stage.seed, &[0x6673_697a]),
+        rng: random::seeded(stage.seed, &[0x6673_697a]),
         registry: Registry::default(),
         tally: Tally::default(),
         writers: writers::all(stage.seed),
@@ -119,13 +119,13 @@ impl Run<'_> {
         let phase = Phase::default();
         let (registry, tally) = (&self.registry, &self.tally);
         let scene = Scene { client: &server.client, registry, tally, phase: &phase, disk: Condition::Full };
-        load::run(&scene, &mut self.writers, &mut self.dice, || meanwhile(tally))
+        load::run(&scene, &mut self.writers, &mut self.rng, || meanwhile(tally))
     }
 
     fn check(&self, server: &Server) -> Result<()> {
         let phase = Phase::default();
         let (registry, tally) = (&self.registry, &self.tally);
         let scene = Scene { client: &server.client, registry, tally, phase: &phase, disk: Condition::Full };
-        oracle::check(&scene, &self.registry.all(), &self.dice)
+        oracle::check(&scene, &self.registry.all(), &self.rng)
     }
 }

@@ -11,10 +11,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use headwater_testkit::random::{self, Rng};
+use headwater_testkit::{Client, Request};
 
 use super::Stage;
-use crate::client::{Client, Request};
-use crate::dice::Dice;
+
 use crate::mount::Disk;
 use crate::payload::{Form, Key};
 use crate::registry::Registry;
@@ -43,7 +44,7 @@ enum Then {
 
 struct Run<'a> {
     stage: &'a Stage<'a>,
-    dice: Dice,
+    rng: Rng,
     registry: Registry,
     tally: Tally,
     writers: Vec<Box<dyn Writer>>,
@@ -56,7 +57,7 @@ pub(crate) fn run(stage: &Stage<'_>) -> Result<String> {
     let _disk = Disk::of_mebibytes(&stage.data, DISK_MEBIBYTES)?;
     let mut run = Run {
         stage,
-        dice: Dice::new(stage.seed, &[0x6675_6c6c]),
+        rng: random::seeded(stage.seed, &[0x6675_6c6c]),
         registry: Registry::default(),
         tally: Tally::default(),
         writers: writers::all(stage.seed),
@@ -89,7 +90,7 @@ impl Run<'_> {
             thread::sleep(Duration::from_millis(500));
             Ok(())
         })?;
-        let left = self.dice.below(8 << 20);
+        let left = self.rng.u64(..8 << 20);
         fill(&ballast, left)?;
         let server = self.write_until_full(server)?;
         let server = match then {
@@ -126,20 +127,20 @@ impl Run<'_> {
         // The next pass needs the space.
         fs::remove_dir_all(&data)?;
         self.registry = Registry::default();
-        self.writers = writers::all(self.dice.next());
+        self.writers = writers::all(self.rng.u64(..));
         Ok(())
     }
 
     fn load(&mut self, server: &Server, meanwhile: impl FnOnce(&Tally) -> Result<()>) -> Result<()> {
         let phase = Phase::default();
         let scene = scene(&server.client, &self.registry, &self.tally, &phase);
-        load::run(&scene, &mut self.writers, &mut self.dice, || meanwhile(&self.tally))
+        load::run(&scene, &mut self.writers, &mut self.rng, || meanwhile(&self.tally))
     }
 
     fn check(&self, server: &Server) -> Result<()> {
         let phase = Phase::default();
         let scene = scene(&server.client, &self.registry, &self.tally, &phase);
-        oracle::check(&scene, &self.registry.all(), &self.dice)
+        oracle::check(&scene, &self.registry.all(), &self.rng)
     }
 
     fn write_until_full(&mut self, mut server: Server) -> Result<Server> {
@@ -243,10 +244,10 @@ pub(super) fn refusal_is_a_problem(client: &Client) -> Result<()> {
         let request = Request::new("PUT", format!("overflow/{number}"))
             .header("Content-Type", Form::Bytes.content_type())
             .body(payload::body(Form::Bytes, 1, key));
-        let answer = client.send(&request)?;
-        if answer.status == 507 {
-            if answer.header("Content-Type") != Some("application/problem+json") {
-                bail!(broken("a refusal is a problem document", "", format!("{request}: {answer}")));
+        let response = client.send(&request)?;
+        if response.status == 507 {
+            if response.header("Content-Type") != Some("application/problem+json") {
+                bail!(broken("a refusal is a problem document", "", format!("{request}: {response}")));
             }
             return Ok(());
         }

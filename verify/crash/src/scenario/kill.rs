@@ -6,10 +6,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use headwater_testkit::Client;
+use headwater_testkit::random::{self, Chance, Rng};
 
 use super::Stage;
-use crate::client::Client;
-use crate::dice::Dice;
+
 use crate::disk::{Deed, Fault, Loss, OwnDisk, Place};
 use crate::load;
 use crate::oracle;
@@ -135,7 +136,7 @@ pub(crate) fn run(stage: &Stage<'_>, hardship: Hardship, rounds: u64) -> Result<
         ("observations by readers", tally.observations.to_string()),
         ("bytes read and compared", tally.checked_bytes.to_string()),
         ("validators that answered 304", tally.not_modified.to_string()),
-        ("process start to first answer", spread(starts)),
+        ("process start to first response", spread(starts)),
         ("starts on a busy disk, not counted", stalls.to_string()),
         ("seconds", format!("{:.1}", begun.elapsed().as_secs_f64())),
     ]);
@@ -173,55 +174,55 @@ impl Run<'_> {
     }
 
     fn round(&mut self, server: Server, round: u64) -> Result<Server> {
-        let mut dice = Dice::new(self.stage.seed, &[0x726f_756e, round]);
-        let end = match dice.below(20) {
+        let mut rng = random::seeded(self.stage.seed, &[0x726f_756e, round]);
+        let end = match rng.u64(..20) {
             0..3 => End::Terminate,
             3..7 => End::KillTwice,
             _ => End::Kill,
         };
-        let after = Duration::from_millis(dice.between(20, 400));
-        self.load(server, end, after, &mut dice)?;
+        let after = Duration::from_millis(rng.u64(20..400));
+        self.load(server, end, after, &mut rng)?;
         match end {
             End::Terminate => self.terminations += 1,
             End::Kill | End::KillTwice => self.kills += 1,
         }
         if end == End::KillTwice {
             self.kills += 1;
-            if dice.chance(1, 2) {
-                let after = Duration::from_millis(dice.below(60));
+            if rng.chance(1, 2) {
+                let after = Duration::from_millis(rng.u64(..60));
                 self.stage.program.start_and_kill(&self.stage.data, after)?;
-                self.cut_power(&mut dice)?;
+                self.cut_power(&mut rng)?;
             } else {
                 let server = self.start()?;
-                let after = Duration::from_millis(dice.below(60));
-                self.load(server, End::Kill, after, &mut dice)?;
+                let after = Duration::from_millis(rng.u64(..60));
+                self.load(server, End::Kill, after, &mut rng)?;
             }
         }
-        if dice.chance(1, 3) {
-            self.start_on_failing(&mut dice)?;
+        if rng.chance(1, 3) {
+            self.start_on_failing(&mut rng)?;
         }
         let server = self.start()?;
         // Now and then the next round begins at once, with everything that is not known.
-        if !dice.chance(1, 5) {
-            self.look(&server, &mut dice)?;
+        if !rng.chance(1, 5) {
+            self.look(&server, &mut rng)?;
         }
         Ok(server)
     }
 
     /// Writes and reads until the server is made to end.
-    fn load(&mut self, server: Server, end: End, after: Duration, dice: &mut Dice) -> Result<()> {
+    fn load(&mut self, server: Server, end: End, after: Duration, rng: &mut Rng) -> Result<()> {
         let client = server.client.clone();
         let phase = Phase::default();
-        let disk = if self.arm(dice) { Condition::Failing } else { Condition::Good };
-        let mut readers_dice = Dice::new(dice.next(), &[]);
-        let quiet: Vec<_> = (0..QUIET_READ).filter_map(|_| dice.pick(&self.quiet).cloned()).collect();
+        let disk = if self.arm(rng) { Condition::Failing } else { Condition::Good };
+        let mut readers_rng = Rng::with_seed(rng.u64(..));
+        let quiet: Vec<_> = (0..QUIET_READ).filter_map(|_| rng.choice(&self.quiet).cloned()).collect();
         let scene = Scene { disk, ..scene(&client, &self.registry, &self.tally, &phase) };
         let mut running = 0;
-        load::run(&scene, &mut self.writers, &mut readers_dice, || {
+        load::run(&scene, &mut self.writers, &mut readers_rng, || {
             thread::sleep(after);
             if let Hardship::Faults(disk) = &self.hardship {
                 // Whatever has failed, reading goes on.
-                oracle::check(&scene, &quiet, dice)?;
+                oracle::check(&scene, &quiet, rng)?;
                 running = disk.struck();
             }
             phase.end_with_server();
@@ -230,21 +231,21 @@ impl Run<'_> {
         let struck = self.disarm();
         self.struck.running += usize::from(running > 0);
         self.struck.ending += usize::from(struck > running);
-        self.cut_power(dice)
+        self.cut_power(rng)
     }
 
     /// From now on the disk fails, if that is what it does here.
-    fn arm(&mut self, dice: &mut Dice) -> bool {
+    fn arm(&mut self, rng: &mut Rng) -> bool {
         let Hardship::Faults(disk) = &mut self.hardship else { return false };
-        let place = if dice.chance(1, 2) { Place::CommitLog } else { Place::RocksDb };
-        let deed = match (dice.below(5), place) {
+        let place = if rng.chance(1, 2) { Place::CommitLog } else { Place::RocksDb };
+        let deed = match (rng.u64(..5), place) {
             (0, Place::RocksDb) => Deed::Name,
             (0..3, _) => Deed::Flush,
             _ => Deed::Write,
         };
         // The commit log is written with every group of appends, RocksDB at the beginning and at the end.
-        let nth = 1 + dice.below(if place == Place::CommitLog { 150 } else { 15 });
-        disk.set_fault(Some(Fault { deed, place, nth, for_good: dice.chance(1, 2) }));
+        let nth = 1 + rng.u64(..if place == Place::CommitLog { 150 } else { 15 });
+        disk.set_fault(Some(Fault { deed, place, nth, for_good: rng.chance(1, 2) }));
         true
     }
 
@@ -257,8 +258,8 @@ impl Run<'_> {
     }
 
     /// A start while the disk fails: it is given up with a reason, or there is a server, which is killed.
-    fn start_on_failing(&mut self, dice: &mut Dice) -> Result<()> {
-        if !self.arm(dice) {
+    fn start_on_failing(&mut self, rng: &mut Rng) -> Result<()> {
+        if !self.arm(rng) {
             return Ok(());
         }
         let given_up = match self.stage.program.try_start(&self.stage.data, &[])? {
@@ -277,42 +278,42 @@ impl Run<'_> {
             self.struck.refused += 1;
         }
         self.struck.starting += usize::from(has_failed);
-        self.cut_power(dice)
+        self.cut_power(rng)
     }
 
     /// The server has ended, one way or the other: now the power does.
-    fn cut_power(&mut self, dice: &mut Dice) -> Result<()> {
+    fn cut_power(&mut self, rng: &mut Rng) -> Result<()> {
         match &mut self.hardship {
-            Hardship::PowerCuts(disk) => self.loss += disk.cut(dice)?,
-            Hardship::Faults(disk) if dice.chance(1, 2) => self.loss += disk.cut(dice)?,
+            Hardship::PowerCuts(disk) => self.loss += disk.cut(rng)?,
+            Hardship::Faults(disk) if rng.chance(1, 2) => self.loss += disk.cut(rng)?,
             Hardship::None | Hardship::Faults(_) => {}
         }
         Ok(())
     }
 
     /// Checks what may have changed and some of what may not, and deletes what is too much.
-    fn look(&mut self, server: &Server, dice: &mut Dice) -> Result<()> {
+    fn look(&mut self, server: &Server, rng: &mut Rng) -> Result<()> {
         let phase = Phase::default();
         let scene = scene(&server.client, &self.registry, &self.tally, &phase);
         let mut streams = self.registry.all();
         for _ in 0..QUIET_CHECKED {
-            streams.extend(dice.pick(&self.quiet).cloned());
+            streams.extend(rng.choice(&self.quiet).cloned());
         }
-        oracle::check(&scene, &streams, dice)?;
+        oracle::check(&scene, &streams, rng)?;
         drop(streams);
         self.writers.iter_mut().try_for_each(|writer| writer.look(&scene))?;
         self.delete_old(&scene)
     }
 
     fn last_look(&mut self, server: Server) -> Result<()> {
-        let dice = Dice::new(self.stage.seed, &[0x6c61_7374]);
+        let rng = random::seeded(self.stage.seed, &[0x6c61_7374]);
         let mut server = server;
         for is_first in [true, false] {
             let mut streams = self.registry.all();
             streams.extend(self.quiet.iter().cloned());
             let phase = Phase::default();
             let scene = scene(&server.client, &self.registry, &self.tally, &phase);
-            oracle::check(&scene, &streams, &dice)?;
+            oracle::check(&scene, &streams, &rng)?;
             self.writers.iter_mut().try_for_each(|writer| writer.look(&scene))?;
             server.still_runs()?;
             server.terminate()?;

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use headwater_testkit::random::{self, Rng};
 
 use super::Stage;
 use super::kill::{self, Hardship};
-use crate::dice::Dice;
 use crate::disk::OwnDisk;
 use crate::oracle;
 use crate::payload::{Form, Key};
@@ -26,18 +26,18 @@ pub(crate) fn run(stage: &Stage<'_>, rounds: u64) -> Result<String> {
     };
     for round in 1..=rounds.div_ceil(2) {
         disk.replace()?;
-        let mut dice = Dice::new(stage.seed, &[0x6e65_7721, round]);
-        begin(&stage, &mut disk, &mut dice).with_context(|| format!("on new folder {round}"))?;
+        let mut rng = random::seeded(stage.seed, &[0x6e65_7721, round]);
+        begin(&stage, &mut disk, &mut rng).with_context(|| format!("on new folder {round}"))?;
     }
     println!("  {} new folders", rounds.div_ceil(2));
     kill::run(&stage, Hardship::PowerCuts(disk), rounds)
 }
 
 /// The power is cut while a folder is made, and again just after the first append.
-fn begin(stage: &Stage<'_>, disk: &mut OwnDisk, dice: &mut Dice) -> Result<()> {
-    let after = NEW.mul_f64(dice.below(1_000) as f64 / 1_000.0);
+fn begin(stage: &Stage<'_>, disk: &mut OwnDisk, rng: &mut Rng) -> Result<()> {
+    let after = NEW.mul_f64(rng.u64(..1_000) as f64 / 1_000.0);
     stage.program.start_and_kill(&stage.data, after)?;
-    disk.cut(dice)?;
+    disk.cut(rng)?;
     let stream = Tracked::new("first", Form::Bytes, stage.seed);
     let (registry, tally, phase) = (Registry::default(), Tally::default(), Phase::default());
     let server = stage.program.start(&stage.data)?;
@@ -45,8 +45,8 @@ fn begin(stage: &Stage<'_>, disk: &mut OwnDisk, dice: &mut Dice) -> Result<()> {
     create(&scene, &stream, &[])?;
     append(&scene, &stream, Key { writer: 1, number: 1 }, &Manner::default())?;
     server.kill()?;
-    disk.cut(dice)?;
+    disk.cut(rng)?;
     let server = stage.program.start(&stage.data)?;
-    oracle::check_one(&kill::scene(&server.client, &registry, &tally, &phase), &stream, dice)?;
+    oracle::check_one(&kill::scene(&server.client, &registry, &tally, &phase), &stream, rng)?;
     server.kill()
 }

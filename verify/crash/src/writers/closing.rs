@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use anyhow::{Result, bail};
+use headwater_testkit::Request;
+use headwater_testkit::random::Rng;
 
 use super::{Writer, any_form, fresh};
-use crate::client::Request;
-use crate::dice::Dice;
+
 use crate::payload::{self, Key};
 use crate::requests::{Claim, Manner, Scene, Went, append, close, create, head};
 use crate::stream::{Life, Tracked};
@@ -14,7 +15,7 @@ use crate::stream::{Life, Tracked};
 #[derive(Debug)]
 pub(crate) struct Closing {
     id: u16,
-    dice: Dice,
+    rng: Rng,
     seed: u64,
     number: u32,
     current: Option<Current>,
@@ -37,8 +38,8 @@ enum How {
 }
 
 impl Closing {
-    pub(crate) fn new((id, dice): (u16, Dice), seed: u64) -> Self {
-        Self { id, dice, seed, number: 0, current: None }
+    pub(crate) fn new((id, rng): (u16, Rng), seed: u64) -> Self {
+        Self { id, rng, seed, number: 0, current: None }
     }
 
     fn next(&mut self) -> Key {
@@ -50,14 +51,14 @@ impl Closing {
 impl Writer for Closing {
     fn step(&mut self, scene: &Scene<'_>) -> Result<Went> {
         let Some(current) = &self.current else {
-            let how = match self.dice.below(5) {
+            let how = match self.rng.u64(..5) {
                 0 | 1 => How::Producer,
                 2 | 3 => How::Append,
                 _ => How::Alone,
             };
-            let form = any_form(&mut self.dice);
+            let form = any_form(&mut self.rng);
             let stream = fresh(scene, "closing", form, self.seed);
-            self.current = Some(Current { stream, appends_left: self.dice.below(4), how, last: None });
+            self.current = Some(Current { stream, appends_left: self.rng.u64(..4), how, last: None });
             return Ok(Went::Well);
         };
         let stream = current.stream.clone();
@@ -103,7 +104,7 @@ impl Closing {
 }
 
 fn is_closed(scene: &Scene<'_>, stream: &Tracked) -> Result<bool> {
-    Ok(head(scene, stream)?.is_some_and(|answer| answer.is_closed()))
+    Ok(head(scene, stream)?.is_some_and(|response| response.is_closed()))
 }
 
 /// Nothing can be appended any more.
@@ -112,12 +113,12 @@ fn assert_closed(scene: &Scene<'_>, stream: &Tracked) -> Result<Went> {
     let request = Request::new("POST", &stream.name)
         .header("Content-Type", stream.form.content_type())
         .body(payload::body(stream.form, stream.seed, nobody));
-    let Some(answer) = scene.exchange(stream, &request)? else { return Ok(Went::Lost) };
-    if scene.expects_refusal(&answer) {
+    let Some(response) = scene.exchange(stream, &request)? else { return Ok(Went::Lost) };
+    if scene.expects_refusal(&response) {
         return Ok(Went::Refused);
     }
-    if answer.status != 409 || !answer.is_closed() {
-        bail!(stream.broken("closed stays closed", format!("{request} was answered with {answer}")));
+    if response.status != 409 || !response.is_closed() {
+        bail!(stream.broken("closed stays closed", format!("{request} was answered with {response}")));
     }
     Ok(Went::Well)
 }

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use anyhow::{Result, bail};
+use headwater_testkit::Request;
+use headwater_testkit::random::Rng;
 
 use super::Writer;
-use crate::client::{Offset, Request};
-use crate::dice::Dice;
+
+use crate::offset::Offset;
 use crate::payload::{Form, Key};
 use crate::requests::{Manner, Scene, Went, append, create, delete, head};
 use crate::stream::{Life, Tracked};
@@ -17,7 +19,7 @@ const NAMES: u64 = 3;
 #[derive(Debug)]
 pub(crate) struct Deleting {
     id: u16,
-    dice: Dice,
+    rng: Rng,
     seed: u64,
     number: u32,
     lives: Vec<Lives>,
@@ -34,14 +36,14 @@ struct Lives {
 }
 
 impl Deleting {
-    pub(crate) fn new((id, dice): (u16, Dice), seed: u64) -> Self {
-        Self { id, dice, seed, number: 0, lives: (0..NAMES).map(|_| Lives::default()).collect() }
+    pub(crate) fn new((id, rng): (u16, Rng), seed: u64) -> Self {
+        Self { id, rng, seed, number: 0, lives: (0..NAMES).map(|_| Lives::default()).collect() }
     }
 }
 
 impl Writer for Deleting {
     fn step(&mut self, scene: &Scene<'_>) -> Result<Went> {
-        let at = usize::try_from(self.dice.below(NAMES)).unwrap_or_default();
+        let at = usize::try_from(self.rng.u64(..NAMES)).unwrap_or_default();
         let Some(lives) = self.lives.get_mut(at) else { return Ok(Went::Well) };
         let Some(stream) = lives.current.clone() else {
             // One form per name, so that readers who meet a later life can read it.
@@ -49,7 +51,7 @@ impl Writer for Deleting {
             let stream = Tracked::new(format!("deleting/{at}"), form, self.seed);
             scene.registry.add(stream.clone());
             lives.current = Some(stream);
-            lives.appends_left = self.dice.below(6);
+            lives.appends_left = self.rng.u64(..6);
             return Ok(Went::Well);
         };
         match stream.life() {
@@ -75,9 +77,9 @@ impl Lives {
         self.incarnation_last = next.incarnation;
         let Some(old) = &self.last_offset else { return Ok(Went::Well) };
         let request = Request::new("GET", format!("{}?offset={old}", stream.name));
-        let Some(answer) = scene.exchange(stream, &request)? else { return Ok(Went::Lost) };
-        if answer.status != 410 && !scene.expects_refusal(&answer) {
-            let what = format!("{request} was answered with {answer}");
+        let Some(response) = scene.exchange(stream, &request)? else { return Ok(Went::Lost) };
+        if response.status != 410 && !scene.expects_refusal(&response) {
+            let what = format!("{request} was answered with {response}");
             bail!(stream.broken("offsets of an earlier life are gone", what));
         }
         Ok(Went::Well)
@@ -92,9 +94,9 @@ impl Lives {
         self.current = None;
         match head(scene, stream)? {
             None => Ok(Went::Lost),
-            Some(answer) if answer.status == 404 => Ok(Went::Well),
-            Some(answer) => {
-                bail!(stream.broken("deleted stays deleted", format!("HEAD was answered with {answer}")))
+            Some(response) if response.status == 404 => Ok(Went::Well),
+            Some(response) => {
+                bail!(stream.broken("deleted stays deleted", format!("HEAD was answered with {response}")))
             }
         }
     }

@@ -9,12 +9,13 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, bail};
+use headwater_testkit::random::{Chance, Rng};
+use headwater_testkit::{Request, Response};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::{Writer, any_form};
-use crate::client::{Answer, Request};
-use crate::dice::Dice;
+
 use crate::payload::{self, Form, Key};
 use crate::reads::target;
 use crate::requests::{Condition, Scene, Went, create};
@@ -28,7 +29,7 @@ const CLOCK: Duration = Duration::from_millis(30);
 
 pub(crate) struct Expiring {
     id: u16,
-    dice: Dice,
+    rng: Rng,
     seed: u64,
     number: u32,
     slots: Vec<Option<Slot>>,
@@ -50,9 +51,9 @@ struct Slot {
 }
 
 impl Expiring {
-    pub(crate) fn new((id, dice): (u16, Dice), seed: u64) -> Self {
+    pub(crate) fn new((id, rng): (u16, Rng), seed: u64) -> Self {
         let lasting = Tracked::new("lasting", Form::Text, seed);
-        Self { id, dice, seed, number: 0, slots: (0..SLOTS).map(|_| None).collect(), lasting }
+        Self { id, rng, seed, number: 0, slots: (0..SLOTS).map(|_| None).collect(), lasting }
     }
 }
 
@@ -60,31 +61,31 @@ impl Writer for Expiring {
     fn step(&mut self, scene: &Scene<'_>) -> Result<Went> {
         // Deadlines are seconds away: there is no hurry.
         thread::sleep(Duration::from_millis(2));
-        if self.dice.chance(1, 10) {
+        if self.rng.chance(1, 10) {
             return check_lasting(scene, &self.lasting);
         }
-        let at = usize::try_from(self.dice.below(SLOTS as u64)).unwrap_or_default();
+        let at = self.rng.usize(..SLOTS);
         let Some(slot) = self.slots.get_mut(at) else { return Ok(Went::Well) };
         if let Some(slot) = slot {
             self.number += 1;
             let key = Key { writer: self.id, number: self.number };
-            let went = slot.step(scene, key, &mut self.dice)?;
-            if !slot.has_expired || went != Went::Well || self.dice.chance(3, 4) {
+            let went = slot.step(scene, key, &mut self.rng)?;
+            if !slot.has_expired || went != Went::Well || self.rng.chance(3, 4) {
                 return Ok(went);
             }
         }
-        *slot = Some(Slot::new(&format!("expiring/{at}"), &mut self.dice, self.seed)?);
+        *slot = Some(Slot::new(&format!("expiring/{at}"), &mut self.rng, self.seed)?);
         Ok(Went::Well)
     }
 }
 
 impl Slot {
-    fn new(name: &str, dice: &mut Dice, seed: u64) -> Result<Self> {
-        let stream = Tracked::new(name, any_form(dice), seed);
+    fn new(name: &str, rng: &mut Rng, seed: u64) -> Result<Self> {
+        let stream = Tracked::new(name, any_form(rng), seed);
         let now = Instant::now();
-        let seconds = dice.between(1, 5);
-        let (header, ttl, deadline) = if dice.chance(1, 3) {
-            let after = Duration::from_millis(seconds * 1_000 + dice.below(1_000));
+        let seconds = rng.u64(1..5);
+        let (header, ttl, deadline) = if rng.chance(1, 3) {
+            let after = Duration::from_millis(seconds * 1_000 + rng.u64(..1_000));
             let at = OffsetDateTime::from(SystemTime::now() + after);
             let text = at.format(&Rfc3339).context("a time in a few seconds can be written down")?;
             (("Stream-Expires-At", text), None, now + after)
@@ -93,7 +94,7 @@ impl Slot {
             (("Stream-TTL", seconds.to_string()), Some(ttl), now + ttl)
         };
         // Half of them are left alone.
-        let uses_left = if dice.chance(1, 2) { 0 } else { dice.between(1, 5) };
+        let uses_left = if rng.chance(1, 2) { 0 } else { rng.u64(1..5) };
         Ok(Self {
             stream,
             header,
@@ -107,18 +108,18 @@ impl Slot {
         })
     }
 
-    fn step(&mut self, scene: &Scene<'_>, key: Key, dice: &mut Dice) -> Result<Went> {
+    fn step(&mut self, scene: &Scene<'_>, key: Key, rng: &mut Rng) -> Result<Went> {
         if Instant::now() < self.next {
             return Ok(Went::Well);
         }
-        self.next = Instant::now() + Duration::from_millis(dice.between(50, 600));
+        self.next = Instant::now() + Duration::from_millis(rng.u64(50..600));
         if matches!(self.stream.life(), Life::Unborn | Life::MaybeAlive) {
             return self.create(scene);
         }
         let is_safe = Instant::now() + Duration::from_millis(300) < self.certain();
         if self.uses_left > 0 && !self.has_expired && is_safe {
             self.uses_left -= 1;
-            return self.make_use(scene, key, dice);
+            return self.make_use(scene, key, rng);
         }
         // HEAD is no use.
         self.look(scene, &Request::new("HEAD", &self.stream.name)).map(|(went, _)| went)
@@ -141,9 +142,9 @@ impl Slot {
         Ok(went)
     }
 
-    fn make_use(&mut self, scene: &Scene<'_>, key: Key, dice: &mut Dice) -> Result<Went> {
+    fn make_use(&mut self, scene: &Scene<'_>, key: Key, rng: &mut Rng) -> Result<Went> {
         let begun = Instant::now();
-        let by_reading = dice.chance(1, 2);
+        let by_reading = rng.chance(1, 2);
         let request = if by_reading {
             Request::new("GET", target(&self.stream, None, ""))
         } else {
@@ -173,15 +174,15 @@ impl Slot {
         self.earliest.checked_sub(step + CLOCK).unwrap_or(self.earliest)
     }
 
-    fn look(&mut self, scene: &Scene<'_>, request: &Request) -> Result<(Went, Option<Answer>)> {
+    fn look(&mut self, scene: &Scene<'_>, request: &Request) -> Result<(Went, Option<Response>)> {
         let begun = Instant::now();
-        let Some(answer) = scene.exchange(&self.stream, request)? else { return Ok((Went::Lost, None)) };
-        if scene.expects_refusal(&answer) {
+        let Some(response) = scene.exchange(&self.stream, request)? else { return Ok((Went::Lost, None)) };
+        if scene.expects_refusal(&response) {
             return Ok((Went::Refused, None));
         }
         let late =
             |since: Instant| format!("{:?} late, {}", begun.saturating_duration_since(since), self.about());
-        match answer.status {
+        match response.status {
             200 | 204 if self.has_expired => {
                 bail!(self.stream.broken("what has expired stays so", format!("{request}: {}", self.about())))
             }
@@ -200,9 +201,9 @@ impl Slot {
             }
             404 => self.has_expired = true,
             200 | 204 => {}
-            _ => bail!(self.stream.broken("a stream is there or not", format!("{request}: {answer}"))),
+            _ => bail!(self.stream.broken("a stream is there or not", format!("{request}: {response}"))),
         }
-        Ok((Went::Well, Some(answer)))
+        Ok((Went::Well, Some(response)))
     }
 
     fn about(&self) -> String {
@@ -221,14 +222,14 @@ fn check_lasting(scene: &Scene<'_>, stream: &Tracked) -> Result<Went> {
         return Ok(create(scene, stream, &[("Stream-TTL", "3600".to_owned())])?.0);
     }
     let request = Request::new("HEAD", &stream.name);
-    let Some(answer) = scene.exchange(stream, &request)? else { return Ok(Went::Lost) };
-    if scene.expects_refusal(&answer) {
+    let Some(response) = scene.exchange(stream, &request)? else { return Ok(Went::Lost) };
+    if scene.expects_refusal(&response) {
         return Ok(Went::Refused);
     }
-    if (answer.status, answer.header("Stream-TTL")) != (200, Some("3600")) {
+    if (response.status, response.header("Stream-TTL")) != (200, Some("3600")) {
         bail!(stream.broken(
             "a time-to-live is kept",
-            format!("{request}: {answer}, {:?}", answer.header("Stream-TTL"))
+            format!("{request}: {response}, {:?}", response.header("Stream-TTL"))
         ));
     }
     Ok(Went::Well)

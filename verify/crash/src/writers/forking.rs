@@ -4,10 +4,10 @@
 use std::sync::Arc;
 
 use anyhow::{Result, bail};
+use headwater_testkit::random::{Chance, Rng};
 
 use super::{Writer, any_form, fresh};
-use crate::client::Offset;
-use crate::dice::Dice;
+use crate::offset::Offset;
 use crate::payload::{self, Key};
 use crate::reads::read_all;
 use crate::requests::{Manner, Scene, Went, append, create, delete};
@@ -16,7 +16,7 @@ use crate::stream::{Life, Tracked};
 #[derive(Debug)]
 pub(crate) struct Forking {
     id: u16,
-    dice: Dice,
+    rng: Rng,
     seed: u64,
     number: u32,
     /// A source of its own, which it deletes once it has a fork.
@@ -40,8 +40,8 @@ struct Point {
 }
 
 impl Forking {
-    pub(crate) fn new((id, dice): (u16, Dice), seed: u64) -> Self {
-        Self { id, dice, seed, number: 0, doomed: None, current: None }
+    pub(crate) fn new((id, rng): (u16, Rng), seed: u64) -> Self {
+        Self { id, rng, seed, number: 0, doomed: None, current: None }
     }
 
     fn next(&mut self) -> Key {
@@ -51,8 +51,8 @@ impl Forking {
 
     /// Chooses a source and a place, and makes the fork known.
     fn choose(&mut self, scene: &Scene<'_>) -> Result<Went> {
-        if self.doomed.is_none() && self.dice.chance(1, 4) {
-            let form = any_form(&mut self.dice);
+        if self.doomed.is_none() && self.rng.chance(1, 4) {
+            let form = any_form(&mut self.rng);
             self.doomed = Some(fresh(scene, "doomed", form, self.seed));
         }
         let source = match self.doomed.clone() {
@@ -70,11 +70,11 @@ impl Forking {
                 source.learn()?;
                 Some(source)
             }
-            None => scene.registry.pick(&mut self.dice, |stream| !stream.name.starts_with("deleting")),
+            None => scene.registry.pick(&mut self.rng, |stream| !stream.name.starts_with("deleting")),
         };
         let Some(source) = source else { return Ok(Went::Well) };
-        let point = choose_point(&source, &mut self.dice);
-        let mut headers = vec![("Stream-Forked-From", scene.client.path_of(&source.name))];
+        let point = choose_point(&source, &mut self.rng);
+        let mut headers = vec![("Stream-Forked-From", scene.client.path(&source.name))];
         headers.extend(point.offset.map(|offset| ("Stream-Fork-Offset", offset.text)));
         if point.sub_offset > 0 {
             headers.push(("Stream-Fork-Sub-Offset", point.sub_offset.to_string()));
@@ -86,7 +86,7 @@ impl Forking {
             state.own_from = point.position;
         }
         scene.registry.add(stream.clone());
-        self.current = Some(Current { stream, headers, appends_left: self.dice.below(6) });
+        self.current = Some(Current { stream, headers, appends_left: self.rng.u64(..6) });
         Ok(Went::Well)
     }
 }
@@ -122,23 +122,23 @@ impl Writer for Forking {
     }
 }
 
-fn choose_point(source: &Tracked, dice: &mut Dice) -> Point {
+fn choose_point(source: &Tracked, rng: &mut Rng) -> Point {
     let state = source.state();
-    match dice.below(4) {
+    match rng.u64(..4) {
         0 => Point::default(),
         1 | 2 if state.source.is_none() && !state.records.is_empty() => {
-            let at = usize::try_from(dice.below(state.records.len() as u64)).unwrap_or_default();
+            let at = rng.usize(..state.records.len());
             let Some((key, _)) = state.records.get(at) else { return Point::default() };
             let begin =
                 at.checked_sub(1).and_then(|before| state.records.get(before)).map_or(0, |(_, end)| *end);
             let units = payload::units(source.form, source.seed, *key);
-            let sub_offset = usize::try_from(dice.between(1, units as u64 + 1)).unwrap_or_default();
+            let sub_offset = rng.usize(1..=units);
             let sub_offset = payload::whole_units(source.form, source.seed, *key, sub_offset);
             let position = begin + payload::prefix(source.form, source.seed, *key, sub_offset);
             let offset = Offset::parse(&format!("{:016}_{begin:016}", state.incarnation));
             Point { offset, sub_offset, position: Some(position) }
         }
-        _ => match dice.pick(&state.offsets) {
+        _ => match rng.choice(&state.offsets) {
             Some(offset) => {
                 Point { offset: Some(offset.clone()), sub_offset: 0, position: Some(offset.position) }
             }

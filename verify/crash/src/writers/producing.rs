@@ -5,10 +5,11 @@
 use std::sync::Arc;
 
 use anyhow::{Result, bail};
+use headwater_testkit::Request;
+use headwater_testkit::random::Rng;
 
 use super::{Track, Writer};
-use crate::client::Request;
-use crate::dice::Dice;
+
 use crate::payload::{self, Key};
 use crate::requests::{Claim, Manner, Scene, Went, append};
 use crate::stream::Tracked;
@@ -16,7 +17,7 @@ use crate::stream::Tracked;
 #[derive(Debug)]
 pub(crate) struct Producing {
     id: u16,
-    dice: Dice,
+    rng: Rng,
     track: Arc<Track>,
     number: u32,
     session: Option<Session>,
@@ -34,8 +35,8 @@ struct Session {
 }
 
 impl Producing {
-    pub(crate) fn new((id, dice): (u16, Dice), track: Arc<Track>) -> Self {
-        Self { id, dice, track, number: 0, session: None }
+    pub(crate) fn new((id, rng): (u16, Rng), track: Arc<Track>) -> Self {
+        Self { id, rng, track, number: 0, session: None }
     }
 }
 
@@ -51,7 +52,7 @@ impl Writer for Producing {
         let Some(session) = &mut self.session else { return Ok(Went::Well) };
         let id = format!("producer-{}", self.id);
         if !pending {
-            match self.dice.below(40) {
+            match self.rng.u64(..40) {
                 0 => return session.repeat(scene, &id),
                 1 => return session.send_refused(scene, &id, session.epoch, session.seq_next + 2, 409),
                 2 if session.epoch > 0 && session.last.is_some() => {
@@ -109,12 +110,12 @@ impl Session {
             .header("Producer-Epoch", epoch)
             .header("Producer-Seq", seq)
             .body(payload::body(stream.form, stream.seed, nobody));
-        let Some(answer) = scene.exchange(stream, &request)? else { return Ok(Went::Lost) };
-        if scene.expects_refusal(&answer) {
+        let Some(response) = scene.exchange(stream, &request)? else { return Ok(Went::Lost) };
+        if scene.expects_refusal(&response) {
             return Ok(Went::Refused);
         }
-        if answer.status != status {
-            let what = format!("{request} was answered with {answer}, not {status}; {self:?}");
+        if response.status != status {
+            let what = format!("{request} was answered with {response}, not {status}; {self:?}");
             bail!(stream.broken("a stream remembers its producers", what));
         }
         Ok(Went::Well)

@@ -4,10 +4,11 @@
 use std::sync::Arc;
 
 use anyhow::{Result, bail};
+use headwater_testkit::Request;
+use headwater_testkit::random::{Chance, Rng};
 
 use super::{Track, Writer};
-use crate::client::Request;
-use crate::dice::Dice;
+
 use crate::payload::{self, Key};
 use crate::requests::{Manner, Scene, Went, append};
 use crate::stream::Tracked;
@@ -15,15 +16,15 @@ use crate::stream::Tracked;
 #[derive(Debug)]
 pub(crate) struct Sequenced {
     id: u16,
-    dice: Dice,
+    rng: Rng,
     track: Arc<Track>,
     number: u32,
     pending: Option<(Arc<Tracked>, Key)>,
 }
 
 impl Sequenced {
-    pub(crate) fn new((id, dice): (u16, Dice), track: Arc<Track>) -> Self {
-        Self { id, dice, track, number: 0, pending: None }
+    pub(crate) fn new((id, rng): (u16, Rng), track: Arc<Track>) -> Self {
+        Self { id, rng, track, number: 0, pending: None }
     }
 
     /// The last number again, with other bytes.
@@ -33,12 +34,12 @@ impl Sequenced {
             .header("Content-Type", stream.form.content_type())
             .header("Stream-Seq", format_args!("{:010}", self.number))
             .body(payload::body(stream.form, stream.seed, nobody));
-        let Some(answer) = scene.exchange(stream, &request)? else { return Ok(Went::Lost) };
-        if scene.expects_refusal(&answer) {
+        let Some(response) = scene.exchange(stream, &request)? else { return Ok(Went::Lost) };
+        if scene.expects_refusal(&response) {
             return Ok(Went::Refused);
         }
-        if answer.status != 409 {
-            let what = format!("{request} was answered with {answer}, not 409");
+        if response.status != 409 {
+            let what = format!("{request} was answered with {response}, not 409");
             bail!(stream.broken("a stream remembers its last Stream-Seq", what));
         }
         Ok(Went::Well)
@@ -51,7 +52,7 @@ impl Writer for Sequenced {
             Some(pending) => pending.clone(),
             None => {
                 let Some(stream) = self.track.stream(scene)? else { return Ok(Went::Lost) };
-                if self.dice.chance(1, 30) && !stream.state().offsets.is_empty() {
+                if self.rng.chance(1, 30) && !stream.state().offsets.is_empty() {
                     return self.go_back(scene, &stream);
                 }
                 self.number += 1;

@@ -11,11 +11,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
+use headwater_testkit::random::{Chance, Rng};
+use headwater_testkit::{Request, Response};
 use serde_json::{Value, json};
 
 use super::Writer;
-use crate::client::{Answer, Request};
-use crate::dice::Dice;
+
+use crate::offset::Offset;
 use crate::report::broken;
 use crate::requests::{Scene, Went};
 
@@ -28,7 +30,7 @@ const WAKE_MAX: Duration = Duration::from_secs(20);
 
 #[derive(Debug)]
 pub(crate) struct Subscribing {
-    dice: Dice,
+    rng: Rng,
     name: String,
     made: Made,
     streams: Vec<Progress>,
@@ -73,7 +75,7 @@ struct Claim {
 
 /// What came back.
 enum Reply {
-    Answer(Answer),
+    Response(Response),
     /// Nothing was done, for a reason that is none of the server's fault.
     Refused,
     /// Nobody knows.
@@ -89,10 +91,10 @@ impl Progress {
 }
 
 impl Subscribing {
-    pub(crate) fn new((_, mut dice): (u16, Dice)) -> Self {
+    pub(crate) fn new((_, mut rng): (u16, Rng)) -> Self {
         Self {
-            name: format!("subscribed-{:x}", dice.next()),
-            dice,
+            name: format!("subscribed-{:x}", rng.u64(..)),
+            rng,
             made: Made::No,
             streams: vec![Progress::default(); STREAMS],
             claim: None,
@@ -122,8 +124,8 @@ impl Subscribing {
 
     fn ask(&self, scene: &Scene<'_>, request: &Request) -> Result<Reply> {
         match scene.send(request) {
-            Ok(Some(answer)) if scene.expects_refusal(&answer) => Ok(Reply::Refused),
-            Ok(Some(answer)) => Ok(Reply::Answer(answer)),
+            Ok(Some(response)) if scene.expects_refusal(&response) => Ok(Reply::Refused),
+            Ok(Some(response)) => Ok(Reply::Response(response)),
             Ok(None) => Ok(Reply::Lost),
             Err(what) => Err(self.broken("a server that runs answers", what)),
         }
@@ -132,8 +134,8 @@ impl Subscribing {
     /// Makes the wake stream and the subscription, or makes sure that they are there.
     fn make(&mut self, scene: &Scene<'_>) -> Result<Went> {
         match self.ask(scene, &with_json(Request::new("PUT", self.wake_stream()), None))? {
-            Reply::Answer(answer) if matches!(answer.status, 200 | 201) => {}
-            Reply::Answer(answer) => bail!(self.broken("a creation is taken", answer)),
+            Reply::Response(response) if matches!(response.status, 200 | 201) => {}
+            Reply::Response(response) => bail!(self.broken("a creation is taken", response)),
             Reply::Refused => return Ok(Went::Refused),
             Reply::Lost => return Ok(Went::Lost),
         }
@@ -143,9 +145,9 @@ impl Subscribing {
         });
         let before = self.made;
         match self.ask(scene, &with_json(Request::new("PUT", self.control("")), Some(&config)))? {
-            Reply::Answer(answer) => match (answer.status, before) {
+            Reply::Response(response) => match (response.status, before) {
                 (201, Made::No | Made::Maybe) | (200, Made::Maybe | Made::Yes) => self.made = Made::Yes,
-                _ => bail!(self.broken("a subscription is created once", answer)),
+                _ => bail!(self.broken("a subscription is created once", response)),
             },
             Reply::Refused => return Ok(Went::Refused),
             Reply::Lost => {
@@ -158,18 +160,18 @@ impl Subscribing {
 
     /// Appends to a stream, or creates it with something in it, or lets another one take its place.
     fn append(&mut self, scene: &Scene<'_>) -> Result<Went> {
-        let at = usize::try_from(self.dice.below(STREAMS as u64))?;
+        let at = self.rng.usize(..STREAMS);
         let is_made = self.streams.get(at).is_some_and(|stream| stream.is_made);
-        if is_made && self.dice.chance(1, 8) {
+        if is_made && self.rng.chance(1, 8) {
             return self.replace(scene, at);
         }
         let method = if is_made { "POST" } else { "PUT" };
         match self.ask(scene, &with_json(Request::new(method, self.stream(at)), Some(&json!(at))))? {
-            Reply::Answer(answer)
-                if matches!((method, answer.status), ("POST", 204) | ("PUT", 200 | 201)) =>
+            Reply::Response(response)
+                if matches!((method, response.status), ("POST", 204) | ("PUT", 200 | 201)) =>
             {
-                let Some(end) = answer.next() else {
-                    bail!(self.broken("an append says where it ends", answer))
+                let Some(end) = Offset::next(&response) else {
+                    bail!(self.broken("an append says where it ends", response))
                 };
                 if let Some(stream) = self.streams.get_mut(at) {
                     stream.is_made = true;
@@ -177,7 +179,7 @@ impl Subscribing {
                 }
                 Ok(Went::Well)
             }
-            Reply::Answer(answer) => Err(self.broken("an append is taken", answer)),
+            Reply::Response(response) => Err(self.broken("an append is taken", response)),
             Reply::Refused => Ok(Went::Refused),
             Reply::Lost => Ok(Went::Lost),
         }
@@ -185,10 +187,10 @@ impl Subscribing {
 
     fn replace(&mut self, scene: &Scene<'_>, at: usize) -> Result<Went> {
         let reply = self.ask(scene, &Request::new("DELETE", self.stream(at)))?;
-        if let Reply::Answer(answer) = &reply
-            && answer.status != 204
+        if let Reply::Response(response) = &reply
+            && response.status != 204
         {
-            bail!(self.broken("a deletion is taken", answer));
+            bail!(self.broken("a deletion is taken", response));
         }
         if matches!(reply, Reply::Refused) {
             return Ok(Went::Refused);
@@ -207,13 +209,13 @@ impl Subscribing {
             with_json(Request::new("POST", self.control("/claim")), Some(&json!({ "worker": "w" })));
         let reply = self.ask(scene, &request)?;
         self.leased_until = self.leased_until.max(Instant::now() + LEASE);
-        let answer = match reply {
-            Reply::Answer(answer) => answer,
+        let response = match reply {
+            Reply::Response(response) => response,
             Reply::Refused => return Ok(Went::Refused),
             Reply::Lost => return Ok(Went::Lost),
         };
-        let body: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
-        match (answer.status, text(&body, "/error/code")) {
+        let body: Value = serde_json::from_slice(&response.body).unwrap_or_default();
+        match (response.status, text(&body, "/error/code")) {
             (200, _) => {
                 let generation = number(&body, "/generation").unwrap_or_default();
                 if generation <= self.granted {
@@ -235,25 +237,25 @@ impl Subscribing {
             }
             (409, Some("NO_PENDING_WORK")) => {
                 if self.streams.iter().any(Progress::is_surely_pending) {
-                    bail!(self.broken("no append is forgotten", answer));
+                    bail!(self.broken("no append is forgotten", response));
                 }
             }
-            (409, Some("ALREADY_CLAIMED")) if is_free => bail!(self.broken("a lease ends in time", answer)),
+            (409, Some("ALREADY_CLAIMED")) if is_free => bail!(self.broken("a lease ends in time", response)),
             (409, Some("ALREADY_CLAIMED")) => {}
-            _ => bail!(self.broken("a claim is answered", answer)),
+            _ => bail!(self.broken("a claim is answered", response)),
         }
         Ok(Went::Well)
     }
 
     fn ack(&mut self, scene: &Scene<'_>, claim: &Claim) -> Result<Went> {
-        let at = usize::try_from(self.dice.below(STREAMS as u64))?;
+        let at = self.rng.usize(..STREAMS);
         let known = self.streams.get(at).cloned().unwrap_or_default();
         // What was lost may have counted, and a cursor doesn't go back.
         let furthest = known.maybe_acked.iter().chain(&known.acked).max();
         let offset = known.tail.clone().filter(|tail| Some(tail) >= furthest);
         let acks: Vec<Value> =
             offset.iter().map(|offset| json!({ "stream": self.stream(at), "offset": offset })).collect();
-        let done = self.dice.chance(1, 3);
+        let done = self.rng.chance(1, 3);
         let (wake_id, generation) = (text(&claim.wake, "/wake_id"), number(&claim.wake, "/generation"));
         let body = json!({ "wake_id": wake_id, "generation": generation, "acks": acks, "done": done });
         let token = text(&claim.wake, "/token").unwrap_or_default();
@@ -264,7 +266,7 @@ impl Subscribing {
         let answered = Instant::now();
         let Some(stream) = self.streams.get_mut(at) else { return Ok(Went::Well) };
         match reply {
-            Reply::Answer(answer) if answer.status == 200 => {
+            Reply::Response(response) if response.status == 200 => {
                 if let Some(offset) = offset {
                     stream.acked = Some(offset);
                     stream.maybe_acked.clear();
@@ -274,12 +276,14 @@ impl Subscribing {
                 self.leased_until = if done { answered } else { answered + LEASE };
                 Ok(Went::Well)
             }
-            Reply::Answer(answer) if answer.status == 409 && answered + SLACK > claim.lasts_until => {
-                drop(answer);
+            Reply::Response(response) if response.status == 409 && answered + SLACK > claim.lasts_until => {
+                drop(response);
                 self.claim = None;
                 Ok(Went::Well)
             }
-            Reply::Answer(answer) => Err(self.broken("a lease lasts as long as it was said to", answer)),
+            Reply::Response(response) => {
+                Err(self.broken("a lease lasts as long as it was said to", response))
+            }
             Reply::Refused => Ok(Went::Refused),
             Reply::Lost => {
                 stream.maybe_acked.extend(offset);
@@ -293,18 +297,18 @@ impl Subscribing {
 
     /// Cursors are where acknowledgements put them.
     fn compare(&mut self, scene: &Scene<'_>) -> Result<()> {
-        let Reply::Answer(answer) = self.ask(scene, &Request::new("GET", self.control("")))? else {
+        let Reply::Response(response) = self.ask(scene, &Request::new("GET", self.control("")))? else {
             return Ok(());
         };
-        if answer.status == 404 && self.made == Made::Maybe {
+        if response.status == 404 && self.made == Made::Maybe {
             self.made = Made::No;
             return Ok(());
         }
-        if answer.status != 200 {
-            bail!(self.broken("a subscription stays", answer));
+        if response.status != 200 {
+            bail!(self.broken("a subscription stays", response));
         }
         self.made = Made::Yes;
-        let body: Value = serde_json::from_slice(&answer.body)?;
+        let body: Value = serde_json::from_slice(&response.body)?;
         for at in 0..STREAMS {
             let cursor = link_of(&body, &self.stream(at)).and_then(|link| text(link, "/acked_offset"));
             let Some(stream) = self.streams.get(at) else { continue };
@@ -337,15 +341,15 @@ impl Subscribing {
         let deadline = self.leased_until.max(Instant::now()) + WAKE_MAX;
         loop {
             let request = Request::new("GET", format!("{}?offset={}", self.wake_stream(), self.told_until));
-            let Reply::Answer(answer) = self.ask(scene, &request)? else { return Ok(()) };
-            let events: Vec<Value> = serde_json::from_slice(&answer.body).unwrap_or_default();
+            let Reply::Response(response) = self.ask(scene, &request)? else { return Ok(()) };
+            let events: Vec<Value> = serde_json::from_slice(&response.body).unwrap_or_default();
             for generation in events.iter().filter_map(|event| number(event, "/generation")) {
                 if generation <= self.told {
                     bail!(self.broken("a wake is told once, in order", generation));
                 }
                 self.told = generation;
             }
-            if let Some(next) = answer.next() {
+            if let Some(next) = Offset::next(&response) {
                 self.told_until = next.text;
             }
             if self.told > self.granted {
@@ -364,7 +368,7 @@ impl Writer for Subscribing {
         if self.made != Made::Yes {
             return self.make(scene);
         }
-        match (self.dice.below(10), self.claim.clone()) {
+        match (self.rng.u64(..10), self.claim.clone()) {
             (0..5, _) => self.append(scene),
             (5..9, Some(claim)) => self.ack(scene, &claim),
             (5..9, None) => self.claim(scene),
@@ -378,7 +382,7 @@ impl Writer for Subscribing {
         }
         self.compare(scene)?;
         // A lease may have to end first, which takes a while: not each time.
-        if self.made == Made::Yes && self.dice.chance(1, 3) { self.wait_for_wake(scene) } else { Ok(()) }
+        if self.made == Made::Yes && self.rng.chance(1, 3) { self.wait_for_wake(scene) } else { Ok(()) }
     }
 }
 

@@ -1,7 +1,7 @@
 //! A table for people: columns aligned, numbers to the right.
 
 /// Renders a header and rows; columns are as wide as their widest cell.
-pub(crate) fn render(header: &[&str], rows: &[Vec<String>]) -> String {
+pub fn render(header: &[&str], rows: &[Vec<String>]) -> String {
     let columns: Vec<Column> =
         header.iter().enumerate().map(|(at, title)| Column::new(at, title, rows)).collect();
     let rule = columns.iter().map(|column| "-".repeat(column.width)).collect::<Vec<_>>().join("  ");

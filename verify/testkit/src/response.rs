@@ -1,4 +1,4 @@
-//! What a server answered, and assertions about it that show the whole exchange when they fail.
+//! A response, and assertions about it that show the whole exchange when they fail.
 
 use std::fmt;
 
@@ -7,21 +7,21 @@ use serde_json::Value;
 /// How much of a body a failure message shows.
 const SHOWN_BYTES: usize = 600;
 
-/// One answer, with the request it belongs to.
+/// A response and the request that it belongs to.
 #[derive(Clone, Debug)]
-pub struct Answer {
+pub struct Response {
     /// The request as a person would write it down.
     pub request: String,
     /// The status code.
     pub status: u16,
-    /// Header lines in the order of arrival.
+    /// Header lines in the order in which they arrived.
     pub headers: Vec<(String, String)>,
     /// The body, without any transfer coding.
     pub body: Vec<u8>,
 }
 
-impl Answer {
-    /// The value of a header; it must not be there twice.
+impl Response {
+    /// The value of a header that may occur once at most.
     #[track_caller]
     pub fn header(&self, name: &str) -> Option<&str> {
         let values = self.headers(name);
@@ -31,7 +31,7 @@ impl Answer {
         values.first().copied()
     }
 
-    /// The values of a header that may be there more than once.
+    /// The values of all lines of a header.
     pub fn headers(&self, name: &str) -> Vec<&str> {
         let lines = self.headers.iter().filter(|(key, _)| key.eq_ignore_ascii_case(name));
         lines.map(|(_, value)| value.as_str()).collect()
@@ -43,27 +43,27 @@ impl Answer {
         members.map(|member| member.trim().to_ascii_lowercase()).filter(|member| !member.is_empty()).collect()
     }
 
-    /// The status is this one.
+    /// Checks the status.
     #[track_caller]
-    pub(crate) fn status(&self, expected: u16) -> &Self {
+    pub fn status(&self, expected: u16) -> &Self {
         if self.status != expected {
             self.fail(format_args!("expected status {expected}, not {}", self.status));
         }
         self
     }
 
-    /// The status is one of these.
+    /// Checks that the status is one of these.
     #[track_caller]
-    pub(crate) fn status_in(&self, expected: &[u16]) -> &Self {
+    pub fn status_in(&self, expected: &[u16]) -> &Self {
         if !expected.contains(&self.status) {
             self.fail(format_args!("expected one of the statuses {expected:?}, not {}", self.status));
         }
         self
     }
 
-    /// The header is there once, with exactly this value.
+    /// Checks that a header occurs once, with this value.
     #[track_caller]
-    pub(crate) fn has(&self, name: &str, expected: &str) -> &Self {
+    pub fn has(&self, name: &str, expected: &str) -> &Self {
         match self.header(name) {
             Some(value) if value == expected => self,
             Some(value) => self.fail(format_args!("expected {name}: {expected}, not {value}")),
@@ -71,32 +71,32 @@ impl Answer {
         }
     }
 
-    /// The header is not there.
+    /// Checks that a header is absent.
     #[track_caller]
-    pub(crate) fn lacks(&self, name: &str) -> &Self {
+    pub fn lacks(&self, name: &str) -> &Self {
         match self.headers(name).first() {
             Some(value) => self.fail(format_args!("expected no {name}, and it is {value}")),
             None => self,
         }
     }
 
-    /// The header is there once; this is its value.
+    /// The value of a header that must occur once.
     #[track_caller]
-    pub(crate) fn expect_header(&self, name: &str) -> &str {
+    pub fn expect_header(&self, name: &str) -> &str {
         match self.header(name) {
             Some(value) => value,
             None => self.fail(format_args!("expected a header {name}")),
         }
     }
 
-    /// The body is exactly this.
+    /// Checks the body.
     #[track_caller]
-    pub(crate) fn body_is(&self, expected: impl AsRef<[u8]>) -> &Self {
+    pub fn body_is(&self, expected: impl AsRef<[u8]>) -> &Self {
         let expected = expected.as_ref();
         if self.body != expected {
             let first_difference = self.body.iter().zip(expected).take_while(|(a, b)| a == b).count();
             self.fail(format_args!(
-                "expected the body ({} bytes) {}, not ({} bytes) {}; they part at byte {first_difference}",
+                "expected the body ({} bytes) {}, not ({} bytes) {}; they differ from byte {first_difference}",
                 expected.len(),
                 shown(expected),
                 self.body.len(),
@@ -108,7 +108,7 @@ impl Answer {
 
     /// The body as JSON.
     #[track_caller]
-    pub(crate) fn json(&self) -> Value {
+    pub fn json(&self) -> Value {
         match serde_json::from_slice(&self.body) {
             Ok(value) => value,
             Err(error) => self.fail(format_args!("the body is not JSON: {error}")),
@@ -117,7 +117,7 @@ impl Answer {
 
     /// The body as text.
     #[track_caller]
-    pub(crate) fn text(&self) -> &str {
+    pub fn text(&self) -> &str {
         match std::str::from_utf8(&self.body) {
             Ok(text) => text,
             Err(error) => self.fail(format_args!("the body is not UTF-8: {error}")),
@@ -126,40 +126,50 @@ impl Answer {
 
     /// The value of `Stream-Next-Offset`.
     #[track_caller]
-    pub(crate) fn next_offset(&self) -> String {
+    pub fn next_offset(&self) -> String {
         self.expect_header("Stream-Next-Offset").to_owned()
+    }
+
+    /// Whether `Stream-Up-To-Date` is there and true.
+    pub fn is_up_to_date(&self) -> bool {
+        self.header("Stream-Up-To-Date") == Some("true")
+    }
+
+    /// Whether `Stream-Closed` is there and true.
+    pub fn is_closed(&self) -> bool {
+        self.header("Stream-Closed") == Some("true")
     }
 
     /// The value of `ETag`, with its quotes.
     #[track_caller]
-    pub(crate) fn etag(&self) -> String {
+    pub fn etag(&self) -> String {
         self.expect_header("ETag").to_owned()
     }
 
     /// The value of `Stream-Cursor`, which must be decimal.
     #[track_caller]
-    pub(crate) fn cursor(&self) -> u64 {
+    pub fn cursor(&self) -> u64 {
         let value = self.expect_header("Stream-Cursor");
-        match parse_decimal(value) {
+        match decimal(value) {
             Some(cursor) => cursor,
             None => self.fail(format_args!("the cursor {value:?} is not a decimal number")),
         }
     }
 
-    /// The number behind `max-age=`.
+    /// The `max-age` of `Cache-Control`, in seconds.
     #[track_caller]
-    pub(crate) fn max_age(&self) -> u64 {
+    pub fn max_age(&self) -> u64 {
         let value = self.expect_header("Cache-Control");
         let age = value.split(',').find_map(|directive| directive.trim().strip_prefix("max-age="));
-        match age.and_then(parse_decimal) {
+        match age.and_then(decimal) {
             Some(age) => age,
             None => self.fail(format_args!("{value:?} has no max-age")),
         }
     }
 
-    /// A refusal of this status whose problem has the type `urn:headwater:problem:<code>`.
+    /// Checks for a refusal with this status whose problem has the type `urn:headwater:problem:<code>`.
     #[track_caller]
-    pub(crate) fn refused(&self, status: u16, code: &str) -> &Self {
+    pub fn refused(&self, status: u16, code: &str) -> &Self {
         let problem = self.problem(status);
         let expected = format!("urn:headwater:problem:{code}");
         if problem.as_ref().is_some_and(|problem| problem["type"] != expected.as_str()) {
@@ -168,16 +178,16 @@ impl Answer {
         self
     }
 
-    /// A refusal of something malformed: 400, with any type of problem.
+    /// Checks for a refusal with status 400 and any type of problem.
     #[track_caller]
-    pub(crate) fn malformed(&self) -> &Self {
+    pub fn malformed(&self) -> &Self {
         self.problem(400);
         self
     }
 
-    /// A refusal of this status in the one shape that refusals have. `None` where HEAD has no body.
+    /// Checks for a refusal with this status and returns its problem document; `None` in a response to HEAD.
     #[track_caller]
-    pub(crate) fn problem(&self, status: u16) -> Option<Value> {
+    pub fn problem(&self, status: u16) -> Option<Value> {
         self.status(status).has("Cache-Control", "no-store");
         if self.request.starts_with("HEAD ") {
             self.body_is("");
@@ -201,14 +211,24 @@ impl Answer {
         Some(problem)
     }
 
-    /// Fails the case and shows the exchange.
+    /// Checks for a refusal of a control request: JSON with this code.
+    #[track_caller]
+    pub fn control_refused(&self, status: u16, code: &str) -> &Self {
+        self.status(status).has("Content-Type", "application/json").has("Cache-Control", "no-store");
+        if self.json()["error"]["code"] != code {
+            self.fail(format_args!("expected the code {code}"));
+        }
+        self
+    }
+
+    /// Panics with the reason and the whole exchange.
     #[track_caller]
     pub fn fail(&self, reason: impl fmt::Display) -> ! {
         panic!("{reason}\n{self}")
     }
 }
 
-impl fmt::Display for Answer {
+impl fmt::Display for Response {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         for line in self.request.lines() {
             writeln!(formatter, "> {line}")?;
@@ -221,12 +241,12 @@ impl fmt::Display for Answer {
     }
 }
 
-/// Digits only, and below 2^64.
-pub(crate) fn parse_decimal(text: &str) -> Option<u64> {
+/// Reads decimal digits; `None` for a sign, a space, or a number of 2^64 or more.
+pub fn decimal(text: &str) -> Option<u64> {
     if text.bytes().all(|byte| byte.is_ascii_digit()) { text.parse().ok() } else { None }
 }
 
-/// The beginning of some bytes, as text.
+/// The beginning of some bytes, quoted, for error messages.
 pub fn shown(bytes: &[u8]) -> String {
     let end = bytes.len().min(SHOWN_BYTES);
     let rest = if end < bytes.len() { "..." } else { "" };

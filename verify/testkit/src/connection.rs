@@ -1,4 +1,4 @@
-//! A connection that sends whatever bytes it is told to and reads HTTP/1.1 answers, one after another.
+//! A connection that sends whatever bytes it is told to and reads HTTP/1.1 responses, one after another.
 //!
 //! For what an ordinary client can't send (hostile requests, half requests, pipelines) and can't observe (when a
 //! connection ends, events as they come).
@@ -7,7 +7,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
-use crate::answer::{Answer, shown};
+use crate::response::{Response, shown};
 
 /// How long a case waits for anything that should come at once.
 pub const PATIENCE: Duration = Duration::from_secs(10);
@@ -20,7 +20,7 @@ pub struct Connection {
     socket: TcpStream,
     /// Bytes that arrived and belong to nothing yet.
     buffer: Vec<u8>,
-    /// What was sent since the last answer, for failure messages.
+    /// What was sent since the last response, for failure messages.
     sent: Vec<u8>,
 }
 
@@ -70,32 +70,32 @@ impl Connection {
         self
     }
 
-    /// The next answer on this connection. There must be one.
+    /// The next response on this connection. There must be one.
     #[track_caller]
-    pub fn answer(&mut self) -> Answer {
+    pub fn response(&mut self) -> Response {
         let sent = String::from_utf8_lossy(&self.sent).into_owned();
-        self.try_answer().unwrap_or_else(|| panic!("no answer to\n{sent}"))
+        self.try_response().unwrap_or_else(|| panic!("no response to\n{sent}"))
     }
 
-    /// The next answer, or `None` if the peer ended the connection without one.
+    /// The next response, or `None` if the peer ended the connection without one.
     #[track_caller]
-    pub fn try_answer(&mut self) -> Option<Answer> {
-        let mut answer = self.try_head()?;
-        let mut framing = Framing::of(&answer);
+    pub fn try_response(&mut self) -> Option<Response> {
+        let mut response = self.try_head()?;
+        let mut framing = Framing::of(&response);
         let deadline = Instant::now() + PATIENCE;
         loop {
             match framing.piece(self, deadline) {
-                Piece::Data(bytes) => answer.body.extend_from_slice(&bytes),
-                Piece::End => return Some(answer),
-                Piece::Cut => answer.fail("the connection ended inside of this answer"),
-                Piece::Nothing => answer.fail("the rest of this answer does not come"),
+                Piece::Data(bytes) => response.body.extend_from_slice(&bytes),
+                Piece::End => return Some(response),
+                Piece::Cut => response.fail("the connection ended inside of this response"),
+                Piece::Nothing => response.fail("the rest of this response does not come"),
             }
         }
     }
 
-    /// The head of the next answer; its body stays in the connection.
+    /// The head of the next response; its body stays in the connection.
     #[track_caller]
-    pub fn try_head(&mut self) -> Option<Answer> {
+    pub fn try_head(&mut self) -> Option<Response> {
         let deadline = Instant::now() + PATIENCE;
         let end = loop {
             if let Some(end) = find(&self.buffer, b"\r\n\r\n") {
@@ -106,8 +106,8 @@ impl Connection {
             match arrival {
                 Arrival::Bytes => {}
                 Arrival::Closed if self.buffer.is_empty() => return None,
-                Arrival::Closed => panic!("half an answer, {}, to\n{sent}", shown(&self.buffer)),
-                Arrival::Nothing => panic!("neither an answer nor the end of the connection after\n{sent}"),
+                Arrival::Closed => panic!("half a response, {}, to\n{sent}", shown(&self.buffer)),
+                Arrival::Nothing => panic!("neither a response nor the end of the connection after\n{sent}"),
             }
         };
         let head: Vec<u8> = self.buffer.drain(..end + 4).collect();
@@ -173,7 +173,7 @@ pub enum Piece {
     Nothing,
 }
 
-/// Where the body of an answer ends.
+/// Where the body of a response ends.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Framing {
     /// After this many more bytes.
@@ -186,7 +186,7 @@ pub enum Framing {
 
 impl Framing {
     /// The framing of the body that follows this head.
-    pub fn of(head: &Answer) -> Self {
+    pub fn of(head: &Response) -> Self {
         let has_no_body = head.request.starts_with("HEAD ") || matches!(head.status, 100..=199 | 204 | 304);
         if has_no_body {
             return Self::Length(0);
@@ -260,7 +260,7 @@ impl Framing {
 }
 
 #[track_caller]
-fn parse_head(request: String, head: &[u8]) -> Answer {
+fn parse_head(request: String, head: &[u8]) -> Response {
     let head = String::from_utf8_lossy(head).into_owned();
     let mut lines = head.split("\r\n").filter(|line| !line.is_empty());
     let status_line = lines.next().unwrap_or_default();
@@ -273,7 +273,7 @@ fn parse_head(request: String, head: &[u8]) -> Answer {
         let (name, value) = line.split_once(':').unwrap_or_else(|| panic!("{line:?} is not a header line"));
         (name.to_owned(), value.trim().to_owned())
     });
-    Answer { request, status, headers: headers.collect(), body: Vec::new() }
+    Response { request, status, headers: headers.collect(), body: Vec::new() }
 }
 
 fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
