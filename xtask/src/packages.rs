@@ -5,8 +5,8 @@ use std::process::Command;
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-use crate::workspace::{cargo, cargo_without_rocksdb};
-use crate::{process, tools, workspace};
+use crate::workspace::cargo_without_rocksdb;
+use crate::{process, rocksdb, tools, workspace};
 
 /// Licences, sources and versions of the dependencies, by `deny.toml`; advisories if their list can be had.
 pub(crate) fn deny() -> Result<()> {
@@ -25,48 +25,38 @@ pub(crate) fn deny() -> Result<()> {
     process::run(&mut check(&["advisories"]))
 }
 
-/// Each library crate with each combination of its features, compiled by the oldest Rust that they promise to work with.
+/// Each library crate with each combination of its features, compiled by the oldest Rust that they promise.
 pub(crate) fn features() -> Result<()> {
-    let hack = tools::install(&tools::HACK)?;
-    let mut check = cargo();
-    match oldest_rustc()? {
+    let metadata = workspace::metadata()?;
+    let mut hack = Command::new(tools::install(&tools::HACK)?);
+    rocksdb::link_with(&mut hack);
+    match oldest_rustc(&metadata)? {
         Some(rustc) => {
-            check.env("RUSTC", rustc);
+            hack.env("RUSTC", rustc);
         }
         None => println!(
-            "The oldest Rust is not here and can't be installed: checking with today's. (clippy has checked that \
-             nothing of the standard library is newer)"
+            "It can't be installed: checking with today's. (clippy has checked that nothing of the standard library is \
+             newer)"
         ),
     }
-    // Not `cargo hack`: cargo looks for subcommands on the PATH.
-    let mut command = Command::new(hack);
-    command.args(["hack", "check", "--workspace", "--no-private", "--feature-powerset"]);
-    command
-        .current_dir(workspace::root())
-        .envs(check.get_envs().filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned()))));
-    process::run(&mut command)
+    hack.current_dir(workspace::root()).args(["hack", "check", "--feature-powerset"]);
+    process::run(hack.args(selected(&metadata)))
 }
 
 /// The compiler of the workspace's `rust-version`. Only the compiler, because the cargo of that version could not read
 /// this checkout's config file.
-fn oldest_rustc() -> Result<Option<String>> {
-    let version = rust_version()?;
+fn oldest_rustc(metadata: &Value) -> Result<Option<String>> {
+    let versions = libraries(metadata).filter_map(|package| package["rust_version"].as_str());
+    let version = versions.max_by_key(|version| numbers(version)).context("no crate has a rust-version")?;
     println!("rust-version is {version}");
-    let which = || process::output(Command::new("rustup").args(["which", "--toolchain", &version, "rustc"]));
+    let which = || process::output(Command::new("rustup").args(["which", "--toolchain", version, "rustc"]));
     if let Some(rustc) = which() {
         return Ok(Some(rustc));
     }
     println!("Rust {version} is missing: installing it");
     let mut install = Command::new("rustup");
-    install.args(["toolchain", "install", &version, "--profile", "minimal", "--no-self-update"]);
+    install.args(["toolchain", "install", version, "--profile", "minimal", "--no-self-update"]);
     Ok(process::run(&mut install).ok().and_then(|()| which()))
-}
-
-/// The largest `rust-version` of the library crates.
-fn rust_version() -> Result<String> {
-    let metadata = workspace::metadata()?;
-    let versions = libraries(&metadata).filter_map(|package| package["rust_version"].as_str());
-    versions.max_by_key(|version| numbers(version)).map(str::to_owned).context("no crate has a rust-version")
 }
 
 fn numbers(version: &str) -> Vec<u32> {
@@ -75,14 +65,17 @@ fn numbers(version: &str) -> Vec<u32> {
 
 /// Makes the package of each library crate as `cargo publish` would, without compiling it again.
 pub(crate) fn package() -> Result<()> {
-    let metadata = workspace::metadata()?;
     let mut command = cargo_without_rocksdb();
     // What the workspace depends on is here already.
     command.args(["package", "--no-verify", "--allow-dirty", "--offline"]);
-    for package in libraries(&metadata) {
-        command.args(["--package", package["name"].as_str().context("a package has a name")?]);
-    }
-    process::run(&mut command)
+    process::run(command.args(selected(&workspace::metadata()?)))
+}
+
+/// Selects the library crates on a command line of cargo.
+fn selected(metadata: &Value) -> Vec<&str> {
+    libraries(metadata)
+        .flat_map(|package| ["--package", package["name"].as_str().unwrap_or_default()])
+        .collect()
 }
 
 /// The packages of the workspace that may be published.
