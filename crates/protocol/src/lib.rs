@@ -1,4 +1,4 @@
-//! The rules of Durable Streams as pure functions: no async, no clock, no randomness, no files, no framework.
+#![doc = include_str!("../README.md")]
 //!
 //! A request's head is parsed into a [`Request`]; the verb's type decides, given the [`stream::StreamHead`] and
 //! the time; what it decides is committed by a store; the verb's type makes the [`response::ResponseHead`]. Live

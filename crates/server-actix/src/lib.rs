@@ -1,31 +1,7 @@
-//! Durable Streams in an actix-web application.
+#![doc = include_str!("../README.md")]
 //!
 //! [`Streams::configure`] mounts a service in an actix application or in a scope of it, beside other routes. [`serve`]
 //! serves it alone on a listening socket.
-//!
-//! ```
-//! use std::sync::Arc;
-//!
-//! use actix_web::{App, HttpServer};
-//! use headwater_actix::Streams;
-//! use headwater_service::Service;
-//! use headwater_store_mem::MemStore;
-//!
-//! # #[tokio::main]
-//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let store = Arc::new(MemStore::new(64 << 20));
-//! let (service, background) = Service::builder(store).start().await?;
-//! tokio::spawn(background.run());
-//!
-//! let streams = Streams::new(service);
-//! let server = HttpServer::new(move || App::new().configure(|app| streams.configure(app)))
-//!     // Ends the long-poll or event stream of a reader that goes away.
-//!     .h1_allow_half_closed(false)
-//!     .bind_auto_h2c("127.0.0.1:0")?;
-//! # drop(server);
-//! # Ok(())
-//! # }
-//! ```
 //!
 //! `examples/mounted.rs` is a complete program with authorization and a graceful shutdown. The server program is the
 //! package `server-actix`.

@@ -1,27 +1,7 @@
-//! Durable Streams as a hyper and tower service.
+#![doc = include_str!("../README.md")]
 //!
 //! [`Streams`] is a hyper `Service` and a tower `Service` over `http::Request`, so that it mounts in a hyper, axum or
 //! tonic program beside other routes. [`serve`] serves it alone on a listening socket.
-//!
-//! ```
-//! use std::sync::Arc;
-//!
-//! use axum::Router;
-//! use headwater_hyper::Streams;
-//! use headwater_service::Service;
-//! use headwater_store_mem::MemStore;
-//!
-//! # #[tokio::main]
-//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let store = Arc::new(MemStore::new(64 << 20));
-//! let (service, background) = Service::builder(store).start().await?;
-//! tokio::spawn(background.run());
-//!
-//! // The service matches its base path against the whole path, so the route is not nested.
-//! let app: Router = Router::new().route_service("/v1/stream/{*name}", Streams::new(service));
-//! # Ok(())
-//! # }
-//! ```
 //!
 //! `examples/axum.rs` is a complete program with authorization and a graceful shutdown. The server program is the
 //! package `server-hyper`.

@@ -1,4 +1,4 @@
-//! What the server programs share: settings, opening the store, logging, signals, the allocator.
+#![doc = include_str!("../README.md")]
 //!
 //! A program is one call of [`run`] with an adapter's `serve`. Programs that embed an adapter (`headwater-hyper`,
 //! `headwater-actix`) don't need this crate.

@@ -1,4 +1,4 @@
-//! One request in, one response out: the only crate of Headwater that waits.
+#![doc = include_str!("../README.md")]
 //!
 //! An adapter calls [`Service::parse`] with the request's head, which it only borrows, then [`Service::execute`]
 //! with the body. Decisions are the rules' (`headwater-protocol`), bytes are the store's (`headwater-store`); this

@@ -1,4 +1,4 @@
-//! The readable reference store: everything in memory, gone with the process.
+#![doc = include_str!("../README.md")]
 //!
 //! It is the obvious reading of the contract in `headwater-store`: one lock, plain maps, and commits that are checked
 //! whole before anything is applied. A commit that doesn't fit in its memory is refused.

@@ -1,4 +1,4 @@
-//! The durable default store: a commit log that is synced once per group of commits, and RocksDB behind it.
+#![doc = include_str!("../README.md")]
 //!
 //! A commit is durable when its frame in the commit log is (`queue`, `writer`, `commit_log`). The effect of the log's frames
 //! is in memtables until a checkpoint writes it to RocksDB (`checkpointer`, `rocks`); then that part of the log is written

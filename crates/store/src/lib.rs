@@ -1,4 +1,4 @@
-//! The contract between the rules and whatever keeps the bytes.
+#![doc = include_str!("../README.md")]
 //!
 //! A store decides nothing. It loads what was committed, commits what was decided, atomically and in order, and
 //! tells when that is durable. The rules that every store keeps:

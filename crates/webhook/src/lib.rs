@@ -1,4 +1,4 @@
-//! A webhook client for Headwater: HTTP/1.1, encrypted except to this machine, and to public addresses only.
+#![doc = include_str!("../README.md")]
 //!
 //! [`HttpWebhooks`] resolves the host's name itself, asks [`WebhookUrl::may_connect`] for every address, and connects to
 //! an address that was allowed: the name isn't resolved again in between. Each webhook has a connection of its own, so
