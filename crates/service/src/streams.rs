@@ -341,7 +341,6 @@ impl Writer {
 }
 
 /// What a client learns of a store's failure; the operator learns the rest from the log.
-#[expect(clippy::needless_pass_by_value, reason = "it is made for map_err")]
 pub(crate) fn refuse(error: StoreError) -> Refusal {
     match error {
         StoreError::Full => Refusal::StorageFull,

@@ -115,7 +115,7 @@ impl HttpWebhooks {
                 Ok(Ok(socket)) => return Ok(socket),
                 Ok(Err(error)) => failure = WebhookError::Connect(error.into()),
                 Err(_) => {
-                    failure = WebhookError::Connect(format!("it took longer than {share_ms} ms").into())
+                    failure = WebhookError::Connect(format!("it took longer than {share_ms} ms").into());
                 }
             }
         }

@@ -1,4 +1,4 @@
-//! Which subscriptions' patterns match a name, without asking each of them: a tree of segments.
+//! An index of patterns: finds those that match a name without trying each. It is a tree of segments.
 
 use std::collections::{HashMap, HashSet};
 
@@ -7,7 +7,7 @@ use headwater_protocol::{
     subscription::{Pattern, Serial, pattern::Segment},
 };
 
-/// Patterns by their segments.
+/// All patterns, by their segments.
 #[derive(Debug, Default)]
 pub(crate) struct PatternIndex(Node);
 
@@ -15,9 +15,9 @@ pub(crate) struct PatternIndex(Node);
 struct Node {
     literals: HashMap<Box<str>, Self>,
     one: Option<Box<Self>>,
-    /// What follows a `**`. A name may stay there for any number of segments.
+    /// The node after a `**`. A name may stay there for any number of segments.
     any: Option<Box<Self>>,
-    /// Whose patterns end here.
+    /// The subscriptions whose patterns end here.
     ends: Vec<Serial>,
 }
 
@@ -35,7 +35,7 @@ impl PatternIndex {
         self.0.remove(pattern.segments(), serial);
     }
 
-    /// Whose patterns match a name.
+    /// Returns the subscriptions whose patterns match a name.
     pub(crate) fn matching(&self, name: &StreamName) -> Vec<Serial> {
         let mut here = Places::default();
         here.enter(&self.0, false);
@@ -92,7 +92,7 @@ fn remove_below(node: &mut Option<Box<Node>>, rest: &[Segment], serial: Serial) 
     }
 }
 
-/// Where in the tree a name may be after some of its segments; each place once.
+/// The nodes at which a name may be after some of its segments, each once.
 #[derive(Default)]
 struct Places<'a> {
     places: Vec<(&'a Node, bool)>,
@@ -100,11 +100,11 @@ struct Places<'a> {
 }
 
 impl<'a> Places<'a> {
-    /// `stays`: the node follows a `**`.
+    /// Adds a node. `stays`: it follows a `**`.
     fn enter(&mut self, node: &'a Node, stays: bool) {
         if self.known.insert(node) {
             self.places.push((node, stays));
-            // No segment at all is also any number of them.
+            // `**` matches no segment, too.
             if let Some(any) = &node.any {
                 self.enter(any, true);
             }

@@ -1,4 +1,4 @@
-//! Subscriptions as a store keeps them: small JSON documents. `docs/storage-format.md` lists their keys.
+//! The stored form of subscriptions: small JSON documents. `docs/storage-format.md` lists their keys.
 //!
 //! A link has a document of its own, so that an acknowledgement writes what it changes and not all cursors.
 
@@ -17,25 +17,25 @@ use headwater_protocol::{
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-/// The document that every server with subscriptions has: [`Common`].
+/// The key of the document that all subscriptions share: [`Common`].
 pub(crate) const COMMON_KEY: &str = "subscriptions";
-/// The document of the signing keys.
+/// The key of the document with the signing keys.
 pub(crate) const KEYS_KEY: &str = "webhook-keys";
-/// What the keys of subscriptions begin with.
+/// The prefix of the keys of subscriptions.
 pub(crate) const SUBSCRIPTION_PREFIX: &str = "subscription/";
-/// What the keys of links begin with.
+/// The prefix of the keys of links.
 pub(crate) const LINK_PREFIX: &str = "subscription-link/";
 
-/// What a store gave makes no sense.
+/// A stored document or its key is malformed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Malformed;
 
-/// What all subscriptions share.
+/// The state that all subscriptions share.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Common {
-    /// What tokens and wake ids are made with.
+    /// The secret that tokens and wake ids are made with.
     pub(crate) secret: Secret,
-    /// The last serial that was given out: the tombstone of every subscription that is gone.
+    /// The last serial that was issued: the tombstone of every deleted subscription.
     pub(crate) serial_last: u64,
 }
 
@@ -46,12 +46,12 @@ struct CommonDocument {
 }
 
 impl Common {
-    /// The document.
+    /// Encodes the document.
     pub(crate) fn encode(&self) -> Bytes {
         encode(&CommonDocument { secret: encode_secret(&self.secret), serial_last: self.serial_last })
     }
 
-    /// Reads the document.
+    /// Decodes the document.
     ///
     /// # Errors
     /// [`Malformed`].
@@ -67,13 +67,13 @@ struct KeyDocument {
     from_ms: u64,
 }
 
-/// The document of a key ring.
+/// Encodes a key ring.
 pub(crate) fn encode_keys(ring: &KeyRing) -> Bytes {
     let document = |key: &Key| KeyDocument { seed: encode_secret(&key.seed), from_ms: key.from_ms };
     encode(&ring.keys().iter().map(document).collect::<Vec<_>>())
 }
 
-/// Reads the document of a key ring.
+/// Decodes a key ring.
 ///
 /// # Errors
 /// [`Malformed`].
@@ -92,12 +92,12 @@ fn decode_secret(text: &str) -> Result<Secret, Malformed> {
     bytes.try_into().map(Secret).map_err(|_| Malformed)
 }
 
-/// The key of a subscription's document.
+/// Returns the key of a subscription's document.
 pub(crate) fn subscription_key(serial: Serial) -> Box<str> {
     format!("{SUBSCRIPTION_PREFIX}{:020}", serial.0).into()
 }
 
-/// The subscription that a document's key names.
+/// Decodes the serial in the key of a subscription's document.
 ///
 /// # Errors
 /// [`Malformed`].
@@ -106,17 +106,17 @@ pub(crate) fn decode_subscription_key(key: &str) -> Result<Serial, Malformed> {
     serial.parse().map(Serial).map_err(|_| Malformed)
 }
 
-/// The key of a link's document.
+/// Returns the key of a link's document.
 pub(crate) fn link_key(serial: Serial, name: &StreamName) -> Box<str> {
     format!("{}{name}", links_prefix(serial)).into()
 }
 
-/// What the keys of one subscription's links begin with.
+/// Returns the prefix of the keys of one subscription's links.
 pub(crate) fn links_prefix(serial: Serial) -> String {
     format!("{LINK_PREFIX}{:020}/", serial.0)
 }
 
-/// The subscription and the stream that a link's key names.
+/// Decodes the serial and the stream in the key of a link's document.
 ///
 /// # Errors
 /// [`Malformed`].
@@ -153,7 +153,7 @@ enum PhaseDocument {
     Leased { holder: Option<String>, until_ms: u64 },
 }
 
-/// The document of a subscription.
+/// Encodes a subscription.
 pub(crate) fn encode_subscription(subscription: &Subscription) -> Bytes {
     let Config { pattern, delivery, lease_ttl_ms, description, hash } = &subscription.config;
     let (webhook, wake_stream) = match delivery {
@@ -185,14 +185,14 @@ pub(crate) fn encode_subscription(subscription: &Subscription) -> Bytes {
     })
 }
 
-/// Reads the document of a subscription.
+/// Decodes a subscription.
 ///
 /// # Errors
 /// [`Malformed`].
 pub(crate) fn decode_subscription(document: &[u8]) -> Result<Subscription, Malformed> {
     let document: SubscriptionDocument = decode(document)?;
     let delivery = match (document.webhook, document.wake_stream) {
-        // Whether it may be called now is asked when it is.
+        // Whether this machine may be called is checked before each webhook.
         (Some(url), None) => {
             WebhookUrl::parse(&url, LocalTargets::Allowed).map(Delivery::Webhook).map_err(|_| Malformed)?
         }
@@ -234,13 +234,13 @@ struct LinkDocument {
     explicit: bool,
 }
 
-/// The document of a link. What was seen of the stream isn't in it.
+/// Encodes a link. Its tail isn't stored.
 pub(crate) fn encode_link(link: &Link) -> Bytes {
     let acked = link.acked.map(|offset| offset.to_string());
     encode(&LinkDocument { acked, explicit: link.explicit })
 }
 
-/// Reads the document of a link.
+/// Decodes a link, without a tail.
 ///
 /// # Errors
 /// [`Malformed`].

@@ -1,5 +1,5 @@
-//! What only time, failures and restarts show of subscriptions. Everything else is shown from outside by the
-//! conformance suite.
+//! Tests of subscriptions that need time, failures and restarts. The conformance suite tests everything else from
+//! outside.
 
 mod bounds;
 mod damage;
@@ -16,15 +16,14 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::stream;
-use headwater_protocol::RequestHead;
 use headwater_store::{Store, StoreError, faulty::Faulty};
 use headwater_store_mem::MemStore;
-use http::{HeaderName, StatusCode, Version};
+use http::StatusCode;
 use serde_json::{Value, json};
 use tokio::{sync::oneshot, task::JoinHandle};
 
 use crate::{
-    Background, Body, Service,
+    Background, Body, Response, Service,
     clock::ManualClock,
     config::Config,
     subscriptions::{Subscriptions, stored},
@@ -35,37 +34,9 @@ const NOW_MS: u64 = 1_800_000_000_000;
 const WEBHOOK: &str = r#"{"type":"webhook","pattern":"events/*","webhook":{"url":"https://worker.example/x"},"lease_ttl_ms":10000}"#;
 const PULL: &str = r#"{"type":"pull-wake","pattern":"events/*","wake_stream":"wake","lease_ttl_ms":10000}"#;
 
-struct Head {
-    method: &'static str,
-    path: String,
-    headers: Vec<(&'static str, String)>,
-}
-
-impl RequestHead for Head {
-    fn method(&self) -> &str {
-        self.method
-    }
-    fn path(&self) -> &str {
-        &self.path
-    }
-    fn query(&self) -> Option<&str> {
-        None
-    }
-    fn authority(&self) -> Option<&str> {
-        Some("streams.example")
-    }
-    fn version(&self) -> Version {
-        Version::HTTP_2
-    }
-    fn header<'a>(&'a self, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> + use<'a> {
-        let name = name.clone();
-        self.headers.iter().filter(move |(key, _)| name == *key).map(|(_, value)| value.as_bytes())
-    }
-}
-
 type Posted = Result<WebhookResponse, WebhookError>;
 
-/// Receives webhooks: answers as it was told to, else 200, or keeps them waiting.
+/// A receiver of webhooks. It responds with what was queued, else with 200, or keeps them waiting.
 #[derive(Default)]
 struct Hooks {
     received: Mutex<Vec<Value>>,
@@ -118,7 +89,7 @@ impl World {
         world
     }
 
-    /// One whose workers nobody wakes.
+    /// Makes a service without its background work: no worker is woken.
     async fn quiet(config: Config) -> Self {
         let store = Arc::new(Faulty::new(MemStore::new(1 << 20)));
         let clock = Arc::new(ManualClock::new(NOW_MS));
@@ -131,27 +102,21 @@ impl World {
         self.running = self.background.take().map(|background| tokio::spawn(background.run()));
     }
 
-    /// The process is killed and begins again on what is in the store.
+    /// Kills the process and starts it again on what is in the store.
     async fn crash(&mut self) {
         if let Some(running) = self.running.take() {
             running.abort();
         }
-        // What was on its way belongs to the dead process.
+        // Webhooks in flight belong to the killed process.
         self.hooks = Arc::default();
         let (service, background) = open(&self.store, &self.clock, &self.hooks, &self.config).await;
         (self.service, self.background) = (service, Some(background));
         self.run();
-        settle().await;
+        run_tasks().await;
     }
 
     async fn send(&self, method: &'static str, path: &str, token: &str, body: &str) -> (StatusCode, Value) {
-        let headers = vec![
-            ("content-type", "application/json".to_owned()),
-            ("authorization", format!("Bearer {token}")),
-        ];
-        let call = self.service.parse(&Head { method, path: format!("/v1/stream/{path}"), headers });
-        let chunks = (!body.is_empty()).then(|| Ok(Bytes::from(body.to_owned())));
-        let response = self.service.execute(call, stream::iter(chunks)).await;
+        let response = request(&self.service, method, path, token, body).await;
         let body = match response.body {
             Body::Full(bytes) => serde_json::from_slice(&bytes).unwrap_or_default(),
             _ => Value::Null,
@@ -174,13 +139,13 @@ impl World {
         assert_eq!(self.send("PUT", name, "", "").await.0, StatusCode::CREATED);
     }
 
-    /// Appends, and lets everybody hear of it.
+    /// Appends, and lets the driver run.
     async fn append(&self, name: &str) {
         assert_eq!(self.send("POST", name, "", "1").await.0, StatusCode::NO_CONTENT);
-        settle().await;
+        run_tasks().await;
     }
 
-    /// Tells how far the worker of a wake is.
+    /// Sends the report of a wake's worker.
     async fn report(
         &self,
         action: &str,
@@ -194,7 +159,7 @@ impl World {
         let token = wake["callback_token"].as_str().or(wake["token"].as_str()).unwrap_or_default();
         let reported =
             self.send("POST", &format!("__ds/subscriptions/s/{action}"), token, &body.to_string()).await;
-        settle().await;
+        run_tasks().await;
         reported
     }
 
@@ -204,7 +169,7 @@ impl World {
 
     async fn advance(&self, ms: u64) {
         self.clock.advance(Duration::from_millis(ms));
-        settle().await;
+        run_tasks().await;
     }
 
     fn subscriptions(&self) -> &Arc<Subscriptions> {
@@ -223,7 +188,7 @@ impl World {
         self.store.documents(stored::LINK_PREFIX, None, 1_000).await.unwrap().len()
     }
 
-    /// The events that tell of wakes.
+    /// Reads the wake events.
     async fn wake_events(&self) -> Vec<Value> {
         let (status, events) = self.send("GET", "wake", "", "").await;
         assert_eq!(status, StatusCode::OK);
@@ -241,13 +206,25 @@ async fn open(
     builder.webhooks(hooks.clone()).start().await.unwrap()
 }
 
+/// Sends a request for a path below the base path.
+async fn request(service: &Service, method: &str, path: &str, token: &str, body: &str) -> Response {
+    let head = http::Request::builder()
+        .method(method)
+        .uri(format!("http://streams.example/v1/stream/{path}"))
+        .header("content-type", "application/json")
+        .header("authorization", format!("Bearer {token}"));
+    let (head, ()) = head.body(()).unwrap().into_parts();
+    let chunks = (!body.is_empty()).then(|| Ok(Bytes::from(body.to_owned())));
+    service.execute(service.parse(&head), stream::iter(chunks)).await
+}
+
 /// Lets a request go as far as it can; returns whether it isn't done.
 fn waits(request: &mut Pin<Box<impl Future>>) -> bool {
     request.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending()
 }
 
 /// Lets all spawned tasks go as far as they can.
-async fn settle() {
+async fn run_tasks() {
     for _ in 0..200 {
         tokio::task::yield_now().await;
     }
@@ -258,7 +235,7 @@ fn generations(received: &[Value]) -> Vec<u64> {
 }
 
 #[tokio::test]
-async fn an_append_wakes_and_done_acknowledges_what_was_told() {
+async fn an_append_wakes_and_done_acknowledges_what_was_sent() {
     let world = World::new().await;
     world.subscribe("s", WEBHOOK).await;
     world.create("events/a").await;
@@ -285,7 +262,7 @@ async fn what_comes_while_a_worker_is_at_work_wakes_it_again_and_not_before() {
     *world.hooks.keeps_waiting.lock().unwrap() = false;
     let waiting = world.hooks.waiting.lock().unwrap().pop().unwrap();
     waiting.send(answer(200, r#"{"done":true}"#)).unwrap();
-    settle().await;
+    run_tasks().await;
     let received = world.received();
     assert_eq!(generations(&received), [1, 2]);
     assert_eq!(received[1]["streams"][0]["acked_offset"], received[0]["streams"][0]["tail_offset"]);
@@ -306,13 +283,13 @@ async fn a_worker_that_is_done_before_it_answers_is_woken_again_meanwhile() {
     assert_eq!(generations(&world.received()), [1, 2]);
     // The answer of the first comes late and means nothing.
     world.hooks.waiting.lock().unwrap().remove(0).send(answer(200, r#"{"done":true}"#)).unwrap();
-    settle().await;
-    let told = world.subscription("s").await;
-    assert_eq!(told["streams"][0]["acked_offset"], first["streams"][0]["tail_offset"]);
+    run_tasks().await;
+    let described = world.subscription("s").await;
+    assert_eq!(described["streams"][0]["acked_offset"], first["streams"][0]["tail_offset"]);
 }
 
 #[tokio::test]
-async fn an_append_that_nobody_heard_of_before_the_crash_wakes_after_it() {
+async fn an_append_that_was_not_delivered_before_the_crash_wakes_after_it() {
     let mut world = World::quiet(Config::default()).await;
     world.subscribe("s", WEBHOOK).await;
     world.create("events/a").await;
@@ -422,7 +399,7 @@ async fn a_deleted_subscription_leaves_nothing_and_its_worker_is_refused() {
     world.append("events/a").await;
     let wake = world.received()[0].clone();
     assert_eq!(world.send("DELETE", "__ds/subscriptions/s", "", "").await.0, StatusCode::NO_CONTENT);
-    settle().await;
+    run_tasks().await;
     assert_eq!(world.links_in_store().await, 0);
     let tail = &wake["streams"][0]["tail_offset"];
     assert_eq!(world.report("callback", &wake, Some(tail), true).await.0, StatusCode::NOT_FOUND);
@@ -505,7 +482,7 @@ async fn a_claim_of_nothing_lets_the_next_append_wake() {
     world.create("events/a").await;
     world.append("events/a").await;
     assert_eq!(world.send("DELETE", "events/a", "", "").await.0, StatusCode::NO_CONTENT);
-    settle().await;
+    run_tasks().await;
     assert_eq!(world.links_in_store().await, 0, "the pattern's link goes with the stream");
     let (status, body) = world.claim("w1").await;
     assert_eq!((status, &body["error"]["code"]), (StatusCode::CONFLICT, &json!("NO_PENDING_WORK")));
@@ -523,7 +500,7 @@ async fn an_explicit_link_outlives_its_stream_and_begins_anew() {
     world.subscribe("s", body).await;
     assert_eq!(world.send("DELETE", "a", "", "").await.0, StatusCode::NO_CONTENT);
     world.create("a").await;
-    settle().await;
+    run_tasks().await;
     assert!(world.received().is_empty());
     world.append("a").await;
     assert!(
@@ -548,7 +525,7 @@ async fn webhooks_to_one_target_wait_for_each_other() {
     world.append("events/a").await;
     assert_eq!(world.received().len(), 3, "another target has room of its own");
     world.hooks.waiting.lock().unwrap().remove(0).send(answer(200, "")).unwrap();
-    settle().await;
+    run_tasks().await;
     assert_eq!(world.received().len(), 4);
 }
 

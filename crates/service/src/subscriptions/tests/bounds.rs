@@ -1,15 +1,11 @@
-//! What runs on though nobody waits for it: how much of it there may be, and when it ends.
+//! Bounds on requests and webhooks that continue although nothing waits for them.
 
 use super::*;
 
 /// A client that sends a request and waits for the status.
 fn client(world: &World, method: &'static str, path: &str, body: String) -> JoinHandle<StatusCode> {
-    let (service, path) = (world.service.clone(), format!("/v1/stream/__ds/subscriptions/{path}"));
-    tokio::spawn(async move {
-        let headers = vec![("content-type", "application/json".to_owned())];
-        let call = service.parse(&Head { method, path, headers });
-        service.execute(call, stream::iter([Ok(Bytes::from(body))])).await.head.status
-    })
+    let (service, path) = (world.service.clone(), format!("__ds/subscriptions/{path}"));
+    tokio::spawn(async move { request(&service, method, &path, "", &body).await.head.status })
 }
 
 #[tokio::test]
@@ -22,15 +18,15 @@ async fn requests_whose_clients_are_gone_are_bounded_and_make_room_when_they_are
         tokio::task::yield_now().await;
         client.abort();
     }
-    settle().await;
+    run_tasks().await;
     let refused = client(&world, "DELETE", "s", String::new());
-    settle().await;
+    run_tasks().await;
     assert!(refused.is_finished());
     assert_eq!(refused.await.unwrap(), StatusCode::SERVICE_UNAVAILABLE);
     world.subscription("s").await;
     world.store.release().await;
     while world.subscriptions().request_permits.available_permits() < super::super::requests::PERMITS {
-        settle().await;
+        run_tasks().await;
     }
     assert_eq!(client(&world, "DELETE", "s", String::new()).await.unwrap(), StatusCode::NO_CONTENT);
 }
@@ -41,7 +37,7 @@ async fn large_requests_count_as_many() {
     world.store.hold();
     let large = format!("{WEBHOOK}{}", " ".repeat(1_000_000));
     let waiting: Vec<_> = (0..16).map(|id| client(&world, "PUT", &format!("s{id}"), large.clone())).collect();
-    settle().await;
+    run_tasks().await;
     assert!(waiting.iter().all(|client| !client.is_finished()));
     let refused = client(&world, "PUT", "t", large.clone()).await.unwrap();
     assert_eq!(refused, StatusCode::SERVICE_UNAVAILABLE);
@@ -67,7 +63,7 @@ async fn webhooks_that_wait_for_room_are_not_sent_after_the_service_began_to_dra
     world.service.drain();
     let waiting = world.hooks.waiting.lock().unwrap().remove(0);
     waiting.send(answer(200, r#"{"done":true}"#)).unwrap();
-    settle().await;
+    run_tasks().await;
     assert_eq!(world.received().len(), 1);
 }
 

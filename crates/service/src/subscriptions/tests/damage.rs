@@ -1,4 +1,4 @@
-//! What can't be read: it costs what it belongs to, and nothing else.
+//! Documents that can't be read: they cost what they belong to, and nothing else.
 
 use headwater_protocol::subscription::Serial;
 use headwater_store::{Commit, Edit};
@@ -6,7 +6,7 @@ use headwater_store::{Commit, Edit};
 use super::*;
 
 impl World {
-    /// Spoils the first document whose key begins so.
+    /// Overwrites the first document whose key has a prefix.
     async fn spoil(&self, prefix: &str) -> Box<str> {
         let (key, _) = self.store.documents(prefix, None, 1).await.unwrap().remove(0);
         let value = Some(Bytes::from_static(b"{}}"));

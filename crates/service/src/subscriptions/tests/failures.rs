@@ -1,4 +1,4 @@
-//! Commits that fail, and what happens at the same time.
+//! Commits that fail, and requests that overlap.
 
 use super::*;
 
@@ -10,7 +10,7 @@ async fn a_link_is_durable_with_the_append_that_reveals_it_or_not_at_all() {
     assert_eq!(world.links_in_store().await, 0);
     world.store.fail_next_commit(StoreError::Full);
     assert_eq!(world.send("POST", "events/a", "", "1").await.0, StatusCode::INSUFFICIENT_STORAGE);
-    settle().await;
+    run_tasks().await;
     assert_eq!(world.subscription("s").await["streams"], json!([]));
     world.append("events/a").await;
     assert_eq!(world.links_in_store().await, 1);
@@ -27,19 +27,16 @@ async fn appends_behind_one_that_fails_keep_the_link_that_it_would_have_made() {
     world.create("events/a").await;
     world.store.hold();
     let (service, store) = (world.service.clone(), world.store.clone());
-    let append = |service: Service| async move {
-        let headers = vec![("content-type", "application/json".to_owned())];
-        let call = service.parse(&Head { method: "POST", path: "/v1/stream/events/a".into(), headers });
-        service.execute(call, stream::iter([Ok(Bytes::from_static(b"1"))])).await.head.status
-    };
+    let append =
+        |service: Service| async move { request(&service, "POST", "events/a", "", "1").await.head.status };
     let first = tokio::spawn(append(service.clone()));
-    settle().await;
+    run_tasks().await;
     let second = tokio::spawn(append(service));
-    settle().await;
+    run_tasks().await;
     store.release_but_first(StoreError::Full).await;
     assert_eq!(first.await.unwrap(), StatusCode::INSUFFICIENT_STORAGE);
     assert_eq!(second.await.unwrap(), StatusCode::NO_CONTENT);
-    settle().await;
+    run_tasks().await;
     assert_eq!((world.links_in_store().await, world.received().len()), (1, 1));
     world.crash().await;
     // The worker of before has its lease still.
@@ -78,10 +75,10 @@ async fn nothing_of_a_wake_is_sent_before_it_is_durable() {
     assert_eq!(append.0, StatusCode::NO_CONTENT);
     // The append is durable, its wake isn't.
     world.store.hold();
-    settle().await;
+    run_tasks().await;
     assert_eq!((world.received().len(), world.store.held()), (2, 1));
     world.store.release().await;
-    settle().await;
+    run_tasks().await;
     assert_eq!(world.received().len(), 3);
 }
 
@@ -121,22 +118,19 @@ async fn no_append_slips_through_while_a_subscription_is_created() {
             }
             for stream in 0..7 {
                 let method = if stream < 5 { "POST" } else { "PUT" };
-                let headers = vec![("content-type", "application/json".to_owned())];
-                let call =
-                    service.parse(&Head { method, path: format!("/v1/stream/events/{stream}"), headers });
-                service.execute(call, stream::iter([Ok(Bytes::from_static(b"1"))])).await;
+                request(&service, method, &format!("events/{stream}"), "", "1").await;
             }
         });
         world.subscribe("s", WEBHOOK).await;
         appending.await.unwrap();
-        settle().await;
-        let told = world.subscription("s").await;
-        assert_eq!(told["streams"].as_array().unwrap().len(), 7, "{delay}");
+        run_tasks().await;
+        let described = world.subscription("s").await;
+        assert_eq!(described["streams"].as_array().unwrap().len(), 7, "{delay}");
         // Whatever was appended after a link was made is pending; what was there before isn't.
         let mut after = world;
         after.crash().await;
         let again = after.subscription("s").await;
-        assert_eq!(again["streams"], told["streams"], "{delay}");
+        assert_eq!(again["streams"], described["streams"], "{delay}");
         after.append("events/0").await;
         after.advance(10_000).await;
         let last = after.received().pop().unwrap();
@@ -165,12 +159,9 @@ async fn an_append_between_the_look_at_its_stream_and_the_link_is_pending() {
     // Queued before the pattern is there, so that it makes no link itself.
     world.store.hold();
     let service = world.service.clone();
-    let appending = tokio::spawn(async move {
-        let headers = vec![("content-type", "application/json".to_owned())];
-        let call = service.parse(&Head { method: "POST", path: "/v1/stream/events/a".into(), headers });
-        service.execute(call, stream::iter([Ok(Bytes::from_static(b"1"))])).await.head.status
-    });
-    settle().await;
+    let appending =
+        tokio::spawn(async move { request(&service, "POST", "events/a", "", "1").await.head.status });
+    run_tasks().await;
     assert_eq!(world.store.held(), 1);
     world.store.hold_loads();
     let mut creating = Box::pin(world.subscribe("s", WEBHOOK));
@@ -180,10 +171,10 @@ async fn an_append_between_the_look_at_its_stream_and_the_link_is_pending() {
     }
     world.store.release().await;
     assert_eq!(appending.await.unwrap(), StatusCode::NO_CONTENT);
-    settle().await;
+    run_tasks().await;
     world.store.release_loads();
     creating.await;
-    settle().await;
+    run_tasks().await;
     let received = world.received();
     assert_eq!(generations(&received), [1]);
     assert_ne!(received[0]["streams"][0]["acked_offset"], received[0]["streams"][0]["tail_offset"]);

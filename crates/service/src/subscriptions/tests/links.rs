@@ -1,4 +1,4 @@
-//! How links come with appends, settle and go, in whatever order commits end and those who wait for them go on.
+//! Links: how they come with appends, become durable and go, in whatever order the outcomes of commits arrive.
 
 use super::*;
 
@@ -6,21 +6,21 @@ use super::*;
 async fn a_stream_that_comes_back_is_discovered_again() {
     let world = World::new().await;
     world.subscribe("s", WEBHOOK).await;
-    for life in 1..=3 {
+    for round in 1..=3 {
         world.create("events/a").await;
         for _ in 0..2 {
             world.answer_next(answer(200, r#"{"done":true}"#));
             world.append("events/a").await;
         }
-        assert_eq!(world.received().len(), 2 * life);
+        assert_eq!(world.received().len(), 2 * round);
         assert_eq!(world.send("DELETE", "events/a", "", "").await.0, StatusCode::NO_CONTENT);
-        settle().await;
+        run_tasks().await;
         assert_eq!(world.links_in_store().await, 0);
     }
 }
 
 #[tokio::test]
-async fn appends_that_overlap_settle_the_link_that_the_first_of_them_made() {
+async fn appends_that_overlap_confirm_the_link_that_the_first_of_them_made() {
     let mut world = World::new().await;
     world.subscribe("s", WEBHOOK).await;
     world.create("events/a").await;
@@ -28,19 +28,19 @@ async fn appends_that_overlap_settle_the_link_that_the_first_of_them_made() {
     let mut first = Box::pin(world.send("POST", "events/a", "", "1"));
     assert!(waits(&mut first));
     world.store.release().await;
-    // Another one comes before anybody knows that the first is durable, and nobody learns how it ends.
+    // Another one is queued before the outcome of the first arrives, and its own outcome never does.
     world.store.hold();
     let mut second = Box::pin(world.send("POST", "events/a", "", "1"));
     assert!(waits(&mut second));
     assert_eq!(first.await.0, StatusCode::NO_CONTENT);
     world.store.release().await;
-    settle().await;
+    run_tasks().await;
     let wake = world.received()[0].clone();
     let tail = &wake["streams"][0]["tail_offset"];
     let (status, body) = world.report("callback", &wake, Some(tail), true).await;
     assert_eq!(status, StatusCode::OK, "{body}");
     assert_eq!(second.await.0, StatusCode::NO_CONTENT);
-    settle().await;
+    run_tasks().await;
     assert_eq!(generations(&world.received()), [1, 2]);
     world.crash().await;
     assert_eq!(world.subscription("s").await["streams"][0]["acked_offset"], *tail);
@@ -56,14 +56,14 @@ async fn a_later_append_that_fails_takes_no_link_away_that_is_durable() {
     assert!(waits(&mut first));
     world.store.release().await;
     world.store.fail_next_commit(StoreError::Full);
-    // It learns that it has failed before the first learns that it is durable.
+    // Its failure arrives before the first one's success.
     assert_eq!(world.send("POST", "events/a", "", "1").await.0, StatusCode::INSUFFICIENT_STORAGE);
     assert_eq!(first.await.0, StatusCode::NO_CONTENT);
-    settle().await;
+    run_tasks().await;
     assert_eq!(generations(&world.received()), [1]);
     world.append("events/a").await;
-    let told = world.subscription("s").await["streams"][0].clone();
-    assert!(told["acked_offset"].as_str().unwrap().ends_with("_0000000000000000"), "{told}");
+    let described = world.subscription("s").await["streams"][0].clone();
+    assert!(described["acked_offset"].as_str().unwrap().ends_with("_0000000000000000"), "{described}");
 }
 
 #[tokio::test]
@@ -82,9 +82,9 @@ async fn an_append_while_links_are_written_by_name_takes_none_of_them_back() {
     world.store.fail_next_commit(StoreError::Full);
     assert_eq!(world.send("POST", "events/a", "", "1").await.0, StatusCode::INSUFFICIENT_STORAGE);
     assert_eq!(linking.await.0, StatusCode::NO_CONTENT);
-    let told = world.subscription("s").await["streams"].clone();
-    assert_eq!(told.as_array().unwrap().len(), 2, "{told}");
-    assert!(told.as_array().unwrap().iter().all(|link| link["link_type"] == "explicit"), "{told}");
+    let described = world.subscription("s").await["streams"].clone();
+    assert_eq!(described.as_array().unwrap().len(), 2, "{described}");
+    assert!(described.as_array().unwrap().iter().all(|link| link["link_type"] == "explicit"), "{described}");
 }
 
 #[tokio::test]
