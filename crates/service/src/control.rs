@@ -9,15 +9,16 @@ use headwater_protocol::{
     op::{append::Append, subscription::Control},
     path::StreamName,
     response::ResponseHead,
-    stream::{Change, StreamHead, Verdict},
+    stream::{StreamHead, Verdict},
     subscription::CONTROL_BODY_BYTES_MAX,
 };
 use headwater_store::{Edit, StoreError};
 
 use crate::{
     Body, Inner,
-    commit::{Alteration, Outcome},
+    commit::Alteration,
     subscriptions::{self, Core, Subscriptions, WakeEvents},
+    transact::{Decision, Locked, Transaction},
     webhooks::Webhooks,
 };
 
@@ -58,39 +59,6 @@ impl Inner {
         let (head, body) = subscriptions.execute(control, body).await?;
         Ok((head, if body.is_empty() { Body::Empty } else { Body::Full(body) }))
     }
-
-    async fn append_event(
-        self: &Arc<Self>,
-        name: &StreamName,
-        event: Bytes,
-        edits: Vec<Edit>,
-    ) -> Result<(), Refusal> {
-        loop {
-            let stream = self.open(name).await?;
-            let mut writer = stream.lock().await;
-            if stream.is_abandoned() {
-                continue;
-            }
-            let wall_ms = self.clock.wall_ms();
-            let head = writer.head.clone().map(|head| stream.current(head));
-            let pending = match decide_event(name, head.as_deref(), event.clone(), wall_ms) {
-                Ok(change) => {
-                    let parts = [(&stream, &mut *writer, Alteration::Put(change))];
-                    self.commit_with(parts, edits.clone())
-                }
-                Err(refusal) => {
-                    drop(writer);
-                    self.forget(stream, &refusal);
-                    return Err(refusal);
-                }
-            };
-            drop(writer);
-            match pending.durable().await? {
-                Outcome::Durable => return Ok(()),
-                Outcome::DecideAgain => {}
-            }
-        }
-    }
 }
 
 impl WakeEvents for Inner {
@@ -100,22 +68,33 @@ impl WakeEvents for Inner {
         event: Bytes,
         edits: Vec<Edit>,
     ) -> BoxFuture<'static, Result<(), Refusal>> {
-        Box::pin(async move { self.append_event(&stream, event, edits).await })
+        Box::pin(async move { self.transact(&stream, None, AppendingEvent { event, edits }).await })
     }
 }
 
-fn decide_event(
-    name: &StreamName,
-    head: Option<&StreamHead>,
+/// The append of a wake event, with the documents of the wake.
+struct AppendingEvent {
     event: Bytes,
-    wall_ms: u64,
-) -> Result<Change, Refusal> {
-    let head = StreamHead::usable(head, wall_ms)?;
-    let append = Append::of_event(name.clone(), head.content_type.clone());
-    let payload = append.prepare(event)?;
-    match append.decide(Some(head), None, payload, wall_ms) {
-        Verdict::Commit(change, _) => Ok(change),
-        Verdict::Refuse(refusal) => Err(refusal),
-        Verdict::Repeat(_) => Err(Refusal::StorageFailed),
+    edits: Vec<Edit>,
+}
+
+impl Transaction for AppendingEvent {
+    type Value = ();
+
+    fn edits(&self) -> Vec<Edit> {
+        self.edits.clone()
+    }
+
+    async fn decide(&self, service: &Inner, locked: &mut Locked<'_>) -> Result<Decision<()>, Refusal> {
+        let now_ms = service.clock.wall_ms();
+        let (name, head) = (&locked.stream.stream.name, locked.stream.head());
+        let head = StreamHead::usable(head.as_deref(), now_ms)?;
+        let append = Append::of_event(name.clone(), head.content_type.clone());
+        let payload = append.prepare(self.event.clone())?;
+        match append.decide(Some(head), None, payload, now_ms) {
+            Verdict::Commit(change, _) => Ok(Decision::Commit(Alteration::Put(change), None, ())),
+            Verdict::Refuse(refusal) => Err(refusal),
+            Verdict::Repeat(_) => Err(Refusal::StorageFailed),
+        }
     }
 }

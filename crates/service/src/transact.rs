@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use headwater_protocol::{Refusal, path::StreamName, stream::StreamHead};
+use headwater_store::Edit;
 use tokio::sync::MutexGuard;
 
 use crate::{
@@ -16,6 +17,11 @@ use crate::{
 pub(crate) trait Transaction: Sync {
     /// The value that the change results in.
     type Value: Send;
+
+    /// Returns edits of documents that are committed together with the change.
+    fn edits(&self) -> Vec<Edit> {
+        Vec::new()
+    }
 
     /// Decides. It is called again, on the streams as they are then, if a commit that the decision was based on has
     /// failed.
@@ -68,7 +74,7 @@ impl Inner {
             }
             let kept = match transaction.decide(self, &mut locked).await {
                 Ok(Decision::Commit(alteration, other, value)) => {
-                    let pending = locked.commit(self, alteration, other);
+                    let pending = locked.commit(self, alteration, other, transaction.edits());
                     match pending.durable().await? {
                         Outcome::Durable => return Ok(value),
                         Outcome::DecideAgain => continue,
@@ -109,9 +115,15 @@ impl<'a> Locked<'a> {
     }
 
     /// Queues the commit, then unlocks.
-    fn commit(mut self, service: &Arc<Inner>, alteration: Alteration, other: Option<StreamHead>) -> Pending {
+    fn commit(
+        mut self,
+        service: &Arc<Inner>,
+        alteration: Alteration,
+        other: Option<StreamHead>,
+        edits: Vec<Edit>,
+    ) -> Pending {
         let other = self.other.as_mut().zip(other).map(|(locked, head)| locked.part(Alteration::state(head)));
-        service.commit(std::iter::once(self.stream.part(alteration)).chain(other))
+        service.commit_with(std::iter::once(self.stream.part(alteration)).chain(other), edits)
     }
 
     /// Unlocks, and returns whether all commits that were queued are durable now; `false` if one has failed.

@@ -211,6 +211,7 @@ async fn request(service: &Service, method: &str, path: &str, token: &str, body:
     let head = http::Request::builder()
         .method(method)
         .uri(format!("http://streams.example/v1/stream/{path}"))
+        .version(http::Version::HTTP_2)
         .header("content-type", "application/json")
         .header("authorization", format!("Bearer {token}"));
     let (head, ()) = head.body(()).unwrap().into_parts();
