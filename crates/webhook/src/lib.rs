@@ -1,8 +1,7 @@
 #![doc = include_str!("../README.md")]
 //!
-//! [`HttpWebhooks`] resolves the host's name itself, asks [`WebhookUrl::may_connect`] for every address, and connects to
-//! an address that was allowed: the name isn't resolved again in between. Each webhook has a connection of its own, so
-//! each is checked anew. It follows no redirects, uses no proxy, and reads only the beginning of a response.
+//! [`HttpWebhooks`] asks [`WebhookUrl::may_connect`] whether an address is allowed. It uses no proxy, and reads only the
+//! beginning of a response.
 //!
 //! ```
 //! use std::sync::Arc;
