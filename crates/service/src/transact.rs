@@ -33,6 +33,7 @@ pub(crate) trait Transaction: Sync {
 }
 
 /// The outcome of a decision.
+#[expect(clippy::large_enum_variant, reason = "it is matched where it is made")]
 pub(crate) enum Decision<T> {
     /// Commits an alteration of the stream, and a state of the other one if it changes too. The value is returned when
     /// that is durable.

@@ -1,6 +1,6 @@
 //! How webhooks leave the server: a trait, so that a program that embeds the service needs no TLS unless it wants it.
 
-use std::{error::Error, fmt, future::Future, pin::Pin};
+use std::{error::Error, future::Future, pin::Pin};
 
 use bytes::Bytes;
 use headwater_protocol::subscription::target::WebhookUrl;
@@ -44,20 +44,26 @@ pub struct WebhookResponse {
 pub const RESPONSE_BYTES_MAX: usize = 64 << 10;
 
 /// The reason why a webhook has no response.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum WebhookError {
     /// The host's name could not be resolved.
-    Resolve(ErrorSource),
+    #[error("the host's name could not be resolved")]
+    Resolve(#[source] ErrorSource),
     /// [`WebhookUrl::may_connect`] allows none of the host's addresses.
+    #[error("the host has no public address")]
     AddressRefused,
     /// No connection to any of the host's addresses could be established.
-    Connect(ErrorSource),
+    #[error("no connection could be established")]
+    Connect(#[source] ErrorSource),
     /// TLS could not be set up, or the host could not prove its name.
-    Tls(ErrorSource),
+    #[error("TLS failed")]
+    Tls(#[source] ErrorSource),
     /// The request could not be sent, or no valid HTTP response came back.
-    Exchange(ErrorSource),
+    #[error("the HTTP exchange failed")]
+    Exchange(#[source] ErrorSource),
     /// There was no complete response within the request's `timeout_ms`.
+    #[error("there was no response within {timeout_ms} ms")]
     Timeout {
         /// The time that was allowed, in milliseconds.
         timeout_ms: u64,
@@ -66,27 +72,3 @@ pub enum WebhookError {
 
 /// The error that caused another one.
 pub type ErrorSource = Box<dyn Error + Send + Sync>;
-
-impl fmt::Display for WebhookError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Resolve(_) => f.write_str("the host's name could not be resolved"),
-            Self::AddressRefused => f.write_str("the host has no public address"),
-            Self::Connect(_) => f.write_str("no connection could be established"),
-            Self::Tls(_) => f.write_str("TLS failed"),
-            Self::Exchange(_) => f.write_str("the HTTP exchange failed"),
-            Self::Timeout { timeout_ms } => write!(f, "there was no response within {timeout_ms} ms"),
-        }
-    }
-}
-
-impl Error for WebhookError {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        match self {
-            Self::Resolve(source) | Self::Connect(source) | Self::Tls(source) | Self::Exchange(source) => {
-                Some(&**source)
-            }
-            Self::AddressRefused | Self::Timeout { .. } => None,
-        }
-    }
-}
