@@ -57,15 +57,15 @@ fn a_fork_with_another_type_is_409_and_takes_no_reference(t: &Target) {
 
 fn a_fork_of_nothing_is_404(t: &Target) {
     let fork = t.missing("text/plain");
-    forking(&fork, &t.missing("text/plain")).send().refused(404, "not-found");
-    forking(&fork, &fork).send().refused(404, "not-found");
+    forking(&fork, &t.missing("text/plain")).send().refused(404, "fork-source-not-found");
+    forking(&fork, &fork).send().refused(404, "fork-source-not-found");
     fork.head().refused(404, "not-found");
 }
 
 fn a_fork_of_an_expired_stream_is_404(t: &Target) {
     let source = t.created("text/plain", &[("Stream-TTL", "1")], &["hello"]);
     await_end(&source);
-    forking(&t.missing("text/plain"), &source).send().refused(404, "not-found");
+    forking(&t.missing("text/plain"), &source).send().refused(404, "fork-source-not-found");
 }
 
 fn a_fork_past_the_tail_is_400(t: &Target) {

@@ -58,7 +58,7 @@ fn an_offset_of_the_old_stream_is_410(t: &Target) {
     let old = stream.tail();
     recreate(&stream);
     for live in ["", "&live=long-poll", "&live=sse"] {
-        stream.get(&format!("offset={old}{live}")).refused(410, "gone");
+        stream.get(&format!("offset={old}{live}")).refused(410, "offset-gone");
     }
 }
 
@@ -69,17 +69,17 @@ fn an_offset_of_the_old_stream_is_410_even_where_the_new_one_has_as_many_bytes(t
     stream.append("hello");
     stream.append("world");
     for live in ["", "&live=long-poll", "&live=sse"] {
-        stream.get(&format!("offset={old}{live}")).refused(410, "gone");
+        stream.get(&format!("offset={old}{live}")).refused(410, "offset-gone");
     }
     stream.close();
-    stream.read(&old).refused(410, "gone");
+    stream.read(&old).refused(410, "offset-gone");
 }
 
 fn the_beginning_of_the_old_stream_is_410(t: &Target) {
     let stream = t.text(&["hello"]);
     let old = stream.offset_at(0);
     recreate(&stream);
-    stream.read(&old).refused(410, "gone");
+    stream.read(&old).refused(410, "offset-gone");
 }
 
 fn an_offset_of_a_later_incarnation_is_410(t: &Target) {
@@ -87,7 +87,7 @@ fn an_offset_of_a_later_incarnation_is_410(t: &Target) {
     let tail = stream.tail();
     let later: u64 = incarnation(&tail).parse().expect("16 digits are a number below 2^64");
     for position in [0, 3, 5, 6] {
-        stream.read(&format!("{:016}_{position:016}", later + 1)).refused(410, "gone");
+        stream.read(&format!("{:016}_{position:016}", later + 1)).refused(410, "offset-gone");
     }
 }
 
@@ -96,7 +96,7 @@ fn a_410_tells_the_client_to_start_again_and_it_can(t: &Target) {
     let old = stream.tail();
     recreate(&stream);
     stream.append("new");
-    stream.read(&old).refused(410, "gone").lacks("Stream-Next-Offset").lacks("ETag");
+    stream.read(&old).refused(410, "offset-gone").lacks("Stream-Next-Offset").lacks("ETag");
     for beginning in ["-1", BEGINNING] {
         stream.read(beginning).status(200).body_is("new");
     }
@@ -172,7 +172,7 @@ fn an_expired_stream_is_recreated_under_a_later_incarnation(t: &Target) {
     assert!(incarnation(&new) > incarnation(&old), "{new} comes after {old}");
     stream.head().lacks("Stream-TTL");
     stream.read("-1").status(200).body_is("");
-    stream.read(&old).refused(410, "gone");
+    stream.read(&old).refused(410, "offset-gone");
 }
 
 fn a_waiting_poll_does_not_wake_for_the_new_stream(t: &Target) {
@@ -208,5 +208,5 @@ fn readers_of_the_old_stream_do_not_outlive_it(t: &Target) {
     events.assert_ended();
     stream.read(&tail).refused(404, "not-found");
     stream.put().send().status(201);
-    stream.read(&tail).refused(410, "gone");
+    stream.read(&tail).refused(410, "offset-gone");
 }

@@ -252,11 +252,11 @@ fn the_query_is_no_part_of_the_name(t: &Target) {
 
 #[track_caller]
 fn assert_404_for_every_verb(stream: &Stream<'_>) {
-    stream.read("-1").refused(404, "not-found");
-    stream.head().refused(404, "not-found");
-    stream.put().send().refused(404, "not-found");
-    stream.post("hello").send().refused(404, "not-found");
-    stream.delete().refused(404, "not-found");
+    stream.read("-1").refused(404, "path-unknown");
+    stream.head().refused(404, "path-unknown");
+    stream.put().send().refused(404, "path-unknown");
+    stream.post("hello").send().refused(404, "path-unknown");
+    stream.delete().refused(404, "path-unknown");
 }
 
 fn the_control_prefix_is_reserved(t: &Target) {

@@ -53,7 +53,7 @@ fn another_incarnation_is_gone(t: &Target) {
     let old = stream.tail();
     stream.delete().status(204);
     stream.put().send().status(201);
-    problem(&stream.read(&old), 410, "gone");
+    problem(&stream.read(&old), 410, "offset-gone");
 }
 
 fn a_closed_stream_is_stream_closed(t: &Target) {

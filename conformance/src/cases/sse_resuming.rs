@@ -54,7 +54,7 @@ fn last_event_id_is_checked_like_an_offset(t: &Target) {
     let old = stream.tail();
     stream.delete().status(204);
     stream.put().send().status(201);
-    stream.get_with("offset=-1&live=sse", &[("Last-Event-ID", &old)]).refused(410, "gone");
+    stream.get_with("offset=-1&live=sse", &[("Last-Event-ID", &old)]).refused(410, "offset-gone");
 }
 
 fn last_event_id_means_nothing_to_other_reads(t: &Target) {

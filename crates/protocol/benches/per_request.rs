@@ -8,14 +8,15 @@ use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use headwater_protocol::{
     ParseContext, Request,
-    cache::{CachePolicy, Class},
+    cache::Class,
     content_type::SseEncoding,
-    cursor::{CursorPolicy, EPOCH_MS},
+    cursor::EPOCH_MS,
     json,
     offset::{Incarnation, Offset, ReadFrom},
     op::{
         append::Append,
-        read::{Read, ReadPolicies},
+        create::Decision,
+        read::{Read, ReadContext, ReadPolicies},
     },
     path::BasePath,
     sse,
@@ -59,11 +60,11 @@ fn read() -> Read {
 fn stream() -> StreamHead {
     let Request::Create(create) = parse(&head(Method::PUT, "")) else { unreachable!("it is a PUT") };
     let incarnation = Incarnation::new(1_763_715_600_000_000).expect("not zero");
-    create
-        .decide(Bytes::from(vec![7; 1_000]), None, incarnation, EPOCH_MS)
-        .expect("a plain stream")
-        .change
-        .head
+    let payload = create.prepare(Bytes::from(vec![7; 1_000]), None);
+    match create.decide(&payload, None, incarnation, EPOCH_MS).expect("a plain stream") {
+        Decision::Create(creation) => creation.change.head,
+        Decision::Prepare(_) => unreachable!("nothing is inherited"),
+    }
 }
 
 fn requests(c: &mut Criterion) {
@@ -85,10 +86,10 @@ fn decisions(c: &mut Criterion) {
             append.decide(black_box(Some(&stream)), None, payload, EPOCH_MS)
         });
     });
-    let policies = ReadPolicies { cache: CachePolicy::default(), cursor: CursorPolicy::default() };
-    let read = read();
+    let (read, policies) = (read(), ReadPolicies::default());
     c.bench_function("answer a read", |b| {
-        b.iter(|| read.respond(black_box(&stream), 100, 1_000, &policies, EPOCH_MS));
+        let context = ReadContext { stream: &stream, policies: &policies, now_ms: EPOCH_MS };
+        b.iter(|| read.respond(black_box(&context), 100, 1_000));
     });
     c.bench_function("Cache-Control", |b| {
         b.iter(|| policies.cache.cache_control(black_box(Class::Chunk), None, None));

@@ -2,7 +2,7 @@
 //! nothing else of Headwater.
 //!
 //! The bytes and the state come from the file; offsets, chunks, ETags, Cache-Control and refusals from
-//! `headwater-protocol`. Whoever replaces the file by another one begins a new life of the stream: old offsets are 410.
+//! `headwater-protocol`. Another file of the same name is a new incarnation of the stream: old offsets are 410.
 //!
 //! `cargo run -p headwater-protocol --example read_only_origin -- /var/log/syslog`, then
 //! `curl -i 'http://127.0.0.1:4437/v1/stream/log?offset=-1'`.
@@ -21,28 +21,19 @@ use std::{
 
 use bytes::Bytes;
 use headwater_protocol::{
-    ParseContext, Refusal, Request,
-    cache::CachePolicy,
-    content_type::ContentType,
+    BadRequest, BasePath, ContentType, Incarnation, Missing, ParseContext, Refusal, Request, Response,
+    StreamHead, Unavailable,
     cross_origin::Origins,
-    cursor::CursorPolicy,
-    expiry::Lifetime,
-    offset::Incarnation,
-    op::read::{Answer, Mode, Read, ReadPolicies},
-    path::BasePath,
+    op::read::{Mode, Read, ReadContext, ReadPolicies},
     progress::chunk_target,
-    response::ResponseHead,
-    stream::StreamHead,
 };
-use http::{HeaderValue, Response, header, request::Parts};
+use http::request::Parts;
 use http_body_util::Full;
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::{net::TcpListener, task};
 
 const STREAM: &str = "log";
-/// What may be asked.
-const METHODS: &str = "GET, HEAD";
 const CHUNK_BYTES: u64 = 1 << 20;
 
 #[tokio::main]
@@ -59,10 +50,9 @@ async fn main() -> io::Result<()> {
                 let (head, _) = request.into_parts();
                 async move {
                     // Files block.
-                    let answer = task::spawn_blocking(move || origin.answer(&head)).await;
-                    Ok::<_, Infallible>(
-                        answer.unwrap_or_else(|_| refuse(&Refusal::StorageFailed)).map(Full::new),
-                    )
+                    let response = task::spawn_blocking(move || origin.respond(&head)).await;
+                    let failed = |_| convert(Refusal::from(Unavailable::StorageFailed).respond());
+                    Ok::<_, Infallible>(response.unwrap_or_else(failed).map(Full::new))
                 }
             });
             // How a connection ends is the client's business.
@@ -76,68 +66,55 @@ struct Origin {
 }
 
 impl Origin {
-    fn answer(&self, head: &Parts) -> Response<Bytes> {
-        self.read(head).unwrap_or_else(|refusal| refuse(&refusal))
+    fn respond(&self, head: &Parts) -> http::Response<Bytes> {
+        convert(self.read(head).unwrap_or_else(|refusal| refusal.respond()))
     }
 
-    fn read(&self, head: &Parts) -> Result<Response<Bytes>, Refusal> {
-        let base_path = BasePath::parse("/v1/stream").ok_or(Refusal::NotFound)?;
+    fn read(&self, head: &Parts) -> Result<Response, Refusal> {
+        let base_path = BasePath::parse("/v1/stream").ok_or(Missing::NotFound)?;
         let now_ms = milliseconds(SystemTime::now());
         let context = ParseContext { base_path: &base_path, body_bytes_max: 0, now_ms };
         match Request::parse(head, &context)? {
             Request::Read(read) if read.name.as_str() == STREAM => self.catch_up(&read, now_ms),
             Request::Head(head) if head.name.as_str() == STREAM => {
                 let (_, stream) = self.open()?;
-                Ok(response(head.respond(&stream), Bytes::new()))
+                Ok(head.respond(&stream))
             }
-            Request::Read(_) | Request::Head(_) => Err(Refusal::NotFound),
-            _ => Err(Refusal::MethodUnknown { allowed: METHODS }),
+            Request::Read(_) | Request::Head(_) => Err(Missing::NotFound.into()),
+            _ => Err(BadRequest::MethodNotAllowed { allowed: &["GET", "HEAD"] }.into()),
         }
     }
 
-    fn catch_up(&self, read: &Read, now_ms: u64) -> Result<Response<Bytes>, Refusal> {
+    fn catch_up(&self, read: &Read, now_ms: u64) -> Result<Response, Refusal> {
         if read.mode != Mode::CatchUp {
-            // To wait takes more than a file: see `headwater_protocol::live`.
-            return Err(Refusal::LiveMalformed);
+            // Waiting takes more than a file: see `headwater_protocol::live`.
+            return Err(BadRequest::LiveMalformed.into());
         }
         let (mut file, stream) = self.open()?;
         let start = stream.position(read.from)?;
-        // Any byte of a file may end an answer.
+        // Any byte of a file may end a response.
         let end = chunk_target(start, stream.tail, CHUNK_BYTES);
-        let policies = ReadPolicies { cache: CachePolicy::default(), cursor: CursorPolicy::default() };
-        match read.respond(&stream, start, end, &policies, now_ms) {
-            Answer::NotModified(head) => Ok(response(head, Bytes::new())),
-            Answer::Bytes(head) => {
-                let bytes = read_range(&mut file, start, end).map_err(|_| Refusal::StorageFailed)?;
-                Ok(response(head, bytes.into()))
-            }
+        let context = ReadContext { stream: &stream, policies: &ReadPolicies::default(), now_ms };
+        let head = read.respond(&context, start, end);
+        if head.is_not_modified() {
+            return Ok(head.into());
         }
+        let body = read_range(&mut file, start, end).map_err(|_| Unavailable::StorageFailed)?;
+        Ok(Response { head, body: body.into() })
     }
 
     /// The file as it is now, and the state of a stream with its bytes.
     fn open(&self) -> Result<(File, StreamHead), Refusal> {
-        let file = File::open(&self.file).map_err(|_| Refusal::NotFound)?;
-        let metadata = file.metadata().map_err(|_| Refusal::StorageFailed)?;
+        let file = File::open(&self.file).map_err(|_| Missing::NotFound)?;
+        let metadata = file.metadata().map_err(|_| Unavailable::StorageFailed)?;
         let (Ok(created), Ok(changed)) = (metadata.created(), metadata.modified()) else {
-            // A file system that doesn't know when a file was created can't tell its lives apart.
-            return Err(Refusal::StorageFailed);
+            // A file system that doesn't know when a file was created can't distinguish incarnations.
+            return Err(Unavailable::StorageFailed.into());
         };
-        let stream = StreamHead {
-            incarnation: Incarnation::next(0, microseconds(created)),
-            version: 0,
-            content_type: ContentType::parse("text/plain")?,
-            lifetime: Lifetime::Unlimited,
-            deadline_ms: None,
-            visibility: None,
-            tail: metadata.len(),
-            closed: None,
-            changed_ms: milliseconds(changed),
-            seq_last: None,
-            fork: None,
-            ancestors: Vec::new(),
-            forks: 0,
-            soft_deleted: false,
-        };
+        let incarnation = Incarnation::next(0, microseconds(created));
+        let mut stream = StreamHead::new(incarnation, ContentType::parse("text/plain")?);
+        stream.tail = metadata.len();
+        stream.changed_ms = milliseconds(changed);
         Ok((file, stream))
     }
 }
@@ -149,17 +126,9 @@ fn read_range(file: &mut File, start: u64, end: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn refuse(refusal: &Refusal) -> Response<Bytes> {
-    let (mut head, problem) = refusal.respond();
-    if matches!(refusal, Refusal::MethodUnknown { .. }) {
-        head.headers.insert(header::ALLOW, HeaderValue::from_static(METHODS));
-    }
-    response(head, problem.into())
-}
-
-fn response(mut head: ResponseHead, body: Bytes) -> Response<Bytes> {
+fn convert(Response { mut head, body }: Response) -> http::Response<Bytes> {
     Origins::Any.decorate(&mut head.headers, None);
-    let mut response = Response::new(body);
+    let mut response = http::Response::new(body);
     *response.status_mut() = head.status;
     *response.headers_mut() = head.headers;
     response
@@ -178,20 +147,20 @@ fn milliseconds(time: SystemTime) -> u64 {
 mod tests {
     use std::fs;
 
-    use http::{Method, StatusCode};
+    use http::{HeaderValue, Method, StatusCode, header};
 
     use super::*;
 
-    fn ask(origin: &Origin, method: Method, query: &str, tag: Option<&HeaderValue>) -> Response<Bytes> {
+    fn ask(origin: &Origin, method: Method, query: &str, tag: Option<&HeaderValue>) -> http::Response<Bytes> {
         let mut request = http::Request::new(());
         *request.method_mut() = method;
         *request.uri_mut() = format!("/v1/stream/log?{query}").parse().unwrap();
         request.headers_mut().insert(header::HOST, HeaderValue::from_static("localhost"));
         request.headers_mut().extend(tag.map(|tag| (header::IF_NONE_MATCH, tag.clone())));
-        origin.answer(&request.into_parts().0)
+        origin.respond(&request.into_parts().0)
     }
 
-    fn next_offset(answer: &Response<Bytes>) -> String {
+    fn next_offset(answer: &http::Response<Bytes>) -> String {
         format!("offset={}", answer.headers()["stream-next-offset"].to_str().unwrap())
     }
 

@@ -1,18 +1,18 @@
-//! Cache-Control for every class of answer: one table, one function (section 10, RFC 9111, RFC 5861).
+//! Cache-Control for every class of response: one table, one function (section 10, RFC 9111, RFC 5861).
 //!
-//! All ages are settings; the ones here are the defaults. `docs/ARCHITECTURE.md` has the table.
+//! All ages are settings; those in this file are the defaults. `docs/ARCHITECTURE.md` has the table.
 
 use http::HeaderValue;
 
-use crate::Refusal;
+use crate::bad_request::BadRequest;
 
-/// Whether shared caches may keep a stream's answers.
+/// Whether shared caches may keep a stream's responses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Visibility {
     /// Anybody who knows the URL may read.
     #[default]
     Public,
-    /// Only the reader's own cache may keep answers.
+    /// Only the reader's own cache may keep responses.
     Private,
 }
 
@@ -20,12 +20,12 @@ impl Visibility {
     /// Reads `Stream-Visibility`.
     ///
     /// # Errors
-    /// [`Refusal::VisibilityMalformed`] for anything but `public` and `private`.
-    pub fn parse(text: &str) -> Result<Self, Refusal> {
+    /// [`BadRequest::VisibilityMalformed`] for anything but `public` and `private`.
+    pub fn parse(text: &str) -> Result<Self, BadRequest> {
         match text {
             "public" => Ok(Self::Public),
             "private" => Ok(Self::Private),
-            _ => Err(Refusal::VisibilityMalformed),
+            _ => Err(BadRequest::VisibilityMalformed),
         }
     }
 
@@ -37,33 +37,33 @@ impl Visibility {
     }
 }
 
-/// What an answer is to a cache.
+/// The class of a response: what caches may do with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
     /// Data that ends before the tail, asked for by an offset of the stream's own incarnation: never changes.
     Chunk,
-    /// Data that can't change while the stream lives, asked for by `-1` or by an offset that a fork inherited: a
-    /// recreated stream answers otherwise.
+    /// Data that can't change while the stream exists, asked for by `-1` or by an offset that a fork inherited: a
+    /// recreated stream has other data there.
     ChunkUnnamed,
     /// Data that reaches the tail of an open stream, or nothing new there.
     OpenTail,
     /// Data or nothing at the tail of a closed stream, asked for by an offset of the stream's own incarnation.
     ClosedTail,
-    /// A long-poll that got data: its key lives as long as its event.
+    /// A long-poll that got data: its URL is used as long as the event is the newest.
     LongPollData,
-    /// A long-poll that timed out: a short life releases all who wait for the same key at once.
+    /// A long-poll that timed out: a short age releases all readers that wait for the same URL at once.
     LongPollTimeout,
-    /// A long-poll at the tail of a closed stream: one answer tells everybody.
+    /// A long-poll at the tail of a closed stream: one response serves everybody.
     LongPollClosed,
     /// An event stream.
     EventStream,
-    /// Everything else: `offset=now`, no offset at all (it shares its key with HEAD), writes, HEAD, errors.
+    /// Everything else: `offset=now`, no offset at all (the URL of HEAD too), writes, HEAD, errors.
     Never,
 }
 
 impl Class {
-    /// What an operator calls it: `cacheable` (final bytes), `tail` (fresh for moments), `live` (long-polls and event
-    /// streams) or `uncacheable`.
+    /// Returns the name of the class in metrics: `cacheable` (final bytes), `tail` (fresh for moments), `live` (long-polls
+    /// and event streams) or `uncacheable`.
     #[must_use]
     pub const fn group(self) -> &'static str {
         match self {
@@ -75,24 +75,24 @@ impl Class {
     }
 }
 
-/// The ages of the table, in seconds.
+/// The settings of Cache-Control.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CachePolicy {
-    /// For streams that don't say `Stream-Visibility` themselves.
+    /// The visibility of streams that were created without `Stream-Visibility`.
     pub visibility: Visibility,
-    /// How long a chunk, or the tail of a closed stream, is fresh.
+    /// How long a chunk, or the tail of a closed stream, is fresh, in seconds.
     pub chunk_max_age_s: u64,
-    /// How long after that a cache may give it out while it asks again.
+    /// How long after that a cache may still serve it while it revalidates, in seconds.
     pub chunk_stale_while_revalidate_s: u64,
-    /// Gives chunks whose URL names the stream's incarnation a year and `immutable` instead.
+    /// Whether chunks whose URL names the stream's incarnation are fresh for a year and `immutable` instead.
     pub chunk_immutable: bool,
-    /// How long "this is the tail" is fresh.
+    /// How long a response that reaches the open tail is fresh, in seconds.
     pub tail_max_age_s: u64,
-    /// How long a long-poll's data is fresh.
+    /// How long a long-poll's data is fresh, in seconds.
     pub long_poll_max_age_s: u64,
-    /// How long a long-poll's 204 is fresh; 0 makes it `no-store`.
+    /// How long a long-poll's 204 is fresh, in seconds; 0 makes it `no-store`.
     pub long_poll_timeout_max_age_s: u64,
-    /// Lets an edge share one event stream among readers for so long; `None` forbids caching it.
+    /// How long an edge may share one event stream among readers, in seconds; `None` forbids caching it.
     pub event_stream_max_age_s: Option<u64>,
 }
 
@@ -115,8 +115,8 @@ const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 const YEAR_S: u64 = 31_536_000;
 
 impl CachePolicy {
-    /// The Cache-Control of an answer of `class` from a stream that lives `remaining_s` seconds more (`None`:
-    /// for ever). No answer may outlive its stream.
+    /// Returns the Cache-Control of a response of `class` from a stream that exists for `remaining_s` more seconds
+    /// (`None`: without end). No response outlives its stream.
     #[must_use]
     pub fn cache_control(
         &self,
@@ -124,13 +124,13 @@ impl CachePolicy {
         visibility: Option<Visibility>,
         remaining_s: Option<u64>,
     ) -> HeaderValue {
-        let life_s = remaining_s.unwrap_or(u64::MAX);
+        let left_s = remaining_s.unwrap_or(u64::MAX);
         let word = visibility.unwrap_or(self.visibility).word();
-        let fresh = |age_s: u64| text(&[word, ", max-age=", itoa::Buffer::new().format(age_s.min(life_s))]);
+        let fresh = |age_s: u64| text(&[word, ", max-age=", itoa::Buffer::new().format(age_s.min(left_s))]);
         let stable = || {
             let stale_s =
-                self.chunk_stale_while_revalidate_s.min(life_s.saturating_sub(self.chunk_max_age_s));
-            let age_s = self.chunk_max_age_s.min(life_s);
+                self.chunk_stale_while_revalidate_s.min(left_s.saturating_sub(self.chunk_max_age_s));
+            let age_s = self.chunk_max_age_s.min(left_s);
             if stale_s == 0 {
                 fresh(age_s)
             } else {
@@ -140,10 +140,10 @@ impl CachePolicy {
             }
         };
         match class {
-            Class::Chunk if self.chunk_immutable && life_s >= YEAR_S => {
+            Class::Chunk if self.chunk_immutable && left_s >= YEAR_S => {
                 text(&[word, ", max-age=", itoa::Buffer::new().format(YEAR_S), ", immutable"])
             }
-            Class::Chunk if self.chunk_immutable => fresh(life_s),
+            Class::Chunk if self.chunk_immutable => fresh(left_s),
             Class::Chunk | Class::ClosedTail => stable(),
             Class::ChunkUnnamed | Class::LongPollClosed => fresh(self.chunk_max_age_s),
             Class::OpenTail => fresh(self.tail_max_age_s),
@@ -159,8 +159,9 @@ impl CachePolicy {
     }
 }
 
+#[expect(clippy::expect_used, reason = "words, digits and punctuation are a header's value")]
 fn text(parts: &[&str]) -> HeaderValue {
-    HeaderValue::try_from(parts.concat()).unwrap_or(NO_STORE)
+    HeaderValue::try_from(parts.concat()).expect("words, digits and punctuation")
 }
 
 #[cfg(test)]

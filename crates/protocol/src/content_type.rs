@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use crate::Refusal;
+use crate::bad_request::BadRequest;
 
 /// The longest Content-Type, in bytes.
 pub const CONTENT_TYPE_BYTES_MAX: usize = 256;
@@ -11,14 +11,14 @@ pub const CONTENT_TYPE_BYTES_MAX: usize = 256;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ContentType(Arc<str>);
 
-/// How event streams carry the bytes of a stream (section 5.8).
+/// The encoding of a stream's bytes in event streams (section 5.8).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SseEncoding {
-    /// `text/*`: as they are, line by line.
+    /// The bytes as they are, line by line: `text/*`.
     Text,
-    /// `application/json`: an array on one line.
+    /// An array on one line: `application/json`.
     Json,
-    /// Everything else: base64 on one line.
+    /// Base64 on one line: everything else.
     Base64,
 }
 
@@ -26,8 +26,8 @@ impl ContentType {
     /// Reads a Content-Type as RFC 9110, 8.3.1 writes it.
     ///
     /// # Errors
-    /// [`Refusal::ContentTypeMalformed`] when it isn't `type/subtype` with optional parameters, or is too long.
-    pub fn parse(text: &str) -> Result<Self, Refusal> {
+    /// [`BadRequest::ContentTypeMalformed`] if it isn't `type/subtype` with optional parameters, or is too long.
+    pub fn parse(text: &str) -> Result<Self, BadRequest> {
         let text = text.trim_ascii();
         let essence = essence(text);
         let slash = essence.bytes().position(|byte| byte == b'/').unwrap_or_default();
@@ -37,17 +37,17 @@ impl ContentType {
         if text.len() <= CONTENT_TYPE_BYTES_MAX && visible && is_token(kind) && is_token(subtype) {
             Ok(Self(text.into()))
         } else {
-            Err(Refusal::ContentTypeMalformed)
+            Err(BadRequest::ContentTypeMalformed)
         }
     }
 
-    /// What a stream is when nobody says: `application/octet-stream`.
+    /// Returns the type of a stream whose creation names none: `application/octet-stream`.
     #[must_use]
     pub fn octet_stream() -> Self {
         Self("application/octet-stream".into())
     }
 
-    /// As it was sent.
+    /// Returns the text as it was sent.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -65,14 +65,16 @@ impl ContentType {
         essence(&self.0).eq_ignore_ascii_case("application/json")
     }
 
-    /// How event streams carry it.
+    /// Returns the encoding in event streams.
     #[must_use]
     pub fn sse_encoding(&self) -> SseEncoding {
         let is_text = self.0.get(..5).is_some_and(|kind| kind.eq_ignore_ascii_case("text/"));
-        match () {
-            () if self.is_json() => SseEncoding::Json,
-            () if is_text => SseEncoding::Text,
-            () => SseEncoding::Base64,
+        if self.is_json() {
+            SseEncoding::Json
+        } else if is_text {
+            SseEncoding::Text
+        } else {
+            SseEncoding::Base64
         }
     }
 }
@@ -88,7 +90,7 @@ fn essence(text: &str) -> &str {
     text.get(..end).unwrap_or(text).trim_ascii_end()
 }
 
-/// RFC 9110, 5.6.2.
+/// Whether a text is a token (RFC 9110, 5.6.2).
 fn is_token(text: &str) -> bool {
     !text.is_empty()
         && text.bytes().all(|byte| {
@@ -138,7 +140,7 @@ mod tests {
             "text/plain;\u{e9}",
             &long,
         ] {
-            assert_eq!(ContentType::parse(text), Err(Refusal::ContentTypeMalformed), "{text:?}");
+            assert_eq!(ContentType::parse(text), Err(BadRequest::ContentTypeMalformed), "{text:?}");
         }
     }
 

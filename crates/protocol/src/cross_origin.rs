@@ -1,36 +1,38 @@
-//! What browsers need to use a stream from another site, safely (Fetch Standard; section 12.7).
+//! Headers with which browsers use a stream from another site, safely (Fetch Standard; section 12.7).
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
-use crate::{names, response::ResponseHead};
+use crate::{
+    names,
+    request::METHODS,
+    response::{Response, ResponseHead, text_value},
+};
 
-/// Which site's page asks.
+/// The header that names the site of the page that asks.
 pub const ORIGIN: HeaderName = header::ORIGIN;
-/// The methods of a stream.
-pub const METHODS: &str = "GET, HEAD, PUT, POST, DELETE, OPTIONS";
-/// What pages may send. Named one by one: a `*` doesn't cover Authorization.
+/// The headers that pages may send, one by one: a `*` doesn't cover Authorization.
 pub const REQUEST_HEADERS: &str = "Authorization, Content-Type, If-None-Match, Last-Event-ID, Cache-Control, \
     Stream-TTL, Stream-Expires-At, Stream-Seq, Stream-Closed, Stream-Visibility, Stream-Forked-From, \
     Stream-Fork-Offset, Stream-Fork-Sub-Offset, Producer-Id, Producer-Epoch, Producer-Seq";
-/// What pages may read.
+/// The headers that pages may read.
 pub const RESPONSE_HEADERS: &str = "Stream-Next-Offset, Stream-Cursor, Stream-Up-To-Date, Stream-Closed, \
     Stream-TTL, Stream-Expires-At, Stream-SSE-Data-Encoding, Producer-Epoch, Producer-Seq, \
     Producer-Expected-Seq, Producer-Received-Seq, ETag, Location, Age, X-Cache, X-Cache-Hits, Cache-Status, \
     Server-Timing, Retry-After";
 const PREFLIGHT_MAX_AGE_S: u64 = 86_400;
 
-/// Which sites' pages may use the streams.
+/// The sites whose pages may use the streams.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub enum Origins {
-    /// All of them. One answer serves every site, so caches keep it once.
+    /// All sites. One response serves every site, so caches keep it once.
     #[default]
     Any,
-    /// These. With more than one the answer varies by Origin, and caches keep one for each.
+    /// These sites. With more than one the response varies by Origin, and caches keep one for each.
     Only(Vec<HeaderValue>),
 }
 
 impl Origins {
-    /// Adds what every answer carries, refusals too.
+    /// Adds the headers that every response carries, refusals included.
     pub fn decorate(&self, headers: &mut HeaderMap, request_origin: Option<&[u8]>) {
         headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         headers.insert(names::CROSS_ORIGIN_RESOURCE_POLICY, HeaderValue::from_static("cross-origin"));
@@ -52,15 +54,16 @@ impl Origins {
     }
 }
 
-/// The answer to OPTIONS, preflight or not.
+/// Returns the response to OPTIONS, preflight or not.
 #[must_use]
-pub fn respond_to_options() -> ResponseHead {
+pub fn respond_to_options() -> Response {
+    let methods = text_value(&METHODS.join(", "));
     let mut head = ResponseHead::new(StatusCode::NO_CONTENT);
-    head.headers.insert(header::ALLOW, HeaderValue::from_static(METHODS));
-    head.headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(METHODS));
+    head.headers.insert(header::ALLOW, methods.clone());
+    head.headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, methods);
     head.headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static(REQUEST_HEADERS));
     head.headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from(PREFLIGHT_MAX_AGE_S));
-    head
+    head.into()
 }
 
 #[cfg(test)]
@@ -106,7 +109,7 @@ mod tests {
 
     #[test]
     fn preflights_name_every_header_that_a_client_sends() {
-        let head = respond_to_options();
+        let head = respond_to_options().head;
         let allowed =
             head.headers[header::ACCESS_CONTROL_ALLOW_HEADERS].to_str().unwrap().to_ascii_lowercase();
         // Hosts, lengths and proxies' notes are not a page's to set.

@@ -1,30 +1,34 @@
-//! Cursors (section 10.1): what makes a thousand waiting readers ask for the same URL.
+//! Cursors (section 10.1): they make a thousand waiting readers ask for the same URL.
 //!
-//! A cursor depends on the stream and on a coarse clock, never on the one request and never on chance, so that
-//! all readers of one event share one next cache key, whoever they were before. `docs/adr/0004-cursor.md` says
-//! where that leaves the letter of the specification and why.
+//! A cursor depends on the stream and on a coarse clock, never on the single request and never on randomness, so that
+//! all readers of one event share the next cache key. `docs/adr/0004-cursor.md` says where that departs from the letter
+//! of the specification, and why.
 
-use crate::{mix::mixed, offset::Incarnation, producer::SAFE_INTEGER_MAX};
+use crate::{
+    decimal::{self, SAFE_INTEGER_MAX},
+    mix::splitmix64,
+    offset::Incarnation,
+};
 
-/// 2024-10-09T00:00:00Z in milliseconds since 1970: where cursors count from.
+/// The origin of cursors, 2024-10-09T00:00:00Z, in milliseconds since 1970.
 pub const EPOCH_MS: u64 = 1_728_432_000_000;
 const JITTER_MS_MAX: u64 = 3_600_000;
 
-/// What a cursor counts.
+/// The quantity that a cursor counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CursorMode {
-    /// Milliseconds of the stream's last change, or of the current interval's start if that is later.
+    /// The time of the stream's last change in milliseconds, or the current interval's start if that is later.
     Event,
     /// The number of the current interval, as section 10.1 spells it.
     Interval,
 }
 
-/// How cursors are made.
+/// The settings of cursors.
 #[derive(Clone, Copy, Debug)]
 pub struct CursorPolicy {
-    /// What a cursor counts.
+    /// The quantity that a cursor counts.
     pub mode: CursorMode,
-    /// Length of the coarse clock's step, in milliseconds; at least 1.
+    /// The length of the coarse clock's step, in milliseconds; at least 1.
     pub interval_ms: u64,
 }
 
@@ -34,19 +38,16 @@ impl Default for CursorPolicy {
     }
 }
 
-/// A cursor: a number that only grows for a reader who echoes it.
+/// A number that only grows for a reader that echoes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Cursor(u64);
 
 impl Cursor {
-    /// What a client sent; `None` for what no server gave out (garbage, signs, more than 2^53-1), which then
-    /// counts as not sent.
+    /// Reads the cursor that a client sent; `None` for anything that no server issues (garbage, signs, more than
+    /// 2^53-1), which then counts as not sent.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        if text.is_empty() || text.len() > 16 || !text.bytes().all(|byte| byte.is_ascii_digit()) {
-            return None;
-        }
-        text.parse().ok().filter(|&number| number <= SAFE_INTEGER_MAX).map(Self)
+        decimal::digits(text, 1..=16).filter(|&number| number <= SAFE_INTEGER_MAX).map(Self)
     }
 
     /// The number itself.
@@ -56,21 +57,21 @@ impl Cursor {
     }
 }
 
-/// What a cursor is a function of.
+/// The values that a cursor is a function of.
 #[derive(Clone, Copy, Debug)]
 pub struct Moment {
-    /// The stream's identity.
+    /// The stream's incarnation.
     pub incarnation: Incarnation,
     /// When the stream last changed, in milliseconds since 1970, strictly growing with each change.
     pub changed_ms: u64,
-    /// The position that the answer ends at.
+    /// The position at which the response ends.
     pub position: u64,
-    /// Now, in milliseconds since 1970.
+    /// The current time, in milliseconds since 1970.
     pub now_ms: u64,
 }
 
 impl CursorPolicy {
-    /// The cursor of an answer, strictly greater than the one that the client sent.
+    /// Returns the cursor of a response, strictly greater than the one that the client sent.
     #[must_use]
     pub fn cursor(&self, moment: Moment, sent: Option<Cursor>) -> Cursor {
         let interval_ms = self.interval_ms.max(1);
@@ -89,10 +90,10 @@ impl CursorPolicy {
     }
 }
 
-/// A number that looks like chance and is a function of stream, position and cursor.
+/// Returns a number that looks random and is a function of stream, position and cursor.
 fn scatter(moment: Moment, sent: Option<Cursor>) -> u64 {
     let seed = [moment.incarnation.get(), moment.position, sent.map_or(0, Cursor::get)];
-    seed.into_iter().fold(0, |hash: u64, part| mixed((hash ^ part).wrapping_add(0x9e37_79b9_7f4a_7c15)))
+    seed.into_iter().fold(0, |hash: u64, part| splitmix64(hash ^ part))
 }
 
 #[cfg(test)]

@@ -2,39 +2,38 @@
 //!
 //! `"<incarnation>:<start>:<end>"`, with `:tail` at the tail of an open stream and `:closed` at that of a closed one,
 //! with or without data. Start and end are positions, never what the client typed, so that every spelling of one read
-//! has one tag. The bytes up to an end are the same before and after more is appended, but the answers aren't: one says
-//! that the reader is up to date. A 304 can't take that back from a cache, which keeps the headers that it lacks.
+//! has one tag. The bytes up to an end are the same before and after more is appended, but the responses aren't: one says
+//! that the reader is up to date. A 304 can't take that back from a cache, which keeps the headers that the 304 lacks.
 
 use crate::{offset::Incarnation, progress::Progress};
 
-/// The strong validator of the bytes between two positions of one life of a stream.
+/// The strong validator of the bytes between two positions of one stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct EntityTag {
-    /// Whose bytes.
-    pub incarnation: Incarnation,
+pub(crate) struct EntityTag {
+    /// The stream whose bytes they are.
+    pub(crate) incarnation: Incarnation,
     /// The first position.
-    pub start: u64,
+    pub(crate) start: u64,
     /// The position after the last byte.
-    pub end: u64,
-    /// What the answer says of the stream beyond.
-    pub reach: Reach,
+    pub(crate) end: u64,
+    /// How far the response goes.
+    pub(crate) reach: Reach,
 }
 
-/// How far an answer goes.
+/// How far a response goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reach {
-    /// It ends before the tail.
+pub(crate) enum Reach {
+    /// The response ends before the tail.
     Inside,
-    /// It ends at the tail.
+    /// The response ends at the tail of an open stream.
     Tail,
-    /// It ends at the tail, and nothing will follow.
+    /// The response ends at the tail of a closed stream.
     Closed,
 }
 
 impl Reach {
-    /// The reach of an answer that takes a reader so far.
-    #[must_use]
-    pub const fn of(progress: Progress) -> Self {
+    /// Returns the reach of a response with this progress.
+    pub(crate) const fn of(progress: Progress) -> Self {
         match progress {
             Progress { closed: true, .. } => Self::Closed,
             Progress { up_to_date: true, .. } => Self::Tail,
@@ -44,9 +43,8 @@ impl Reach {
 }
 
 impl EntityTag {
-    /// As headers have it, quotes included.
-    #[must_use]
-    pub fn encode(&self) -> String {
+    /// Returns the text of the tag, with its quotes.
+    pub(crate) fn encode(&self) -> String {
         const ZEROES: &str = "0000000000000000";
         let [mut incarnation, mut start, mut end] = [itoa::Buffer::new(); 3];
         let incarnation = incarnation.format(self.incarnation.get());
@@ -60,16 +58,16 @@ impl EntityTag {
     }
 }
 
-/// Whether one of the `If-None-Match` field lines names a tag, which is encoded, by weak comparison.
+/// Whether one of the `If-None-Match` field lines names an encoded tag, by weak comparison.
 ///
 /// A line that isn't a list of entity tags matches nothing after the point where it stops being one.
-pub fn none_match_names<'a>(lines: impl IntoIterator<Item = &'a [u8]>, tag: &str) -> bool {
+pub(crate) fn none_match_names<'a>(lines: impl IntoIterator<Item = &'a [u8]>, tag: &str) -> bool {
     lines
         .into_iter()
         .any(|line| line.trim_ascii() == b"*" || list(line).any(|listed| listed == tag.as_bytes()))
 }
 
-/// The quoted parts of a list of entity tags, without their `W/`.
+/// Returns the quoted parts of a list of entity tags, without their `W/`.
 fn list(mut rest: &[u8]) -> impl Iterator<Item = &[u8]> {
     std::iter::from_fn(move || {
         while let [b' ' | b'\t' | b',', tail @ ..] = rest {

@@ -2,47 +2,53 @@
 
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
-use crate::{Refusal, producer::SAFE_INTEGER_MAX};
+use crate::{bad_request::BadRequest, decimal};
 
-/// How long a stream lives.
+/// The time after which a stream ends by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Lifetime {
-    /// Until it is deleted.
+    /// The stream exists until it is deleted.
     #[default]
     Unlimited,
-    /// Until nobody read or wrote it for so long.
+    /// The stream ends when it was neither read nor written for a while.
     Sliding {
         /// The window, in seconds; at most 2^53-1.
         ttl_s: u64,
     },
-    /// Until a fixed time.
+    /// The stream ends at a fixed time.
     Until {
-        /// Milliseconds since 1970.
+        /// The time, in milliseconds since 1970.
         expires_at_ms: u64,
     },
 }
 
 impl Lifetime {
-    /// Reads `Stream-TTL` and `Stream-Expires-At`; `None` when the request names neither.
+    /// Reads `Stream-TTL` and `Stream-Expires-At`; `None` if the request has neither.
     ///
     /// # Errors
-    /// A [`Refusal`] when both are there, when one is malformed, or when the time is past already.
-    pub fn parse(ttl: Option<&str>, expires_at: Option<&str>, now_ms: u64) -> Result<Option<Self>, Refusal> {
+    /// Fails if both are present, if one is malformed, or if the time is in the past.
+    pub fn parse(
+        ttl: Option<&str>,
+        expires_at: Option<&str>,
+        now_ms: u64,
+    ) -> Result<Option<Self>, BadRequest> {
         match (ttl, expires_at) {
             (None, None) => Ok(None),
-            (Some(_), Some(_)) => Err(Refusal::TtlAndExpiresAt),
-            (Some(ttl), None) => Ok(Some(Self::Sliding { ttl_s: parse_ttl(ttl)? })),
+            (Some(_), Some(_)) => Err(BadRequest::TtlAndExpiresAt),
+            (Some(ttl), None) => {
+                Ok(Some(Self::Sliding { ttl_s: decimal::parse_safe(ttl).ok_or(BadRequest::TtlMalformed)? }))
+            }
             (None, Some(text)) => {
-                let expires_at_ms = parse_rfc3339(text).ok_or(Refusal::ExpiresAtMalformed)?;
+                let expires_at_ms = parse_rfc3339(text).ok_or(BadRequest::ExpiresAtMalformed)?;
                 if expires_at_ms <= now_ms {
-                    return Err(Refusal::ExpiresAtPast);
+                    return Err(BadRequest::ExpiresAtPast);
                 }
                 Ok(Some(Self::Until { expires_at_ms }))
             }
         }
     }
 
-    /// When a stream that is used at `now_ms` ends, in milliseconds since 1970; `None` if it doesn't.
+    /// Returns when a stream that is used at `now_ms` ends, in milliseconds since 1970; `None` if it doesn't.
     #[must_use]
     pub const fn deadline_ms(self, now_ms: u64) -> Option<u64> {
         match self {
@@ -53,27 +59,20 @@ impl Lifetime {
     }
 }
 
-/// Whether a stream with that deadline is over.
-#[must_use]
-pub fn is_past(deadline_ms: Option<u64>, now_ms: u64) -> bool {
+/// Whether a stream with this deadline has ended.
+pub(crate) fn is_past(deadline_ms: Option<u64>, now_ms: u64) -> bool {
     deadline_ms.is_some_and(|deadline_ms| now_ms >= deadline_ms)
 }
 
-/// Whole seconds that are left until the deadline, rounded down.
-#[must_use]
-pub fn remaining_s(deadline_ms: Option<u64>, now_ms: u64) -> Option<u64> {
+/// Returns the time left until the deadline in whole seconds, rounded down.
+pub(crate) fn remaining_s(deadline_ms: Option<u64>, now_ms: u64) -> Option<u64> {
     deadline_ms.map(|deadline_ms| deadline_ms.saturating_sub(now_ms) / 1_000)
 }
 
-/// Milliseconds since 1970 as RFC 3339 in UTC; `None` past the year 9999.
-#[must_use]
-pub fn format_rfc3339(at_ms: u64) -> Option<String> {
+/// Formats a time in milliseconds since 1970 as RFC 3339 in UTC; `None` past the year 9999.
+pub(crate) fn format_rfc3339(at_ms: u64) -> Option<String> {
     let at = OffsetDateTime::from_unix_timestamp_nanos(i128::from(at_ms) * 1_000_000).ok()?;
     at.format(&Rfc3339).ok()
-}
-
-fn parse_ttl(text: &str) -> Result<u64, Refusal> {
-    strict_decimal(text).filter(|&ttl_s| ttl_s <= SAFE_INTEGER_MAX).ok_or(Refusal::TtlMalformed)
 }
 
 fn parse_rfc3339(text: &str) -> Option<u64> {
@@ -84,17 +83,12 @@ fn parse_rfc3339(text: &str) -> Option<u64> {
     format_rfc3339(at_ms).map(|_| at_ms)
 }
 
-/// A decimal number without sign, leading zeroes or anything else.
-pub(crate) fn strict_decimal(text: &str) -> Option<u64> {
-    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    if !digits || (text.len() > 1 && text.starts_with('0')) { None } else { text.parse().ok() }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::decimal::SAFE_INTEGER_MAX;
 
     #[test]
     fn the_grammar_of_ttl_is_strict() {
@@ -117,7 +111,7 @@ mod tests {
             "99999999999999999999999",
         ];
         for text in malformed {
-            assert_eq!(Lifetime::parse(Some(text), None, 0), Err(Refusal::TtlMalformed), "{text:?}");
+            assert_eq!(Lifetime::parse(Some(text), None, 0), Err(BadRequest::TtlMalformed), "{text:?}");
         }
     }
 
@@ -146,20 +140,23 @@ mod tests {
         ] {
             assert_eq!(
                 Lifetime::parse(None, Some(text), now_ms),
-                Err(Refusal::ExpiresAtMalformed),
+                Err(BadRequest::ExpiresAtMalformed),
                 "{text:?}"
             );
         }
-        assert_eq!(Lifetime::parse(None, Some("2001-09-09T01:46:40Z"), now_ms), Err(Refusal::ExpiresAtPast));
+        assert_eq!(
+            Lifetime::parse(None, Some("2001-09-09T01:46:40Z"), now_ms),
+            Err(BadRequest::ExpiresAtPast)
+        );
         assert_eq!(
             Lifetime::parse(None, Some("1960-01-01T00:00:00Z"), now_ms),
-            Err(Refusal::ExpiresAtMalformed)
+            Err(BadRequest::ExpiresAtMalformed)
         );
     }
 
     #[test]
     fn both_at_once_are_refused_even_when_malformed() {
-        assert_eq!(Lifetime::parse(Some("x"), Some("y"), 0), Err(Refusal::TtlAndExpiresAt));
+        assert_eq!(Lifetime::parse(Some("x"), Some("y"), 0), Err(BadRequest::TtlAndExpiresAt));
     }
 
     #[test]

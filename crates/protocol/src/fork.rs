@@ -1,65 +1,41 @@
-//! Forks (section 4.2): new streams that begin with the bytes of another one, without copying them.
+//! Forks (section 4.2): new streams that begin with the bytes of another one, without a copy of them.
 //!
 //! A fork remembers whose logs hold its inherited bytes (its ancestors) and counts on its source to keep them.
 
 use crate::{
-    Refusal,
     content_type::ContentType,
     json,
     offset::{Incarnation, ReadFrom},
     path::StreamName,
-    stream::StreamHead,
+    refusal::Conflict,
+    stream::{Ancestor, ForkOrigin, StreamHead},
 };
 
 /// The longest chain of forks of forks.
 pub const FORK_DEPTH_MAX: u16 = 64;
 
-/// A log that holds inherited bytes: from the previous ancestor's end (or 0) up to `until`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ancestor {
-    /// Whose log.
-    pub incarnation: Incarnation,
-    /// The position after the last byte that is inherited from it.
-    pub until: u64,
-}
-
-/// What the creation of a fork asked for; compared when the creation is repeated.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ForkOrigin {
-    /// The stream that is kept for the fork.
-    pub source: StreamName,
-    /// The life of it that the fork counts on.
-    pub source_incarnation: Incarnation,
-    /// As `Stream-Fork-Offset` said it.
-    pub offset: Option<ReadFrom>,
-    /// As `Stream-Fork-Sub-Offset` said it; 0 if it didn't.
-    pub sub_offset: u64,
-    /// How many forks lead from here to a stream that isn't one.
-    pub depth: u16,
-}
-
-/// A fork as a request asks for it.
+/// The fork that a request asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ForkRequest {
-    /// `Stream-Forked-From`.
+    /// The stream to fork from: `Stream-Forked-From`.
     pub source: StreamName,
-    /// `Stream-Fork-Offset`.
+    /// The place to fork at: `Stream-Fork-Offset`.
     pub offset: Option<ReadFrom>,
-    /// `Stream-Fork-Sub-Offset`; 0 if absent.
+    /// The bytes or messages after that place that the fork inherits, too: `Stream-Fork-Sub-Offset`; 0 if absent.
     pub sub_offset: u64,
 }
 
 /// A part of a stream's bytes that lies in one log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Piece {
-    /// Whose log.
+    /// The stream whose log it is.
     pub incarnation: Incarnation,
     /// The position after its last byte that belongs to the stream; `None` for the stream's own log.
     pub until: Option<u64>,
 }
 
 impl StreamHead {
-    /// The log that holds the byte at a position.
+    /// Returns the log that holds the byte at a position.
     #[must_use]
     pub fn piece(&self, position: u64) -> Piece {
         match self.ancestors.iter().find(|ancestor| position < ancestor.until) {
@@ -68,7 +44,7 @@ impl StreamHead {
         }
     }
 
-    /// Whose logs hold the bytes before `point`.
+    /// Returns the logs that hold the bytes before `point`.
     #[must_use]
     pub fn ancestors_at(&self, point: u64) -> Vec<Ancestor> {
         let whole = self.ancestors.iter().take_while(|ancestor| ancestor.until < point);
@@ -78,36 +54,36 @@ impl StreamHead {
 }
 
 impl ForkRequest {
-    /// Where in the source the fork begins, before the sub-offset.
+    /// Returns the position in the source at which the fork begins, without the sub-offset.
     ///
     /// # Errors
-    /// [`Refusal::ForkSourceDeleted`], [`Refusal::ForkTooDeep`], or [`Refusal::ForkOffset`] for what isn't an
-    /// offset of the source.
-    pub fn anchor(&self, source: &StreamHead) -> Result<u64, Refusal> {
+    /// [`Conflict::ForkSourceDeleted`], [`Conflict::ForkTooDeep`], or [`Conflict::ForkOffset`] if the source has no such
+    /// offset.
+    pub fn anchor(&self, source: &StreamHead) -> Result<u64, Conflict> {
         if source.soft_deleted {
-            return Err(Refusal::ForkSourceDeleted);
+            return Err(Conflict::ForkSourceDeleted);
         }
         if source.fork.as_ref().is_some_and(|origin| origin.depth >= FORK_DEPTH_MAX) {
-            return Err(Refusal::ForkTooDeep);
+            return Err(Conflict::ForkTooDeep);
         }
-        source.position(self.offset.unwrap_or(ReadFrom::Now)).map_err(|_| Refusal::ForkOffset)
+        source.position(self.offset.unwrap_or(ReadFrom::Now)).map_err(|_| Conflict::ForkOffset)
     }
 
-    /// How many bytes past the anchor belong to the fork, given the bytes from the anchor to the next append
+    /// Returns how many bytes after the anchor belong to the fork, given the bytes from the anchor to the next append
     /// boundary.
     ///
     /// # Errors
-    /// [`Refusal::ForkSubOffset`] when the sub-offset names more than there is.
-    pub fn sub_bytes(&self, content_type: &ContentType, next_append: &[u8]) -> Result<u64, Refusal> {
+    /// [`Conflict::ForkSubOffset`] if the sub-offset exceeds those bytes.
+    pub fn sub_bytes(&self, content_type: &ContentType, next_append: &[u8]) -> Result<u64, Conflict> {
         let bytes = if content_type.is_json() {
             json::prefix_bytes(next_append, self.sub_offset)
         } else {
             Some(self.sub_offset).filter(|&bytes| bytes <= next_append.len() as u64)
         };
-        bytes.ok_or(Refusal::ForkSubOffset)
+        bytes.ok_or(Conflict::ForkSubOffset)
     }
 
-    /// What the fork will remember.
+    /// Returns what the fork stores about its origin.
     #[must_use]
     pub fn origin(&self, source: &StreamHead) -> ForkOrigin {
         ForkOrigin {
@@ -119,7 +95,7 @@ impl ForkRequest {
         }
     }
 
-    /// Whether an existing fork was created by the same request.
+    /// Whether an existing fork was created by an equal request.
     #[must_use]
     pub fn asked_for(&self, origin: &ForkOrigin) -> bool {
         self.source == origin.source && self.offset == origin.offset && self.sub_offset == origin.sub_offset
@@ -127,17 +103,17 @@ impl ForkRequest {
 }
 
 impl StreamHead {
-    /// The source after a fork was taken from it.
+    /// Returns the source with one more fork.
     ///
     /// # Errors
-    /// [`Refusal::ForkTooMany`] when the count can't grow.
-    pub fn with_fork(&self, now_ms: u64) -> Result<Self, Refusal> {
-        let forks = self.forks.checked_add(1).ok_or(Refusal::ForkTooMany)?;
+    /// [`Conflict::ForkTooMany`] if the count can't grow.
+    pub fn with_fork(&self, now_ms: u64) -> Result<Self, Conflict> {
+        let forks = self.forks.checked_add(1).ok_or(Conflict::ForkTooMany)?;
         Ok(Self { forks, ..self.touched(now_ms) })
     }
 
-    /// The source after one of its forks is gone. One that nothing needs any more gets a deadline in the past, so
-    /// that it is found and removed even if this server stops before it does so itself.
+    /// Returns the source with one fork less. A source that nothing needs any more gets a deadline in the past, so that it
+    /// is found and removed even if the server stops before it has done so.
     #[must_use]
     pub fn without_fork(&self) -> Self {
         let mut head =
@@ -148,7 +124,7 @@ impl StreamHead {
         head
     }
 
-    /// Whether the stream was deleted and no fork counts on it.
+    /// Whether the stream was deleted and no fork needs it.
     #[must_use]
     pub const fn is_unneeded(&self) -> bool {
         self.soft_deleted && self.forks == 0
@@ -163,7 +139,7 @@ mod tests {
     use crate::{offset::Offset, stream::tests::head};
 
     fn request(offset: Option<ReadFrom>, sub_offset: u64) -> ForkRequest {
-        ForkRequest { source: StreamName::from_stored("source"), offset, sub_offset }
+        ForkRequest { source: StreamName::new("source").unwrap(), offset, sub_offset }
     }
 
     fn fork_of(source: &StreamHead, incarnation: u64, point: u64, tail: u64) -> StreamHead {
@@ -209,13 +185,13 @@ mod tests {
             Some(ReadFrom::At(Offset { incarnation: Incarnation::new(incarnation).unwrap(), position }))
         };
         assert_eq!(request(at(1, 4), 0).anchor(&source), Ok(4));
-        assert_eq!(request(at(1, 11), 0).anchor(&source), Err(Refusal::ForkOffset));
-        assert_eq!(request(at(9, 4), 0).anchor(&source), Err(Refusal::ForkOffset));
+        assert_eq!(request(at(1, 11), 0).anchor(&source), Err(Conflict::ForkOffset));
+        assert_eq!(request(at(9, 4), 0).anchor(&source), Err(Conflict::ForkOffset));
         let deleted = StreamHead { soft_deleted: true, ..source.clone() };
-        assert_eq!(request(None, 0).anchor(&deleted), Err(Refusal::ForkSourceDeleted));
+        assert_eq!(request(None, 0).anchor(&deleted), Err(Conflict::ForkSourceDeleted));
         let mut deep = fork_of(&source, 2, 0, 0);
         deep.fork.as_mut().unwrap().depth = FORK_DEPTH_MAX;
-        assert_eq!(request(None, 0).anchor(&deep), Err(Refusal::ForkTooDeep));
+        assert_eq!(request(None, 0).anchor(&deep), Err(Conflict::ForkTooDeep));
     }
 
     #[test]
@@ -224,10 +200,10 @@ mod tests {
         let json = ContentType::parse("application/json").unwrap();
         assert_eq!(request(None, 3).sub_bytes(&text, b"hello"), Ok(3));
         assert_eq!(request(None, 5).sub_bytes(&text, b"hello"), Ok(5));
-        assert_eq!(request(None, 6).sub_bytes(&text, b"hello"), Err(Refusal::ForkSubOffset));
-        assert_eq!(request(None, 1).sub_bytes(&text, b""), Err(Refusal::ForkSubOffset));
+        assert_eq!(request(None, 6).sub_bytes(&text, b"hello"), Err(Conflict::ForkSubOffset));
+        assert_eq!(request(None, 1).sub_bytes(&text, b""), Err(Conflict::ForkSubOffset));
         assert_eq!(request(None, 2).sub_bytes(&json, b"{},[1],7,"), Ok(7));
-        assert_eq!(request(None, 4).sub_bytes(&json, b"{},[1],7,"), Err(Refusal::ForkSubOffset));
+        assert_eq!(request(None, 4).sub_bytes(&json, b"{},[1],7,"), Err(Conflict::ForkSubOffset));
     }
 
     #[test]

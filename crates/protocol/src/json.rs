@@ -8,24 +8,33 @@ use std::fmt;
 use serde::de::{Deserializer as _, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use crate::Refusal;
+use crate::bad_request::BadRequest;
 
-/// The deepest nesting that is taken.
+/// The deepest nesting that is accepted, in levels.
 pub const DEPTH_MAX: usize = 128;
-/// What a read answers when there are no messages in its range.
+/// The body of a read without messages.
 pub const EMPTY_ARRAY: &[u8] = b"[]";
 const SEPARATOR: u8 = b',';
 
-/// Checks a body and gives its stored form: one array level is split, any other value is one message. An empty
-/// array gives no bytes.
+/// Checks a body and returns its stored form: one level of array is split, any other value is one message. An empty
+/// array has no bytes.
+///
+/// ```
+/// use headwater_protocol::json;
+///
+/// let stored = json::split(br#"[{"a":1}, 2]"#)?;
+/// assert_eq!(stored, br#"{"a":1},2,"#);
+/// assert_eq!(json::wrap(&stored), br#"[{"a":1},2]"#);
+/// # Ok::<_, headwater_protocol::BadRequest>(())
+/// ```
 ///
 /// # Errors
-/// [`Refusal::JsonMalformed`], [`Refusal::JsonTooDeep`].
-pub fn split(body: &[u8]) -> Result<Vec<u8>, Refusal> {
-    // The depth comes first, by a scan without recursion, so that no parser ever meets a deep text. Few texts have enough
-    // brackets for that, and to count those is quick.
+/// [`BadRequest::JsonMalformed`], [`BadRequest::JsonTooDeep`].
+pub fn split(body: &[u8]) -> Result<Vec<u8>, BadRequest> {
+    // The depth is checked first, by a scan without recursion: the parser's own limit doesn't hold for raw values. Few
+    // texts have enough brackets for a scan, and counting them is quick.
     if openings(body) > DEPTH_MAX && depth(body) > DEPTH_MAX {
-        return Err(Refusal::JsonTooDeep);
+        return Err(BadRequest::JsonTooDeep);
     }
     let mut stored = Vec::with_capacity(body.len() + 1);
     let mut store = |message: &str| {
@@ -39,11 +48,11 @@ pub fn split(body: &[u8]) -> Result<Vec<u8>, Refusal> {
     };
     match read {
         Ok(()) => Ok(stored),
-        Err(error) => Err(Refusal::JsonMalformed { reason: error.to_string().into() }),
+        Err(error) => Err(BadRequest::JsonMalformed { reason: error.to_string().into() }),
     }
 }
 
-/// The array of the messages in a stored range.
+/// Returns the array of the messages in a stored range.
 #[must_use]
 pub fn wrap(stored: &[u8]) -> Vec<u8> {
     let Some((_separator, messages)) = stored.split_last() else { return EMPTY_ARRAY.to_vec() };
@@ -54,9 +63,8 @@ pub fn wrap(stored: &[u8]) -> Vec<u8> {
     array
 }
 
-/// How many bytes the first `count` messages of a stored batch take; `None` if it has fewer.
-#[must_use]
-pub fn prefix_bytes(stored: &[u8], count: u64) -> Option<u64> {
+/// Returns the size of the first `count` messages of a stored batch, in bytes; `None` if it has fewer.
+pub(crate) fn prefix_bytes(stored: &[u8], count: u64) -> Option<u64> {
     let (mut seen, mut bytes) = (0, 0);
     let read = for_each_message(&wrap(stored), |message| {
         if seen < count {
@@ -91,12 +99,12 @@ fn for_each_message(array: &[u8], on_message: impl FnMut(&str)) -> serde_json::R
     reader.end()
 }
 
-/// How many brackets and braces open, also in strings: no text is deeper.
+/// Counts the opening brackets and braces, also in strings: no text is deeper.
 fn openings(text: &[u8]) -> usize {
     text.iter().filter(|byte| matches!(byte, b'[' | b'{')).count()
 }
 
-/// How deep arrays and objects nest in a text; right for JSON, some number for anything else.
+/// Returns how deep arrays and objects nest in a text; some number if it isn't JSON.
 fn depth(text: &[u8]) -> usize {
     let (mut depth, mut deepest) = (0usize, 0usize);
     let (mut in_string, mut escaped) = (false, false);
@@ -181,7 +189,7 @@ mod tests {
             b"[1]x",
         ];
         for body in bad {
-            assert!(matches!(split(body), Err(Refusal::JsonMalformed { .. })), "{}", body.escape_ascii());
+            assert!(matches!(split(body), Err(BadRequest::JsonMalformed { .. })), "{}", body.escape_ascii());
         }
     }
 
@@ -189,8 +197,8 @@ mod tests {
     fn depth_is_bounded_without_recursion() {
         let nested = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
         assert!(split(nested(DEPTH_MAX).as_bytes()).is_ok());
-        assert_eq!(split(nested(DEPTH_MAX + 1).as_bytes()), Err(Refusal::JsonTooDeep));
-        assert_eq!(split("[".repeat(10_000_000).as_bytes()), Err(Refusal::JsonTooDeep));
+        assert_eq!(split(nested(DEPTH_MAX + 1).as_bytes()), Err(BadRequest::JsonTooDeep));
+        assert_eq!(split("[".repeat(10_000_000).as_bytes()), Err(BadRequest::JsonTooDeep));
         assert!(
             split(format!("\"{}\"", "[".repeat(1_000)).as_bytes()).is_ok(),
             "brackets in strings don't count"

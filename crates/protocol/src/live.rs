@@ -1,69 +1,91 @@
-//! Live reads without waiting: what a long-poll or an event stream does next, given the stream and the time.
+//! Live reads as state machines that never wait: the next step of a long-poll or an event stream is a function of the
+//! stream and the time.
 //!
-//! The driver (the service) asks for a step, does it, tells what came of it, and asks again: when the stream
-//! changed, or when the time that `Wait` names has come.
+//! A driver polls for a step, performs it, reports the outcome (`on_*`) and polls again: when the stream has changed, or
+//! at the time that `Wait` names.
 
 use crate::{
     progress::{Progress, chunk_target},
     stream::StreamHead,
 };
 
-/// What a waiting long-poll does next (section 5.7).
+/// A long-poll that waits for bytes after `position` (section 5.7).
+///
+/// ```
+/// use headwater_protocol::{
+///     ContentType, Incarnation, StreamHead,
+///     live::{LongPoll, PollStep},
+/// };
+///
+/// let incarnation = Incarnation::new(1).ok_or("not zero")?;
+/// let mut head = StreamHead::new(incarnation, ContentType::octet_stream());
+/// let long_poll = LongPoll { position: 0, chunk_bytes: 1 << 20, deadline_ms: 20_000 };
+/// assert_eq!(long_poll.poll(&head, 0, false), PollStep::Wait { until_ms: 20_000 });
+/// head.tail = 5;
+/// assert_eq!(long_poll.poll(&head, 10, false), PollStep::Data { target: 5 });
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct LongPoll {
+    /// The position that the reader has reached.
+    pub position: u64,
+    /// The distance between the ends of chunks, in bytes.
+    pub chunk_bytes: u64,
+    /// The time at which the long-poll ends without data, in milliseconds since 1970.
+    pub deadline_ms: u64,
+}
+
+/// The next step of a long-poll.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PollStep {
-    /// Answer with the bytes up to the first append boundary at or after `target`.
+    /// Respond with the bytes up to the first append boundary at or after `target`.
     Data {
-        /// See [`chunk_target`].
+        /// The target of the response, see [`chunk_target`].
         target: u64,
     },
-    /// Answer that there is nothing new.
+    /// Respond that there is nothing new.
     Nothing,
-    /// Ask again when the stream changed, or at this time.
+    /// Poll again when the stream has changed, or at this time.
     Wait {
-        /// Milliseconds since 1970.
+        /// The time, in milliseconds since 1970.
         until_ms: u64,
     },
 }
 
-/// The next step of a long-poll at `position`. Whoever asks at the deadline has looked once more, so that no
-/// answer reports a tail whose bytes it didn't deliver.
-#[must_use]
-pub fn poll_step(
-    head: &StreamHead,
-    position: u64,
-    chunk_bytes: u64,
-    deadline_ms: u64,
-    now_ms: u64,
-    draining: bool,
-) -> PollStep {
-    match () {
-        () if head.tail > position => {
-            PollStep::Data { target: chunk_target(position, head.tail, chunk_bytes) }
+impl LongPoll {
+    /// Returns the next step. Data comes before the deadline, so that no response reports a tail whose bytes it doesn't
+    /// deliver.
+    #[must_use]
+    pub fn poll(&self, head: &StreamHead, now_ms: u64, draining: bool) -> PollStep {
+        if head.tail > self.position {
+            PollStep::Data { target: chunk_target(self.position, head.tail, self.chunk_bytes) }
+        } else if head.closed.is_some() || draining || now_ms >= self.deadline_ms {
+            PollStep::Nothing
+        } else {
+            PollStep::Wait { until_ms: self.deadline_ms }
         }
-        () if head.closed.is_some() || draining || now_ms >= deadline_ms => PollStep::Nothing,
-        () => PollStep::Wait { until_ms: deadline_ms },
     }
 }
 
-/// When an event stream ends that caches share: at the next multiple of `lifetime_ms` on everybody's clock.
+/// Returns when an event stream that caches share ends: at the next multiple of `lifetime_ms` on everybody's clock.
 #[must_use]
 pub const fn shared_end_ms(lifetime_ms: u64, now_ms: u64) -> u64 {
     let step_ms = if lifetime_ms == 0 { 1 } else { lifetime_ms };
     (now_ms / step_ms).saturating_add(1).saturating_mul(step_ms)
 }
 
-/// When an event stream speaks and ends.
+/// The times of an event stream.
 #[derive(Clone, Copy, Debug)]
 pub struct EventTimes {
-    /// When the connection ends, in milliseconds since 1970.
+    /// When the response ends, in milliseconds since 1970.
     pub end_ms: u64,
-    /// How long it may be silent; at least 1.
+    /// The longest silence, in milliseconds; at least 1.
     pub heartbeat_ms: u64,
 }
 
 impl EventTimes {
-    /// Later than now, so that a session comes to rest.
-    const fn next_beat_ms(self, now_ms: u64) -> u64 {
+    /// Returns the time of the next heartbeat: later than now, so that a session becomes idle.
+    const fn next_heartbeat_ms(self, now_ms: u64) -> u64 {
         let after_ms = if self.heartbeat_ms == 0 { 1 } else { self.heartbeat_ms };
         now_ms.saturating_add(after_ms)
     }
@@ -72,37 +94,38 @@ impl EventTimes {
 /// One event stream (section 5.8).
 #[derive(Clone, Debug)]
 pub struct EventSession {
-    /// All before this was delivered.
+    /// The position up to which everything was delivered.
     position: u64,
-    /// All before this was looked at: what lies between is held back until it is complete.
-    looked: u64,
+    /// The position up to which everything was read; the bytes between are held back until they are complete.
+    scanned: u64,
     times: EventTimes,
     chunk_bytes: u64,
-    beat_ms: u64,
-    /// Whether the reader had a control event that still holds.
-    told: bool,
+    heartbeat_at_ms: u64,
+    /// Whether a control event that still holds was sent.
+    control_sent: bool,
     ended: bool,
 }
 
-/// What an event stream does next.
+/// The next step of an event stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EventStep {
-    /// Emit the bytes from `from` to the first append boundary at or after `target`, then say `on_data`.
+    /// Send the bytes from `from` to the first append boundary at or after `target`, then call
+    /// [`EventSession::on_data`].
     Data {
         /// The first position.
         from: u64,
-        /// See [`chunk_target`].
+        /// The target, see [`chunk_target`].
         target: u64,
-        /// Nothing can complete what is incomplete.
+        /// Whether nothing can complete an incomplete sequence any more.
         last: bool,
     },
-    /// Emit a control event.
+    /// Send a control event.
     Control(Progress),
-    /// Emit a comment.
+    /// Send a comment.
     Heartbeat,
-    /// Ask again when the stream changed, or at this time.
+    /// Poll again when the stream has changed, or at this time.
     Wait {
-        /// Milliseconds since 1970.
+        /// The time, in milliseconds since 1970.
         until_ms: u64,
     },
     /// End the response.
@@ -110,22 +133,23 @@ pub enum EventStep {
 }
 
 impl EventSession {
-    /// A session that begins at `position`.
+    /// Returns a session that begins at `position`.
     #[must_use]
     pub const fn new(position: u64, chunk_bytes: u64, times: EventTimes, now_ms: u64) -> Self {
-        let beat_ms = times.next_beat_ms(now_ms);
-        Self { position, looked: position, times, chunk_bytes, beat_ms, told: false, ended: false }
+        let heartbeat_at_ms = times.next_heartbeat_ms(now_ms);
+        let (scanned, control_sent, ended) = (position, false, false);
+        Self { position, scanned, times, chunk_bytes, heartbeat_at_ms, control_sent, ended }
     }
 
-    /// What to do now. `head` is `None` when the stream is gone.
-    pub fn step(&mut self, head: Option<&StreamHead>, now_ms: u64, draining: bool) -> EventStep {
+    /// Returns the next step. `head` is `None` if the stream is gone.
+    pub fn poll(&mut self, head: Option<&StreamHead>, now_ms: u64, draining: bool) -> EventStep {
         let Some(head) = head.filter(|_| !self.ended) else { return EventStep::End };
         let overdue = now_ms >= self.times.end_ms;
-        if head.tail > self.looked && !(overdue && self.told) && !draining {
-            let target = chunk_target(self.looked, head.tail, self.chunk_bytes);
+        if head.tail > self.scanned && !(overdue && self.control_sent) && !draining {
+            let target = chunk_target(self.scanned, head.tail, self.chunk_bytes);
             return EventStep::Data { from: self.position, target, last: false };
         }
-        let closed = head.closed.is_some() && head.tail == self.looked;
+        let closed = head.closed.is_some() && head.tail == self.scanned;
         if closed && self.position < head.tail {
             return EventStep::Data { from: self.position, target: head.tail, last: true };
         }
@@ -133,43 +157,43 @@ impl EventSession {
             self.ended = true;
             return EventStep::Control(Progress::at(head, self.position));
         }
-        if !self.told {
-            self.spoke(now_ms);
+        if !self.control_sent {
+            self.reset_heartbeat(now_ms);
             return EventStep::Control(Progress::at(head, self.position));
         }
         if overdue {
             return EventStep::End;
         }
-        if now_ms >= self.beat_ms {
-            self.spoke(now_ms);
+        if now_ms >= self.heartbeat_at_ms {
+            self.reset_heartbeat(now_ms);
             return EventStep::Heartbeat;
         }
-        EventStep::Wait { until_ms: self.beat_ms.min(self.times.end_ms) }
+        EventStep::Wait { until_ms: self.heartbeat_at_ms.min(self.times.end_ms) }
     }
 
-    /// Says that all before `delivered` was emitted and all before `looked` was read; gives the progress for the
-    /// control event that follows, or `None` when there was nothing to emit.
+    /// Notes that everything before `delivered` was sent and everything before `scanned` was read. Returns the progress
+    /// for the control event that must follow, or `None` if nothing was sent.
     pub fn on_data(
         &mut self,
         head: &StreamHead,
         delivered: u64,
-        looked: u64,
+        scanned: u64,
         now_ms: u64,
     ) -> Option<Progress> {
-        let emitted = delivered > self.position;
+        let sent = delivered > self.position;
         self.position = delivered.max(self.position);
-        self.looked = looked.max(self.looked);
-        emitted.then(|| {
-            self.spoke(now_ms);
+        self.scanned = scanned.max(self.scanned);
+        sent.then(|| {
+            self.reset_heartbeat(now_ms);
             let progress = Progress::at(head, self.position);
             self.ended = progress.closed;
             progress
         })
     }
 
-    const fn spoke(&mut self, now_ms: u64) {
-        self.told = true;
-        self.beat_ms = self.times.next_beat_ms(now_ms);
+    const fn reset_heartbeat(&mut self, now_ms: u64) {
+        self.control_sent = true;
+        self.heartbeat_at_ms = self.times.next_heartbeat_ms(now_ms);
     }
 }
 
@@ -203,12 +227,13 @@ mod tests {
 
     #[test]
     fn a_long_poll_answers_waits_or_gives_up() {
-        let step = |head: &StreamHead, now_ms, draining| poll_step(head, 5, 100, 20_000, now_ms, draining);
+        let long_poll = LongPoll { position: 5, chunk_bytes: 100, deadline_ms: 20_000 };
+        let step = |head: &StreamHead, now_ms, draining| long_poll.poll(head, now_ms, draining);
         assert_eq!(step(&at_tail(5), 0, false), PollStep::Wait { until_ms: 20_000 });
         assert_eq!(step(&at_tail(9), 0, false), PollStep::Data { target: 9 });
         assert_eq!(step(&at_tail(900), 0, false), PollStep::Data { target: 100 });
         assert_eq!(step(&at_tail(5), 20_000, false), PollStep::Nothing);
-        assert_eq!(step(&at_tail(9), 20_000, false), PollStep::Data { target: 9 }, "looked once more");
+        assert_eq!(step(&at_tail(9), 20_000, false), PollStep::Data { target: 9 }, "data comes first");
         assert_eq!(step(&at_tail(5), 0, true), PollStep::Nothing);
         assert_eq!(step(&closed(at_tail(5)), 0, false), PollStep::Nothing);
     }
@@ -217,17 +242,17 @@ mod tests {
     fn a_new_reader_at_the_tail_is_told_so_and_then_waits() {
         let mut session = EventSession::new(5, 100, TIMES, 0);
         let stream = at_tail(5);
-        assert_eq!(control(session.step(Some(&stream), 0, false)), (5, true, false));
-        assert_eq!(session.step(Some(&stream), 0, false), EventStep::Wait { until_ms: 15_000 });
-        assert_eq!(session.step(Some(&stream), 15_000, false), EventStep::Heartbeat);
-        assert_eq!(session.step(Some(&stream), 15_000, false), EventStep::Wait { until_ms: 30_000 });
+        assert_eq!(control(session.poll(Some(&stream), 0, false)), (5, true, false));
+        assert_eq!(session.poll(Some(&stream), 0, false), EventStep::Wait { until_ms: 15_000 });
+        assert_eq!(session.poll(Some(&stream), 15_000, false), EventStep::Heartbeat);
+        assert_eq!(session.poll(Some(&stream), 15_000, false), EventStep::Wait { until_ms: 30_000 });
     }
 
     #[test]
-    fn a_session_without_a_heartbeat_time_comes_to_rest() {
+    fn a_session_without_a_heartbeat_time_becomes_idle() {
         let mut session = EventSession::new(5, 100, EventTimes { heartbeat_ms: 0, ..TIMES }, 0);
-        session.step(Some(&at_tail(5)), 0, false);
-        assert_eq!(session.step(Some(&at_tail(5)), 0, false), EventStep::Wait { until_ms: 1 });
+        session.poll(Some(&at_tail(5)), 0, false);
+        assert_eq!(session.poll(Some(&at_tail(5)), 0, false), EventStep::Wait { until_ms: 1 });
     }
 
     #[test]
@@ -235,50 +260,50 @@ mod tests {
         let mut session = EventSession::new(0, 100, TIMES, 0);
         let stream = at_tail(250);
         for (from, target, end) in [(0, 100, 110), (110, 200, 200), (200, 250, 250)] {
-            assert_eq!(session.step(Some(&stream), 0, false), EventStep::Data { from, target, last: false });
+            assert_eq!(session.poll(Some(&stream), 0, false), EventStep::Data { from, target, last: false });
             let progress = session.on_data(&stream, end, end, 0).unwrap();
             assert_eq!((progress.next.position, progress.up_to_date), (end, end == 250));
         }
-        assert_eq!(session.step(Some(&stream), 0, false), EventStep::Wait { until_ms: 15_000 });
+        assert_eq!(session.poll(Some(&stream), 0, false), EventStep::Wait { until_ms: 15_000 });
     }
 
     #[test]
     fn the_final_append_comes_before_the_closure() {
         let mut session = EventSession::new(0, 100, TIMES, 0);
-        session.step(Some(&at_tail(0)), 0, false);
+        session.poll(Some(&at_tail(0)), 0, false);
         let stream = closed(at_tail(4));
         assert_eq!(
-            session.step(Some(&stream), 0, false),
+            session.poll(Some(&stream), 0, false),
             EventStep::Data { from: 0, target: 4, last: false }
         );
         assert!(session.on_data(&stream, 4, 4, 0).unwrap().closed);
-        assert_eq!(session.step(Some(&stream), 0, false), EventStep::End);
+        assert_eq!(session.poll(Some(&stream), 0, false), EventStep::End);
     }
 
     #[test]
     fn closure_without_data_is_told_once() {
         let mut session = EventSession::new(4, 100, TIMES, 0);
         let stream = closed(at_tail(4));
-        assert_eq!(control(session.step(Some(&stream), 0, false)), (4, true, true));
-        assert_eq!(session.step(Some(&stream), 0, false), EventStep::End);
+        assert_eq!(control(session.poll(Some(&stream), 0, false)), (4, true, true));
+        assert_eq!(session.poll(Some(&stream), 0, false), EventStep::End);
     }
 
     #[test]
     fn an_incomplete_sequence_waits_for_its_rest_or_for_the_end() {
         let mut session = EventSession::new(0, 100, TIMES, 0);
         let stream = at_tail(4);
-        session.step(Some(&stream), 0, false);
+        session.poll(Some(&stream), 0, false);
         let progress = session.on_data(&stream, 3, 4, 0).unwrap();
         assert_eq!((progress.next.position, progress.up_to_date), (3, false));
-        assert_eq!(session.step(Some(&stream), 0, false), EventStep::Wait { until_ms: 15_000 });
+        assert_eq!(session.poll(Some(&stream), 0, false), EventStep::Wait { until_ms: 15_000 });
         let longer = at_tail(6);
         assert_eq!(
-            session.step(Some(&longer), 0, false),
+            session.poll(Some(&longer), 0, false),
             EventStep::Data { from: 3, target: 6, last: false }
         );
         assert_eq!(session.on_data(&longer, 3, 6, 0), None);
         let ended = closed(longer);
-        assert_eq!(session.step(Some(&ended), 0, false), EventStep::Data { from: 3, target: 6, last: true });
+        assert_eq!(session.poll(Some(&ended), 0, false), EventStep::Data { from: 3, target: 6, last: true });
         assert!(session.on_data(&ended, 6, 6, 0).unwrap().closed);
     }
 
@@ -286,29 +311,29 @@ mod tests {
     fn connections_end_in_time_even_when_the_stream_never_rests() {
         let mut session = EventSession::new(0, 100, TIMES, 0);
         let stream = at_tail(1_000);
-        session.step(Some(&stream), 59_999, false);
+        session.poll(Some(&stream), 59_999, false);
         session.on_data(&stream, 100, 100, 59_999);
-        assert_eq!(session.step(Some(&stream), 60_000, false), EventStep::End);
+        assert_eq!(session.poll(Some(&stream), 60_000, false), EventStep::End);
     }
 
     #[test]
     fn a_late_first_look_still_delivers() {
         let mut session = EventSession::new(0, 100, TIMES, 0);
-        assert!(matches!(session.step(Some(&at_tail(5)), 70_000, false), EventStep::Data { .. }));
+        assert!(matches!(session.poll(Some(&at_tail(5)), 70_000, false), EventStep::Data { .. }));
     }
 
     #[test]
     fn draining_tells_where_the_reader_stands_and_ends() {
         let mut session = EventSession::new(5, 100, TIMES, 0);
         let stream = at_tail(5);
-        session.step(Some(&stream), 0, false);
-        assert_eq!(control(session.step(Some(&stream), 0, true)), (5, true, false));
-        assert_eq!(session.step(Some(&stream), 0, true), EventStep::End);
+        session.poll(Some(&stream), 0, false);
+        assert_eq!(control(session.poll(Some(&stream), 0, true)), (5, true, false));
+        assert_eq!(session.poll(Some(&stream), 0, true), EventStep::End);
     }
 
     #[test]
     fn a_stream_that_is_gone_ends_the_connection() {
         let mut session = EventSession::new(5, 100, TIMES, 0);
-        assert_eq!(session.step(None, 0, false), EventStep::End);
+        assert_eq!(session.poll(None, 0, false), EventStep::End);
     }
 }

@@ -1,4 +1,4 @@
-//! The header names of the protocol (section 13.2) and of the web around it, each written once.
+//! The header names of the protocol (section 13.2) and of the web around it.
 
 use http::HeaderName;
 
@@ -15,13 +15,13 @@ names! {
     STREAM_EXPIRES_AT = "stream-expires-at";
     /// A writer's own sequence, compared byte by byte (section 5.2).
     STREAM_SEQ = "stream-seq";
-    /// What a live reader echoes so that caches can collapse requests (section 10.1).
+    /// The cursor that a live reader echoes, so that caches can collapse requests (section 10.1).
     STREAM_CURSOR = "stream-cursor";
-    /// Where to read on (section 8).
+    /// The offset at which to continue (section 8).
     STREAM_NEXT_OFFSET = "stream-next-offset";
-    /// Present when an answer reached the tail (section 5.6).
+    /// Present if a response has reached the tail (section 5.6).
     STREAM_UP_TO_DATE = "stream-up-to-date";
-    /// Present when nothing will ever follow (section 4.1).
+    /// Present if the stream is closed and the response has reached its end (section 4.1).
     STREAM_CLOSED = "stream-closed";
     /// The source of a fork (section 4.2).
     STREAM_FORKED_FROM = "stream-forked-from";
@@ -29,7 +29,7 @@ names! {
     STREAM_FORK_OFFSET = "stream-fork-offset";
     /// Refines the divergence point (section 4.2).
     STREAM_FORK_SUB_OFFSET = "stream-fork-sub-offset";
-    /// Says that SSE data is base64 (section 5.8).
+    /// Present if the data of events is base64 (section 5.8).
     STREAM_SSE_DATA_ENCODING = "stream-sse-data-encoding";
     /// An extension of this server: whether shared caches may keep the stream (section 11).
     STREAM_VISIBILITY = "stream-visibility";
@@ -41,27 +41,27 @@ names! {
     PRODUCER_SEQ = "producer-seq";
     /// On a gap: the number that would have been accepted (section 5.2.1).
     PRODUCER_EXPECTED_SEQ = "producer-expected-seq";
-    /// On a gap: the number that came (section 5.2.1).
+    /// On a gap: the number that was received (section 5.2.1).
     PRODUCER_RECEIVED_SEQ = "producer-received-seq";
     /// The signature of a webhook (section 7.1).
     WEBHOOK_SIGNATURE = "webhook-signature";
-    /// Where a browser's EventSource resumes (HTML Living Standard, 9.2).
+    /// The id of the last event, from which a browser's EventSource resumes (HTML Living Standard, 9.2).
     LAST_EVENT_ID = "last-event-id";
-    /// Keeps browsers and script tags from reading across sites (Fetch Standard).
+    /// The sites that may embed the response (Fetch Standard).
     CROSS_ORIGIN_RESOURCE_POLICY = "cross-origin-resource-policy";
-    /// Lets pages read timings across sites (Resource Timing).
+    /// The sites whose pages may read timings (Resource Timing).
     TIMING_ALLOW_ORIGIN = "timing-allow-origin";
-    /// Where the time went (Server Timing).
+    /// The time that the server took (Server Timing).
     SERVER_TIMING = "server-timing";
-    /// Says that the order of query keys doesn't matter to caches.
+    /// Tells caches that the order of query keys doesn't matter.
     NO_VARY_SEARCH = "no-vary-search";
-    /// Tells nginx not to buffer this answer.
+    /// Tells nginx not to buffer the response.
     X_ACCEL_BUFFERING = "x-accel-buffering";
-    /// Set by proxies: how the client spoke to them.
+    /// Set by proxies: the scheme that the client used.
     X_FORWARDED_PROTO = "x-forwarded-proto";
-    /// Set by caches: whether they had it.
+    /// Set by caches: whether they had the response.
     X_CACHE = "x-cache";
-    /// Set by caches: how often they gave it out.
+    /// Set by caches: how often they served the response.
     X_CACHE_HITS = "x-cache-hits";
     /// Set by caches: how they handled the request (RFC 9211).
     CACHE_STATUS = "cache-status";

@@ -1,14 +1,14 @@
 //! Offsets (section 8): `<incarnation>_<position>`, sixteen digits each.
 //!
-//! The position is a byte position in the stored form of the stream. The incarnation is the identity of one
-//! life of a stream name: it never comes back after a deletion, so that an offset in a URL names the same bytes
-//! for ever and a cache that still holds the old stream's answers can't poison the new one.
+//! The position is a byte position in the stored form of the stream. The incarnation identifies one stream among all
+//! that have had its name: it is never issued again after a deletion, so that an offset in a URL names the same bytes
+//! permanently and a cache that still holds responses of the old stream can't poison the new one.
 
 use std::fmt;
 
-use crate::Refusal;
+use crate::{bad_request::BadRequest, decimal};
 
-/// The identity of one life of a stream; later lives have larger numbers. Never zero.
+/// The identity of a stream among all that have had its name; later ones have larger numbers. Never zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Incarnation(u64);
 
@@ -16,14 +16,14 @@ impl Incarnation {
     /// The largest number of sixteen digits.
     pub const MAX: u64 = 9_999_999_999_999_999;
 
-    /// `None` for zero, which means "any stream", and for numbers of more than sixteen digits.
+    /// Returns the incarnation of a number; `None` for zero, which means "any stream", and for more than sixteen digits.
     #[must_use]
     pub const fn new(number: u64) -> Option<Self> {
         if number == 0 || number > Self::MAX { None } else { Some(Self(number)) }
     }
 
-    /// The incarnation for a stream created at `now_us` (microseconds since 1970) on a server that has given
-    /// out `last`: later than both, so that it never repeats, even when the clock was set back.
+    /// Returns the incarnation of a stream created at `now_us` (microseconds since 1970) on a server that has issued
+    /// `last`: later than both, so that it never repeats, even if the clock was set back.
     #[must_use]
     pub const fn next(last: u64, now_us: u64) -> Self {
         let later = last.saturating_add(1);
@@ -31,39 +31,50 @@ impl Incarnation {
         Self(if number > Self::MAX { Self::MAX } else { number })
     }
 
-    /// The number itself.
+    /// Returns the number.
     #[must_use]
     pub const fn get(self) -> u64 {
         self.0
     }
 }
 
-/// A position in one life of a stream, as clients see it in `Stream-Next-Offset`.
+/// A position in one incarnation of a stream, as clients see it in `Stream-Next-Offset`.
+///
+/// ```
+/// use headwater_protocol::{Incarnation, Offset, ReadFrom};
+///
+/// let incarnation = Incarnation::new(1_763_715_600_000_000).ok_or("not zero")?;
+/// let offset = Offset { incarnation, position: 42 };
+/// assert_eq!(offset.to_string(), "1763715600000000_0000000000000042");
+/// assert_eq!(ReadFrom::parse(&offset.to_string())?, ReadFrom::At(offset));
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Offset {
-    /// Which life of the stream the position belongs to.
+    /// The incarnation that the position belongs to.
     pub incarnation: Incarnation,
-    /// Bytes of the stored form before this position; at most [`Offset::POSITION_MAX`].
+    /// The number of bytes of the stored form before this position; at most [`Offset::POSITION_MAX`].
     pub position: u64,
 }
 
 impl Offset {
-    /// The largest position that sixteen digits can say.
+    /// The largest position that sixteen digits can express.
     pub const POSITION_MAX: u64 = 9_999_999_999_999_999;
-    /// The beginning of any stream.
+    /// The offset at which every stream begins.
     pub const BEGINNING: &str = "0000000000000000_0000000000000000";
     const LEN: usize = 33;
 
-    /// The sixteen digits, the line and the sixteen digits.
+    /// Returns the text of the offset: sixteen digits, an underscore, sixteen digits.
     #[must_use]
     pub fn encode(self) -> [u8; Self::LEN] {
+        debug_assert!(self.position <= Self::POSITION_MAX, "a position has sixteen digits");
         let mut text = [b'_'; Self::LEN];
         write_digits(&mut text[..16], self.incarnation.0);
         write_digits(&mut text[17..], self.position);
         text
     }
 
-    /// The position after some more bytes; `None` past [`Offset::POSITION_MAX`].
+    /// Returns the position after some more bytes; `None` past [`Offset::POSITION_MAX`].
     pub(crate) fn position_after(position: u64, bytes: &[u8]) -> Option<u64> {
         position.checked_add(bytes.len() as u64).filter(|&after| after <= Self::POSITION_MAX)
     }
@@ -75,14 +86,14 @@ impl fmt::Display for Offset {
     }
 }
 
-/// Where a read begins, as the `offset` parameter says it.
+/// The place at which a read begins, as the `offset` parameter names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReadFrom {
-    /// `-1`, the offset of all zeroes, or no parameter.
+    /// The beginning: `-1`, the offset of all zeroes, or no parameter.
     Start,
-    /// `now`: at the tail, whatever it is.
+    /// The tail, wherever it is: `now`.
     Now,
-    /// An offset that this server gave out.
+    /// An offset that this server issued.
     At(Offset),
 }
 
@@ -90,24 +101,19 @@ impl ReadFrom {
     /// Reads the value of an `offset` parameter or of `Stream-Fork-Offset`.
     ///
     /// # Errors
-    /// [`Refusal::OffsetMalformed`] for anything that this server would not have given out.
-    pub fn parse(text: &str) -> Result<Self, Refusal> {
+    /// [`BadRequest::OffsetMalformed`] for anything that this server never issues.
+    pub fn parse(text: &str) -> Result<Self, BadRequest> {
         match text {
             "-1" | Offset::BEGINNING => return Ok(Self::Start),
             "now" => return Ok(Self::Now),
             _ => {}
         }
-        let malformed = Refusal::OffsetMalformed;
-        let Some((incarnation, position)) = text.split_once('_') else { return Err(malformed) };
-        match (read_digits(incarnation).and_then(Incarnation::new), read_digits(position)) {
-            (Some(incarnation), Some(position)) => Ok(Self::At(Offset { incarnation, position })),
-            _ => Err(malformed),
-        }
+        let offset = text.split_once('_').and_then(|(incarnation, position)| {
+            let incarnation = decimal::digits(incarnation, 16..=16).and_then(Incarnation::new)?;
+            Some(Offset { incarnation, position: decimal::digits(position, 16..=16)? })
+        });
+        offset.map(Self::At).ok_or(BadRequest::OffsetMalformed)
     }
-}
-
-fn read_digits(text: &str) -> Option<u64> {
-    if text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_digit()) { text.parse().ok() } else { None }
 }
 
 fn write_digits(text: &mut [u8], mut number: u64) {
@@ -152,7 +158,7 @@ mod tests {
             "١٢٣٤٥٦٧٨_0000000000000000",
         ];
         for text in malformed {
-            assert_eq!(ReadFrom::parse(text), Err(Refusal::OffsetMalformed), "{text:?}");
+            assert_eq!(ReadFrom::parse(text), Err(BadRequest::OffsetMalformed), "{text:?}");
         }
     }
 

@@ -1,27 +1,37 @@
-//! Where a request goes: stream names and how paths spell them (section 12.2).
+//! Stream names, and how paths spell them (section 12.2).
 //!
-//! A name is the percent-decoded path below the base path, so that every spelling of a URL is one stream. What
+//! A name is the percent-decoded path below the base path, so that every spelling of a URL is one stream. A path that
 //! could mean two things to two servers on the way (`..`, `//`, an encoded slash) is refused, not repaired.
 
-use std::{fmt, sync::Arc};
+use std::{borrow::Borrow, fmt, sync::Arc};
 
-use crate::Refusal;
+use crate::bad_request::BadRequest;
 
 /// The longest name, in bytes after decoding.
 pub const NAME_BYTES_MAX: usize = 1_024;
-/// The first segment that control APIs own (section 6).
+/// The first segment of paths that belong to control APIs (section 6).
 pub const RESERVED_SEGMENT: &str = "__ds";
 
+const TOO_LONG: BadRequest = BadRequest::NameMalformed { rule: "it is longer than 1,024 bytes" };
+
 /// The name of a stream: one or more segments joined by `/`.
+///
+/// ```
+/// use headwater_protocol::StreamName;
+///
+/// assert_eq!(StreamName::parse("caf%C3%A9/1")?.as_str(), "caf\u{e9}/1");
+/// assert!(StreamName::parse("a/../b").is_err());
+/// # Ok::<_, headwater_protocol::BadRequest>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StreamName(Arc<str>);
 
 impl StreamName {
-    /// The name that an encoded path below the base path spells.
+    /// Reads a name from a percent-encoded path below the base path.
     ///
     /// # Errors
-    /// [`Refusal::NameMalformed`] with the rule that was broken, [`Refusal::NotFound`] for reserved names.
-    pub fn parse(encoded: &str) -> Result<Self, Refusal> {
+    /// [`BadRequest::NameMalformed`] with the rule that was broken, [`BadRequest::PathUnknown`] for reserved names.
+    pub fn parse(encoded: &str) -> Result<Self, BadRequest> {
         let mut name = String::with_capacity(encoded.len());
         for segment in encoded.split('/') {
             if !name.is_empty() {
@@ -30,39 +40,38 @@ impl StreamName {
             name.push_str(&decode(segment)?);
         }
         if name.len() > NAME_BYTES_MAX {
-            return Err(Refusal::NameMalformed { rule: "it is longer than 1,024 bytes" });
+            return Err(TOO_LONG);
         }
-        if name.split('/').next() == Some(RESERVED_SEGMENT) {
-            return Err(Refusal::NotFound);
+        if is_reserved(&name) {
+            return Err(BadRequest::PathUnknown);
         }
         Ok(Self(name.into()))
     }
 
-    /// The name that a body spells: plain text, nothing escaped. Slashes at its ends don't count (section 6).
+    /// Reads a name that is not encoded, as stores and bodies have it.
     ///
     /// # Errors
-    /// As [`StreamName::parse`]; reserved names are malformed here.
-    pub fn parse_plain(text: &str) -> Result<Self, Refusal> {
-        let text = text.trim_matches('/');
-        if text.len() > NAME_BYTES_MAX {
-            return Err(Refusal::NameMalformed { rule: "it is longer than 1,024 bytes" });
+    /// [`BadRequest::NameMalformed`] with the rule that was broken.
+    pub fn new(name: &str) -> Result<Self, BadRequest> {
+        if name.len() > NAME_BYTES_MAX {
+            return Err(TOO_LONG);
         }
-        text.split('/').try_for_each(check)?;
-        if text.split('/').next() == Some(RESERVED_SEGMENT) {
-            return Err(Refusal::NameMalformed { rule: "its first segment is reserved" });
+        name.split('/').try_for_each(check)?;
+        if is_reserved(name) {
+            return Err(BadRequest::NameMalformed { rule: "its first segment is reserved" });
         }
-        Ok(Self(text.into()))
+        Ok(Self(name.into()))
     }
 
-    /// A name that was parsed before and comes back from a store.
-    #[must_use]
-    pub fn from_stored(name: &str) -> Self {
-        Self(name.into())
-    }
-
-    /// The decoded name.
+    /// Returns the decoded name.
     #[must_use]
     pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Borrow<str> for StreamName {
+    fn borrow(&self) -> &str {
         &self.0
     }
 }
@@ -73,12 +82,12 @@ impl fmt::Display for StreamName {
     }
 }
 
-/// The path that all streams live below, such as `/v1/stream`.
+/// The path below which all streams are, such as `/v1/stream`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BasePath(Box<str>);
 
 impl BasePath {
-    /// Reads a base path: it begins with a slash and doesn't end with one; `/` alone is the root.
+    /// Reads a base path, which begins with a slash; one at the end doesn't count, and `/` alone is the root.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let path = text.strip_suffix('/').unwrap_or(text);
@@ -88,32 +97,36 @@ impl BasePath {
         (text.starts_with('/') && plain && whole).then(|| Self(path.into()))
     }
 
-    /// The path, without a slash at its end.
+    /// Returns the path, without a slash at its end.
     #[must_use]
     pub const fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The stream that a path names.
+    /// Returns the name of the stream at a path.
     ///
     /// # Errors
-    /// [`Refusal::NotFound`] outside of the base path, and what [`StreamName::parse`] says.
-    pub fn stream(&self, path: &str) -> Result<StreamName, Refusal> {
+    /// [`BadRequest::PathUnknown`] outside of the base path, and the errors of [`StreamName::parse`].
+    pub fn stream(&self, path: &str) -> Result<StreamName, BadRequest> {
         let below = path.strip_prefix(&*self.0).and_then(|rest| rest.strip_prefix('/'));
-        below.ok_or(Refusal::NotFound).and_then(StreamName::parse)
+        below.ok_or(BadRequest::PathUnknown).and_then(StreamName::parse)
     }
 }
 
-/// One segment of a path, decoded and checked.
-pub(crate) fn decode(segment: &str) -> Result<String, Refusal> {
+fn is_reserved(name: &str) -> bool {
+    name.split('/').next() == Some(RESERVED_SEGMENT)
+}
+
+/// Decodes and checks one segment of a path.
+pub(crate) fn decode(segment: &str) -> Result<String, BadRequest> {
     let text = percent_decode(segment)?;
     check(&text)?;
     Ok(text)
 }
 
-/// The text that a part of a path spells.
-pub(crate) fn percent_decode(segment: &str) -> Result<String, Refusal> {
-    let broken = |rule| Err(Refusal::NameMalformed { rule });
+/// Decodes a part of a path. Unlike a browser it refuses a `%` without two hexadecimal digits.
+pub(crate) fn percent_decode(segment: &str) -> Result<String, BadRequest> {
+    let broken = |rule| Err(BadRequest::NameMalformed { rule });
     let mut bytes = Vec::with_capacity(segment.len());
     let mut rest = segment.as_bytes();
     while let [first, tail @ ..] = rest {
@@ -129,12 +142,12 @@ pub(crate) fn percent_decode(segment: &str) -> Result<String, Refusal> {
         bytes.push(high << 4 | low);
         rest = tail;
     }
-    String::from_utf8(bytes).map_err(|_| Refusal::NameMalformed { rule: "it is not UTF-8" })
+    String::from_utf8(bytes).map_err(|_| BadRequest::NameMalformed { rule: "it is not UTF-8" })
 }
 
-/// Whether a decoded segment means one thing only.
-pub(crate) fn check(segment: &str) -> Result<(), Refusal> {
-    let broken = |rule| Err(Refusal::NameMalformed { rule });
+/// Refuses a decoded segment that could mean more than one thing.
+pub(crate) fn check(segment: &str) -> Result<(), BadRequest> {
+    let broken = |rule| Err(BadRequest::NameMalformed { rule });
     match segment {
         "" => broken("it has an empty segment"),
         "." | ".." => broken("it has a segment of dots"),
@@ -185,7 +198,7 @@ mod tests {
             "a%00b", "a%0Ab", "a%7F", "%", "%4", "%zz", "%ff", "%C3",
         ] {
             let parsed = base().stream(&format!("/v1/stream/{path}"));
-            assert!(matches!(parsed, Err(Refusal::NameMalformed { .. })), "{path:?} {parsed:?}");
+            assert!(matches!(parsed, Err(BadRequest::NameMalformed { .. })), "{path:?} {parsed:?}");
         }
         assert!(base().stream(&format!("/v1/stream/{}", "x".repeat(1_024))).is_ok());
         assert!(base().stream(&format!("/v1/stream/{}", "x".repeat(1_025))).is_err());
@@ -203,7 +216,7 @@ mod tests {
             "/v1/stream/__ds/x",
             "/v1/stream/%5F_ds/x",
         ] {
-            assert_eq!(base().stream(path), Err(Refusal::NotFound), "{path}");
+            assert_eq!(base().stream(path), Err(BadRequest::PathUnknown), "{path}");
         }
     }
 
@@ -229,7 +242,7 @@ mod tests {
         fn no_text_panics(text: String) {
             let _ = StreamName::parse(&text);
             if let Some(base) = BasePath::parse(&text) {
-                prop_assert_eq!(base.stream(&format!("{}/a", base.as_str())), Ok(StreamName::from_stored("a")));
+                prop_assert_eq!(base.stream(&format!("{}/a", base.as_str())), StreamName::new("a"));
             }
         }
 
@@ -237,7 +250,7 @@ mod tests {
         fn every_name_has_a_spelling(name in "[^/\\\\\\x00-\\x1f\\x7f-\\u{9f}]{1,20}") {
             prop_assume!(!matches!(name.as_str(), "." | ".." | "__ds"));
             let encoded: String = name.bytes().map(|byte| format!("%{byte:02X}")).collect();
-            prop_assert_eq!(StreamName::parse(&encoded), Ok(StreamName::from_stored(&name)));
+            prop_assert_eq!(StreamName::parse(&encoded), StreamName::new(&name));
         }
     }
 }

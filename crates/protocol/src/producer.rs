@@ -2,10 +2,8 @@
 
 use http::HeaderName;
 
-use crate::{Refusal, expiry::strict_decimal, names};
+use crate::{bad_request::BadRequest, decimal, names, refusal::Conflict};
 
-/// 2^53-1: the largest whole number that JavaScript holds exactly.
-pub const SAFE_INTEGER_MAX: u64 = 9_007_199_254_740_991;
 /// The longest `Producer-Id`, in bytes.
 pub const PRODUCER_ID_BYTES_MAX: usize = 256;
 
@@ -17,39 +15,43 @@ impl ProducerId {
     /// Reads `Producer-Id`.
     ///
     /// # Errors
-    /// [`Refusal::ProducerMalformed`] when empty or longer than [`PRODUCER_ID_BYTES_MAX`].
-    pub fn parse(text: &str) -> Result<Self, Refusal> {
+    /// [`BadRequest::ProducerIdMalformed`] if it is empty or longer than [`PRODUCER_ID_BYTES_MAX`].
+    pub fn parse(text: &str) -> Result<Self, BadRequest> {
         if text.is_empty() || text.len() > PRODUCER_ID_BYTES_MAX {
-            return Err(Refusal::ProducerMalformed { header: names::PRODUCER_ID });
+            return Err(BadRequest::ProducerIdMalformed);
         }
         Ok(Self(text.into()))
     }
 
-    /// The name.
+    /// Returns the name.
     #[must_use]
     pub const fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// What a request says of itself.
+/// The identity that a request of a producer claims.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claim {
-    /// Who.
+    /// The producer.
     pub id: ProducerId,
-    /// In which session; at most [`SAFE_INTEGER_MAX`].
+    /// The producer's session; at most [`decimal::SAFE_INTEGER_MAX`].
     pub epoch: u64,
-    /// Which request of that session, from 0; at most [`SAFE_INTEGER_MAX`].
+    /// The number of the request in that session, from 0; at most [`decimal::SAFE_INTEGER_MAX`].
     pub seq: u64,
 }
 
 impl Claim {
-    /// Reads the three producer headers; `None` when the request has none of them.
+    /// Reads the three producer headers; `None` if the request has none of them.
     ///
     /// # Errors
-    /// [`Refusal::ProducerIncomplete`] when only some are there, [`Refusal::ProducerMalformed`] when one isn't
-    /// what section 5.2.1 says.
-    pub fn parse(id: Option<&str>, epoch: Option<&str>, seq: Option<&str>) -> Result<Option<Self>, Refusal> {
+    /// [`BadRequest::ProducerIncomplete`] if only some are present, [`BadRequest::ProducerIdMalformed`] or
+    /// [`BadRequest::ProducerNumberMalformed`] if one doesn't follow section 5.2.1.
+    pub fn parse(
+        id: Option<&str>,
+        epoch: Option<&str>,
+        seq: Option<&str>,
+    ) -> Result<Option<Self>, BadRequest> {
         match (id, epoch, seq) {
             (None, None, None) => Ok(None),
             (Some(id), Some(epoch), Some(seq)) => Ok(Some(Self {
@@ -57,55 +59,53 @@ impl Claim {
                 epoch: number(names::PRODUCER_EPOCH, epoch)?,
                 seq: number(names::PRODUCER_SEQ, seq)?,
             })),
-            _ => Err(Refusal::ProducerIncomplete),
+            _ => Err(BadRequest::ProducerIncomplete),
         }
     }
 }
 
-fn number(header: HeaderName, text: &str) -> Result<u64, Refusal> {
-    strict_decimal(text)
-        .filter(|&number| number <= SAFE_INTEGER_MAX)
-        .ok_or(Refusal::ProducerMalformed { header })
+fn number(header: HeaderName, text: &str) -> Result<u64, BadRequest> {
+    decimal::parse_safe(text).ok_or(BadRequest::ProducerNumberMalformed { header })
 }
 
-/// What a stream remembers of a producer.
+/// The state of a producer in one stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProducerState {
     /// The session that may write.
     pub epoch: u64,
-    /// The last request of it that was accepted.
+    /// The number of the last request that was accepted in this session.
     pub seq_last: u64,
 }
 
-/// What a claim is, seen from the state.
+/// The relation of a claim to the producer's state.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Judgement {
-    /// New: the state becomes this.
+pub(crate) enum Judgement {
+    /// The request is new and makes this the state.
     Accept(ProducerState),
-    /// Was accepted before; the state stays.
+    /// The request was accepted before; this stays the state.
     Duplicate(ProducerState),
 }
 
-/// Compares a claim with what the stream remembers.
+/// Compares a claim with the producer's state; `None` if the stream doesn't know the producer.
 ///
 /// # Errors
-/// [`Refusal::ProducerStale`], [`Refusal::ProducerEpochStart`] or [`Refusal::ProducerGap`].
-pub fn judge(state: Option<ProducerState>, claim: &Claim) -> Result<Judgement, Refusal> {
+/// [`Conflict::ProducerStale`], [`Conflict::ProducerEpochStart`] or [`Conflict::ProducerGap`].
+pub(crate) fn judge(state: Option<ProducerState>, claim: &Claim) -> Result<Judgement, Conflict> {
     let accepted = ProducerState { epoch: claim.epoch, seq_last: claim.seq };
     match state {
         None if claim.seq == 0 => Ok(Judgement::Accept(accepted)),
-        None => Err(Refusal::ProducerGap { expected: 0, received: claim.seq }),
-        Some(state) if claim.epoch < state.epoch => Err(Refusal::ProducerStale { epoch: state.epoch }),
+        None => Err(Conflict::ProducerGap { expected: 0, received: claim.seq }),
+        Some(state) if claim.epoch < state.epoch => Err(Conflict::ProducerStale { epoch: state.epoch }),
         Some(state) if claim.epoch > state.epoch => {
             if claim.seq == 0 {
                 Ok(Judgement::Accept(accepted))
             } else {
-                Err(Refusal::ProducerEpochStart)
+                Err(Conflict::ProducerEpochStart)
             }
         }
         Some(state) if claim.seq <= state.seq_last => Ok(Judgement::Duplicate(state)),
         Some(state) if claim.seq == state.seq_last + 1 => Ok(Judgement::Accept(accepted)),
-        Some(state) => Err(Refusal::ProducerGap { expected: state.seq_last + 1, received: claim.seq }),
+        Some(state) => Err(Conflict::ProducerGap { expected: state.seq_last + 1, received: claim.seq }),
     }
 }
 
@@ -114,6 +114,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::decimal::SAFE_INTEGER_MAX;
 
     fn claim(epoch: u64, seq: u64) -> Claim {
         Claim { id: ProducerId::parse("p").unwrap(), epoch, seq }
@@ -127,14 +128,14 @@ mod tests {
         let cases = [
             (None, claim(0, 0), accept(0, 0)),
             (None, claim(7, 0), accept(7, 0)),
-            (None, claim(0, 3), Err(Refusal::ProducerGap { expected: 0, received: 3 })),
-            (at(5, 2), claim(4, 3), Err(Refusal::ProducerStale { epoch: 5 })),
+            (None, claim(0, 3), Err(Conflict::ProducerGap { expected: 0, received: 3 })),
+            (at(5, 2), claim(4, 3), Err(Conflict::ProducerStale { epoch: 5 })),
             (at(5, 2), claim(6, 0), accept(6, 0)),
-            (at(5, 2), claim(6, 1), Err(Refusal::ProducerEpochStart)),
+            (at(5, 2), claim(6, 1), Err(Conflict::ProducerEpochStart)),
             (at(5, 2), claim(5, 0), duplicate(5, 2)),
             (at(5, 2), claim(5, 2), duplicate(5, 2)),
             (at(5, 2), claim(5, 3), accept(5, 3)),
-            (at(5, 2), claim(5, 4), Err(Refusal::ProducerGap { expected: 3, received: 4 })),
+            (at(5, 2), claim(5, 4), Err(Conflict::ProducerGap { expected: 3, received: 4 })),
         ];
         for (state, claim, expected) in cases {
             assert_eq!(judge(state, &claim), expected, "{state:?} {claim:?}");
@@ -151,22 +152,22 @@ mod tests {
         for (id, epoch, seq) in
             [(Some("p"), None, None), (None, Some("0"), Some("0")), (Some("p"), Some("0"), None)]
         {
-            assert_eq!(Claim::parse(id, epoch, seq), Err(Refusal::ProducerIncomplete));
+            assert_eq!(Claim::parse(id, epoch, seq), Err(BadRequest::ProducerIncomplete));
         }
         for bad in ["", "-1", "+1", "01", "1abc", "1e3", " 1", "9007199254740992"] {
             assert_eq!(
                 Claim::parse(Some("p"), Some(bad), Some("0")),
-                Err(Refusal::ProducerMalformed { header: names::PRODUCER_EPOCH }),
+                Err(BadRequest::ProducerNumberMalformed { header: names::PRODUCER_EPOCH }),
                 "{bad:?}"
             );
             assert_eq!(
                 Claim::parse(Some("p"), Some("0"), Some(bad)),
-                Err(Refusal::ProducerMalformed { header: names::PRODUCER_SEQ }),
+                Err(BadRequest::ProducerNumberMalformed { header: names::PRODUCER_SEQ }),
                 "{bad:?}"
             );
         }
         for id in ["", &"x".repeat(257)] {
-            assert_eq!(ProducerId::parse(id), Err(Refusal::ProducerMalformed { header: names::PRODUCER_ID }));
+            assert_eq!(ProducerId::parse(id), Err(BadRequest::ProducerIdMalformed));
         }
     }
 

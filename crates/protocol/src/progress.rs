@@ -1,20 +1,20 @@
-//! How far an answer takes a reader (sections 5.6 to 5.8): computed once, for catch-up, long-poll and SSE alike.
+//! How far a response takes a reader (sections 5.6 to 5.8), for catch-up, long-poll and SSE alike.
 
 use crate::{offset::Offset, stream::StreamHead};
 
-/// What an answer tells a reader about where it stands.
+/// The reader's place after a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Progress {
-    /// Where to read on.
+    /// The offset at which to continue.
     pub next: Offset,
-    /// Nothing more is there now.
+    /// Whether the response has reached the tail.
     pub up_to_date: bool,
-    /// Nothing more will ever be there.
+    /// Whether the stream is closed and the response has reached its end.
     pub closed: bool,
 }
 
 impl Progress {
-    /// The progress of an answer that ends at a position.
+    /// Returns the progress of a response that ends at a position.
     #[must_use]
     pub fn at(head: &StreamHead, end: u64) -> Self {
         let up_to_date = end == head.tail;
@@ -22,9 +22,9 @@ impl Progress {
     }
 }
 
-/// Where an answer that begins at `start` ends: at the first append boundary at or after the returned position,
-/// which is the next multiple of the chunk size, or the tail. Readers who join anywhere converge on the same
-/// URLs, and no answer is "the rest of the stream".
+/// Returns the target of a response that begins at `start`: it ends at the first append boundary at or after the target,
+/// which is the next multiple of the chunk size, or the tail. So readers that join anywhere converge on the same URLs,
+/// and no response is "the rest of the stream".
 #[must_use]
 pub fn chunk_target(start: u64, tail: u64, chunk_bytes: u64) -> u64 {
     let chunk_bytes = chunk_bytes.max(1);
@@ -39,7 +39,7 @@ mod tests {
     use crate::stream::{Closure, tests::head};
 
     #[test]
-    fn up_to_date_means_the_tail_and_closed_means_the_tail_for_ever() {
+    fn up_to_date_means_the_tail_and_closed_means_the_final_tail() {
         let open = StreamHead { tail: 9, ..head(1) };
         let closed = StreamHead { closed: Some(Closure::default()), ..open.clone() };
         let flags = |head: &StreamHead, end| {
@@ -64,7 +64,7 @@ mod tests {
     proptest! {
         #[test]
         fn readers_converge(a in 0..5_000u64, b in 0..5_000u64, chunk in 1..300u64) {
-            // Whoever passes a chunk's end stops there, so both see the same ends from the later start on.
+            // Every reader stops at every chunk's end, so both see the same ends from the later start on.
             let ends = |mut at: u64| {
                 let mut ends = Vec::new();
                 while at < 5_000 {

@@ -1,294 +1,197 @@
-//! Every reason to say no, and the one place that turns it into status, headers and `application/problem+json`
-//! (RFC 9457).
+//! Every request that is answered with an error, grouped by what is at fault, and the one place that turns it into a
+//! status, headers and `application/problem+json` (RFC 9457).
 //!
-//! A refused request has changed nothing.
+//! Each variant has a problem type of its own, `urn:headwater:problem:…`. A refused request has changed nothing, with one
+//! exception: after [`Unavailable::StorageFailed`] the outcome is unknown.
 
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 
-use crate::{names, offset::Offset, response::ResponseHead, subscription::SubscriptionRefusal};
+#[cfg(feature = "subscriptions")]
+use crate::subscription::SubscriptionRefusal;
+use crate::{
+    bad_request::BadRequest,
+    names,
+    offset::Offset,
+    response::{Response, ResponseHead, offset_value, text_value},
+};
 
-/// Why a request is refused. The text is the problem's `detail`: what was wrong and, where it helps, what to do.
+/// Why a request is answered with an error.
+///
+/// Parsers return the group [`BadRequest`]; every group converts into a `Refusal` with `?`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum Refusal {
-    /// The offset isn't one that this server gives out.
-    #[error("offset must be -1, now, or a value that Stream-Next-Offset gave")]
-    OffsetMalformed,
-    /// The offset was never reached in this stream.
-    #[error("this stream has no such offset; it may lie beyond the tail or inside of a message")]
-    OffsetBeyond,
-    /// A live read without a place to begin at.
-    #[error("live reads need an offset parameter")]
-    OffsetMissing,
-    /// The `live` parameter names no mode.
-    #[error("live must be long-poll or sse")]
-    LiveMalformed,
-    /// A query parameter that counts is there twice.
-    #[error("the {parameter} parameter is there more than once")]
-    ParameterRepeated {
-        /// Which.
-        parameter: &'static str,
-    },
-    /// A header that counts is there twice.
-    #[error("the {header} header is there more than once")]
-    HeaderRepeated {
-        /// Which.
-        header: HeaderName,
-    },
-    /// A header's value isn't UTF-8 text.
-    #[error("the {header} header is not text")]
-    HeaderNotText {
-        /// Which.
-        header: HeaderName,
-    },
-    /// Not one host (RFC 9112, 3.2).
-    #[error("a request names one host, once")]
-    HostMissing,
-    /// The path names no stream.
-    #[error("the path names no stream: {rule}")]
-    NameMalformed {
-        /// The rule that it breaks.
-        rule: &'static str,
-    },
-    /// An append without Content-Type.
-    #[error("a body needs a Content-Type")]
-    ContentTypeMissing,
-    /// Not `type/subtype`.
-    #[error("Content-Type must be type/subtype, at most 256 bytes")]
-    ContentTypeMalformed,
-    /// An append without bytes.
-    #[error("an append needs a body, unless Stream-Closed: true closes the stream")]
-    BodyEmpty,
-    /// Not JSON.
-    #[error("the body is not JSON: {reason}")]
-    JsonMalformed {
-        /// What the parser said.
-        reason: Box<str>,
-    },
-    /// Nested too deep.
-    #[error("the body nests deeper than 128 levels")]
-    JsonTooDeep,
-    /// An append of an empty array.
-    #[error("an empty array appends nothing")]
-    JsonEmptyArray,
-    /// Not a time-to-live.
-    #[error("Stream-TTL must be whole seconds in plain decimal, at most 9007199254740991")]
-    TtlMalformed,
-    /// Not a time.
-    #[error("Stream-Expires-At must be an RFC 3339 time after 1970")]
-    ExpiresAtMalformed,
-    /// Over before it began.
-    #[error("Stream-Expires-At lies in the past")]
-    ExpiresAtPast,
-    /// Two lifetimes at once.
-    #[error("Stream-TTL and Stream-Expires-At exclude each other")]
-    TtlAndExpiresAt,
-    /// Neither `public` nor `private`.
-    #[error("Stream-Visibility must be public or private")]
-    VisibilityMalformed,
-    /// Empty or too long.
-    #[error("Stream-Seq must have 1 to 256 bytes")]
-    SeqMalformed,
-    /// One or two of three.
-    #[error("Producer-Id, Producer-Epoch and Producer-Seq come together or not at all")]
-    ProducerIncomplete,
-    /// Not what section 5.2.1 says.
-    #[error(
-        "{header} must be 1 to 256 bytes for the id, plain decimal up to 9007199254740991 for the numbers"
-    )]
-    ProducerMalformed {
-        /// Which.
-        header: HeaderName,
-    },
-    /// A new epoch that doesn't begin at 0.
-    #[error("a new epoch begins at Producer-Seq 0")]
+    /// The request is wrong by itself.
+    #[error(transparent)]
+    Request(#[from] BadRequest),
+    /// What the request names isn't there, or is there no longer.
+    #[error(transparent)]
+    Missing(#[from] Missing),
+    /// The request doesn't fit the stream as it is now.
+    #[error(transparent)]
+    Conflict(#[from] Conflict),
+    /// The server can't do it, now or at all; the request may be good.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+    /// A control request is refused (sections 6 and 7). It has the protocol's own document instead of a problem.
+    #[cfg(feature = "subscriptions")]
+    #[error(transparent)]
+    Subscription(#[from] SubscriptionRefusal),
+}
+
+/// What a request names isn't there, or is there no longer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Missing {
+    /// There is no stream of this name.
+    #[error("there is no stream here")]
+    NotFound,
+    /// The stream was deleted and is kept only for its forks (section 5.4).
+    #[error("the stream was deleted")]
+    Gone,
+    /// The offset belongs to another incarnation of the stream.
+    #[error("the offset belongs to an earlier stream of this name; start again with offset=-1")]
+    OffsetGone,
+    /// There is no stream to fork from (section 4.2).
+    #[error("Stream-Forked-From names a stream that does not exist")]
+    ForkSource,
+}
+
+/// A request doesn't fit the stream as it is now.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Conflict {
+    /// The stream never issued the offset: it lies beyond the tail or inside of a message.
+    #[error("this stream has no such offset; it may lie beyond the tail or inside a message")]
+    OffsetUnknown,
+    /// A producer begins a new epoch with another number than 0 (section 5.2.1).
+    #[error("a new producer epoch must start with Producer-Seq 0")]
     ProducerEpochStart,
-    /// A zombie.
+    /// A later session of the producer has taken over (section 5.2.1).
     #[error("a later session of this producer has taken over")]
     ProducerStale {
-        /// The session that may write.
+        /// The epoch of the session that may write.
         epoch: u64,
     },
-    /// Something before it is missing.
-    #[error("Producer-Seq {expected} is missing before {received}")]
+    /// An earlier request of the producer is missing (section 5.2.1).
+    #[error("expected Producer-Seq {expected}, received {received}")]
     ProducerGap {
         /// The number that would have been accepted.
         expected: u64,
-        /// The number that came.
+        /// The number that was received.
         received: u64,
     },
-    /// Fork headers without a source.
-    #[error("Stream-Fork-Offset and Stream-Fork-Sub-Offset need Stream-Forked-From")]
-    ForkIncomplete,
-    /// Not a path below the base path.
-    #[error("Stream-Forked-From must be the path of a stream on this server")]
-    ForkSourceMalformed,
-    /// Not an offset of the source.
-    #[error("Stream-Fork-Offset is not an offset of the source")]
+    /// The source of the fork has no such offset (section 4.2).
+    #[error("the source has no such offset as Stream-Fork-Offset")]
     ForkOffset,
-    /// Not within the next append of the source.
-    #[error(
-        "Stream-Fork-Sub-Offset must be plain decimal, with an offset, and within the append that follows it"
-    )]
+    /// The sub-offset is larger than the append that follows the fork's offset.
+    #[error("Stream-Fork-Sub-Offset must lie within the append that follows Stream-Fork-Offset")]
     ForkSubOffset,
-    /// No such source.
-    #[error("Stream-Forked-From names no stream")]
-    ForkSourceMissing,
-    /// Only kept for its forks.
-    #[error("the source is deleted")]
+    /// The source was deleted and is kept only for its forks.
+    #[error("the source of the fork was deleted")]
     ForkSourceDeleted,
-    /// A chain too long.
-    #[error("forks of forks go at most 64 levels deep")]
+    /// The source is itself a fork, at the greatest depth that is allowed.
+    #[error("forks can be nested at most 64 levels deep")]
     ForkTooDeep,
-    /// A count too large.
+    /// The source has as many forks as can be counted.
     #[error("the source has too many forks")]
     ForkTooMany,
-    /// Another type than the stream's.
-    #[error("the stream has another content type")]
+    /// The Content-Type isn't the stream's (section 12.4).
+    #[error("the stream has a different content type")]
     ContentTypeMismatch,
-    /// Exists otherwise.
-    #[error("a stream with another configuration exists here")]
+    /// A stream with another configuration exists under this name (section 5.1).
+    #[error("a stream with a different configuration exists here")]
     ConfigMismatch,
-    /// Not after the last one.
+    /// `Stream-Seq` isn't greater than the last one (section 5.2).
     #[error("Stream-Seq must be greater than the last one")]
     SeqRegression,
-    /// Closed for good.
+    /// The stream is closed (section 4.1).
     #[error("the stream is closed")]
     StreamClosed {
-        /// Where it ends.
+        /// The offset at which the stream ends.
         tail: Offset,
     },
-    /// Nothing here.
-    #[error("there is no stream here")]
-    NotFound,
-    /// Was here, and is kept for its forks only.
-    #[error("the stream is deleted")]
-    Gone,
-    /// The offset belongs to an earlier life of this name.
-    #[error("the offset belongs to an earlier stream of this name; begin again with offset=-1")]
-    OffsetGone,
-    /// Not a verb of this resource.
-    #[error("this resource knows {allowed}")]
-    MethodUnknown {
-        /// Those that it has, as `Allow` lists them.
-        allowed: &'static str,
-    },
-    /// A control request that can't be done (sections 6 and 7). It has a document of its own.
-    #[error(transparent)]
-    Subscription(SubscriptionRefusal),
-    /// More lines or bytes than the connection takes.
-    #[error("the request's head is larger than {limit_bytes} bytes or {limit_lines} lines")]
-    HeadTooLarge {
-        /// The limit of all of it.
-        limit_bytes: usize,
-        /// The limit of its header lines.
-        limit_lines: usize,
-    },
-    /// More than the limit.
-    #[error("the body is larger than {limit_bytes} bytes")]
-    BodyTooLarge {
-        /// The limit.
-        limit_bytes: u64,
-    },
-    /// The client stopped in the middle.
-    #[error("the body ended before it was complete")]
-    BodyBroken,
-    /// The client was too slow.
-    #[error("the body did not come in time")]
-    BodyTimeout,
-    /// A bound of this server is reached.
-    #[error("the server is at its limit of {what}; try again")]
+}
+
+/// The server can't do what was asked, although the request may be good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Unavailable {
+    /// A bound of the server is reached.
+    #[error("the server has reached its limit of {what}; try again later")]
     Overloaded {
-        /// Which bound.
+        /// The bound, as a plural noun.
         what: &'static str,
     },
-    /// The server is being stopped.
+    /// The server is about to stop.
     #[error("the server is shutting down; try again")]
     ShuttingDown,
-    /// No room.
-    #[error("there is no room left; nothing was written")]
+    /// The store, or the stream, has no room left.
+    #[error("there is no space left; nothing was written")]
     StorageFull,
-    /// The store refused; an operator must look.
-    #[error("the store cannot do this now; nothing is acknowledged")]
+    /// The store has failed; the operator's log says why.
+    #[error("the store failed; the request is not acknowledged")]
     StorageFailed,
 }
 
-impl From<SubscriptionRefusal> for Refusal {
-    fn from(refusal: SubscriptionRefusal) -> Self {
-        Self::Subscription(refusal)
+impl Missing {
+    const fn problem(self) -> (StatusCode, &'static str, &'static str) {
+        match self {
+            Self::NotFound => (StatusCode::NOT_FOUND, "not-found", "Not found"),
+            Self::Gone => (StatusCode::GONE, "gone", "Stream was deleted"),
+            Self::OffsetGone => (StatusCode::GONE, "offset-gone", "Offset is gone"),
+            Self::ForkSource => (StatusCode::NOT_FOUND, "fork-source-not-found", "Fork source not found"),
+        }
     }
 }
 
-impl Refusal {
-    /// Status, name and title.
-    const fn kind(&self) -> (StatusCode, &'static str, &'static str) {
+impl Conflict {
+    const fn problem(&self) -> (StatusCode, &'static str, &'static str) {
         const BAD: StatusCode = StatusCode::BAD_REQUEST;
         const CONFLICT: StatusCode = StatusCode::CONFLICT;
         match self {
-            Self::OffsetMalformed | Self::OffsetBeyond | Self::OffsetMissing => (BAD, "offset", "Bad offset"),
-            Self::LiveMalformed | Self::ParameterRepeated { .. } => (BAD, "parameter", "Bad parameter"),
-            Self::HeaderRepeated { .. } | Self::HeaderNotText { .. } | Self::HostMissing => {
-                (BAD, "header", "Bad header")
-            }
-            Self::NameMalformed { .. } => (BAD, "name", "Bad stream name"),
-            Self::ContentTypeMissing | Self::ContentTypeMalformed => {
-                (BAD, "content-type", "Bad content type")
-            }
-            Self::BodyEmpty => (BAD, "body-empty", "Empty body"),
-            Self::JsonMalformed { .. } | Self::JsonTooDeep | Self::JsonEmptyArray => {
-                (BAD, "json", "Bad JSON")
-            }
-            Self::TtlMalformed | Self::ExpiresAtMalformed | Self::ExpiresAtPast | Self::TtlAndExpiresAt => {
-                (BAD, "lifetime", "Bad lifetime")
-            }
-            Self::VisibilityMalformed => (BAD, "visibility", "Bad visibility"),
-            Self::SeqMalformed => (BAD, "stream-seq", "Bad Stream-Seq"),
-            Self::ProducerIncomplete | Self::ProducerMalformed { .. } | Self::ProducerEpochStart => {
-                (BAD, "producer", "Bad producer headers")
-            }
+            Self::OffsetUnknown => (BAD, "offset-unknown", "Unknown offset"),
+            Self::ProducerEpochStart => (BAD, "producer-epoch-start", "Bad start of a producer epoch"),
             Self::ProducerStale { .. } => (StatusCode::FORBIDDEN, "stale-epoch", "Stale producer epoch"),
             Self::ProducerGap { .. } => (CONFLICT, "producer-gap", "Producer sequence gap"),
-            Self::ForkIncomplete | Self::ForkSourceMalformed | Self::ForkOffset | Self::ForkSubOffset => {
-                (BAD, "fork", "Bad fork")
-            }
-            Self::ForkSourceMissing => (StatusCode::NOT_FOUND, "not-found", "Fork source not found"),
-            Self::ForkSourceDeleted => (CONFLICT, "fork-source-deleted", "Fork source is deleted"),
+            Self::ForkOffset => (BAD, "fork-offset-unknown", "Unknown fork offset"),
+            Self::ForkSubOffset => (BAD, "fork-sub-offset-unknown", "Fork sub-offset out of range"),
+            Self::ForkSourceDeleted => (CONFLICT, "fork-source-deleted", "Fork source was deleted"),
             Self::ForkTooDeep => (CONFLICT, "fork-too-deep", "Fork chain too deep"),
             Self::ForkTooMany => (CONFLICT, "fork-too-many", "Too many forks"),
             Self::ContentTypeMismatch => (CONFLICT, "content-type-mismatch", "Content type mismatch"),
-            Self::ConfigMismatch => (CONFLICT, "config-mismatch", "Stream exists with another configuration"),
+            Self::ConfigMismatch => {
+                (CONFLICT, "config-mismatch", "Stream exists with a different configuration")
+            }
             Self::SeqRegression => (CONFLICT, "stream-seq-regression", "Stream-Seq regression"),
             Self::StreamClosed { .. } => (CONFLICT, "stream-closed", "Stream is closed"),
-            Self::NotFound => (StatusCode::NOT_FOUND, "not-found", "Not found"),
-            Self::Gone => (StatusCode::GONE, "gone", "Stream is deleted"),
-            Self::OffsetGone => (StatusCode::GONE, "gone", "Offset is gone"),
-            Self::MethodUnknown { .. } => (StatusCode::METHOD_NOT_ALLOWED, "method", "Method not allowed"),
-            Self::Subscription(refusal) => (refusal.status(), "subscription", "Subscription"),
-            Self::HeadTooLarge { .. } => {
-                (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "head-too-large", "Request head too large")
-            }
-            Self::BodyTooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", "Body too large"),
-            Self::BodyBroken => (BAD, "body-broken", "Broken body"),
-            Self::BodyTimeout => (StatusCode::REQUEST_TIMEOUT, "body-timeout", "Body timeout"),
+        }
+    }
+}
+
+impl Unavailable {
+    const fn problem(self) -> (StatusCode, &'static str, &'static str) {
+        match self {
             Self::Overloaded { .. } => (StatusCode::SERVICE_UNAVAILABLE, "overloaded", "Overloaded"),
             Self::ShuttingDown => (StatusCode::SERVICE_UNAVAILABLE, "shutting-down", "Shutting down"),
             Self::StorageFull => (StatusCode::INSUFFICIENT_STORAGE, "storage-full", "Storage full"),
             Self::StorageFailed => (StatusCode::INTERNAL_SERVER_ERROR, "storage-failed", "Storage failed"),
         }
     }
+}
 
-    /// The status alone: for logs and metrics.
+impl Refusal {
+    /// The response: status, headers and document.
     #[must_use]
-    pub const fn status(&self) -> StatusCode {
-        self.kind().0
-    }
-
-    /// The answer: head and problem document.
-    #[must_use]
-    pub fn respond(&self) -> (ResponseHead, String) {
-        if let Self::Subscription(refusal) = self {
-            return refusal.respond();
-        }
-        let (status, code, title) = self.kind();
+    pub fn respond(&self) -> Response {
+        let (status, code, title) = match self {
+            Self::Request(refusal) => refusal.problem(),
+            Self::Missing(refusal) => refusal.problem(),
+            Self::Conflict(refusal) => refusal.problem(),
+            Self::Unavailable(refusal) => refusal.problem(),
+            #[cfg(feature = "subscriptions")]
+            Self::Subscription(refusal) => return refusal.respond(),
+        };
         let mut head = ResponseHead::new(status);
         self.headers(&mut head.headers);
         head.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
@@ -298,26 +201,27 @@ impl Refusal {
             "status": status.as_u16(),
             "detail": self.to_string(),
         });
-        (head, problem.to_string())
+        Response { head, body: problem.to_string().into() }
     }
 
+    /// Adds what a client needs to correct or repeat the request.
     fn headers(&self, headers: &mut HeaderMap) {
         match self {
-            Self::StreamClosed { tail } => {
+            Self::Conflict(Conflict::StreamClosed { tail }) => {
                 headers.insert(names::STREAM_CLOSED, HeaderValue::from_static("true"));
-                headers.insert(names::STREAM_NEXT_OFFSET, crate::response::offset_value(*tail));
+                headers.insert(names::STREAM_NEXT_OFFSET, offset_value(*tail));
             }
-            Self::ProducerStale { epoch } => {
+            Self::Conflict(Conflict::ProducerStale { epoch }) => {
                 headers.insert(names::PRODUCER_EPOCH, HeaderValue::from(*epoch));
             }
-            Self::ProducerGap { expected, received } => {
+            Self::Conflict(Conflict::ProducerGap { expected, received }) => {
                 headers.insert(names::PRODUCER_EXPECTED_SEQ, HeaderValue::from(*expected));
                 headers.insert(names::PRODUCER_RECEIVED_SEQ, HeaderValue::from(*received));
             }
-            Self::MethodUnknown { allowed } => {
-                headers.insert(header::ALLOW, HeaderValue::from_static(allowed));
+            Self::Request(BadRequest::MethodNotAllowed { allowed }) => {
+                headers.insert(header::ALLOW, text_value(&allowed.join(", ")));
             }
-            Self::ShuttingDown | Self::Overloaded { .. } => {
+            Self::Unavailable(Unavailable::ShuttingDown | Unavailable::Overloaded { .. }) => {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
             }
             _ => {}
@@ -330,34 +234,42 @@ mod tests {
     use super::*;
     use crate::offset::Incarnation;
 
+    fn body(refusal: impl Into<Refusal>) -> serde_json::Value {
+        serde_json::from_slice(&refusal.into().respond().body).unwrap()
+    }
+
+    fn head(refusal: Conflict) -> ResponseHead {
+        Refusal::from(refusal).respond().head
+    }
+
     #[test]
     fn a_refusal_is_a_problem_document_with_what_the_client_needs() {
         let tail = Offset { incarnation: Incarnation::new(7).unwrap(), position: 5 };
-        let (head, body) = Refusal::StreamClosed { tail }.respond();
+        let refusal = Conflict::StreamClosed { tail };
+        let head = head(refusal.clone());
         assert_eq!(head.status, StatusCode::CONFLICT);
         assert_eq!(head.headers[names::STREAM_CLOSED], "true");
         assert_eq!(head.headers[names::STREAM_NEXT_OFFSET], "0000000000000007_0000000000000005");
         assert_eq!(head.headers[header::CACHE_CONTROL], "no-store");
-        let problem: serde_json::Value = serde_json::from_str(&body).unwrap();
+        let problem = body(refusal);
         assert_eq!(problem["type"], "urn:headwater:problem:stream-closed");
         assert_eq!(problem["status"], 409);
     }
 
     #[test]
     fn producers_learn_what_to_send() {
-        let (head, _) = Refusal::ProducerGap { expected: 3, received: 9 }.respond();
+        let gap = head(Conflict::ProducerGap { expected: 3, received: 9 });
         assert_eq!(
-            (head.status, &head.headers[names::PRODUCER_EXPECTED_SEQ]),
+            (gap.status, &gap.headers[names::PRODUCER_EXPECTED_SEQ]),
             (StatusCode::CONFLICT, &3.into())
         );
-        assert_eq!(head.headers[names::PRODUCER_RECEIVED_SEQ], "9");
-        let (head, _) = Refusal::ProducerStale { epoch: 4 }.respond();
-        assert_eq!((head.status, &head.headers[names::PRODUCER_EPOCH]), (StatusCode::FORBIDDEN, &4.into()));
+        assert_eq!(gap.headers[names::PRODUCER_RECEIVED_SEQ], "9");
+        let stale = head(Conflict::ProducerStale { epoch: 4 });
+        assert_eq!((stale.status, &stale.headers[names::PRODUCER_EPOCH]), (StatusCode::FORBIDDEN, &4.into()));
     }
 
     #[test]
     fn what_a_parser_says_cannot_break_the_document() {
-        let (_, body) = Refusal::JsonMalformed { reason: "\"\n\\".into() }.respond();
-        assert!(serde_json::from_str::<serde_json::Value>(&body).is_ok());
+        assert!(body(BadRequest::JsonMalformed { reason: "\"\n\\".into() }).is_object());
     }
 }

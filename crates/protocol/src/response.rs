@@ -1,38 +1,64 @@
-//! Response heads: status and headers, as every adapter sends them.
+//! Responses: status, headers and bodies, as every adapter sends them.
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
-use crate::{cache::Class, names, offset::Offset, progress::Progress};
+use crate::{cache::Class, names, offset::Offset};
 
-/// What comes before a body. It always has a Cache-Control.
+/// A complete response.
+#[derive(Clone, Debug)]
+pub struct Response {
+    /// The status and the headers.
+    pub head: ResponseHead,
+    /// The body; empty if there is none.
+    pub body: Bytes,
+}
+
+/// The part of a response that comes before its body. It always has a Cache-Control.
 #[derive(Clone, Debug)]
 pub struct ResponseHead {
     /// The status.
     pub status: StatusCode,
-    /// The headers, but those that the transport adds itself (Date, Content-Length, Connection).
+    /// The headers, except for those that the transport adds itself (Date, Content-Length, Connection).
     pub headers: HeaderMap,
-    /// What the answer is to a cache.
+    /// What caches may do with the response.
     pub class: Class,
 }
 
-/// As many headers as writers and readers get, about: room for them from the beginning saves moving them.
+/// About as many headers as responses to writes and reads have: with that much capacity the map never grows.
 const WRITE_HEADERS: usize = 12;
 const READ_HEADERS: usize = 20;
 
-/// Where the origin had an answer's bytes from.
+/// Where the server took the bytes of a response from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Source {
-    /// Memory.
+    /// The bytes were in memory.
     #[default]
     Memory,
-    /// The store.
+    /// The bytes were read from the store.
     Store,
-    /// A read of the store that another request had begun.
+    /// The bytes were read from the store by another request at the same time.
     Collapsed,
 }
 
+impl From<ResponseHead> for Response {
+    /// A response without a body.
+    fn from(head: ResponseHead) -> Self {
+        Self { head, body: Bytes::new() }
+    }
+}
+
+impl Response {
+    /// A JSON response that no cache may keep.
+    pub(crate) fn json(status: StatusCode, body: impl Into<Bytes>) -> Self {
+        let mut head = ResponseHead::new(status);
+        head.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        Self { head, body: body.into() }
+    }
+}
+
 impl ResponseHead {
-    /// A head that no cache may keep.
+    /// Returns a head that no cache may keep.
     #[must_use]
     pub fn new(status: StatusCode) -> Self {
         let mut headers = HeaderMap::with_capacity(WRITE_HEADERS);
@@ -40,27 +66,18 @@ impl ResponseHead {
         Self { status, headers, class: Class::Never }
     }
 
-    /// A head of a class of reads, still without its Cache-Control.
+    /// Returns the head of a read, still without its Cache-Control.
     pub(crate) fn of_read(status: StatusCode, class: Class) -> Self {
         Self { status, headers: HeaderMap::with_capacity(READ_HEADERS), class }
     }
 
-    /// Whether the client has the bytes already.
+    /// Whether the client has the bytes already, so that the response has no body (RFC 9110, 15.4.5).
     #[must_use]
     pub fn is_not_modified(&self) -> bool {
         self.status == StatusCode::NOT_MODIFIED
     }
 
-    /// Says where the reader stands.
-    pub(crate) fn progress(&mut self, progress: Progress) {
-        self.headers.insert(names::STREAM_NEXT_OFFSET, offset_value(progress.next));
-        if progress.up_to_date {
-            self.headers.insert(names::STREAM_UP_TO_DATE, HeaderValue::from_static("true"));
-        }
-        self.closed(progress.closed);
-    }
-
-    /// Says that nothing will follow. There is no such header on an open stream: clients test its presence.
+    /// Adds `Stream-Closed` if the stream is closed. An open stream has no such header: clients test its presence.
     pub(crate) fn closed(&mut self, closed: bool) {
         if closed {
             self.headers.insert(names::STREAM_CLOSED, HeaderValue::from_static("true"));
@@ -68,15 +85,22 @@ impl ResponseHead {
     }
 }
 
-/// The answer to a liveness probe.
+/// Returns the response to a liveness probe.
 #[must_use]
-pub fn health() -> ResponseHead {
-    let mut head = ResponseHead::new(StatusCode::OK);
-    head.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    head
+pub fn health() -> Response {
+    Response::json(StatusCode::OK, Bytes::from_static(b"{\"status\":\"ok\"}"))
 }
 
-/// Says how long the origin took: what a page can subtract to see the network and the caches.
+/// Returns the response that carries metrics in the OpenMetrics text format.
+#[must_use]
+pub fn metrics(text: String) -> Response {
+    let mut head = ResponseHead::new(StatusCode::OK);
+    let media_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    head.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
+    Response { head, body: text.into() }
+}
+
+/// Adds how long the server took (`Server-Timing`): a page subtracts it to see the network and the caches.
 pub fn server_timing(head: &mut ResponseHead, took_us: u64) {
     let mut milliseconds = itoa::Buffer::new();
     // A thousand more, so that there are three digits after the first.
@@ -86,7 +110,7 @@ pub fn server_timing(head: &mut ResponseHead, took_us: u64) {
     head.headers.insert(names::SERVER_TIMING, text_value(&timing));
 }
 
-/// Says where the origin had the bytes from, as a cache does (RFC 9211). Caches on the way add to it.
+/// Adds where the server took the bytes from, as a cache does (RFC 9211). Caches on the way add to it.
 pub fn cache_status(head: &mut ResponseHead, source: Source) {
     let status = match source {
         Source::Memory => "headwater; hit",
@@ -96,21 +120,14 @@ pub fn cache_status(head: &mut ResponseHead, source: Source) {
     head.headers.insert(names::CACHE_STATUS, HeaderValue::from_static(status));
 }
 
-/// The answer to a collector of metrics.
-#[must_use]
-pub fn metrics() -> ResponseHead {
-    let mut head = ResponseHead::new(StatusCode::OK);
-    let media_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    head.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
-    head
-}
-
-/// An offset as a header's value.
+/// Returns an offset as a header's value.
+#[expect(clippy::expect_used, reason = "digits and an underscore are a header's value")]
 pub(crate) fn offset_value(offset: Offset) -> HeaderValue {
-    HeaderValue::from_bytes(&offset.encode()).unwrap_or(HeaderValue::from_static(Offset::BEGINNING))
+    HeaderValue::from_bytes(&offset.encode()).expect("digits and an underscore")
 }
 
-/// A text that was checked to be visible ASCII, as a header's value.
+/// Returns a text as a header's value. The caller has made it of visible ASCII, spaces and tabs.
+#[expect(clippy::expect_used, reason = "visible ASCII, spaces and tabs are a header's value")]
 pub(crate) fn text_value(text: &str) -> HeaderValue {
-    HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static(""))
+    HeaderValue::from_str(text).expect("visible ASCII, spaces and tabs")
 }

@@ -13,8 +13,8 @@ use crate::{content_type::SseEncoding, cursor::Cursor, offset::Offset, progress:
 /// A comment that keeps idle connections open.
 pub const HEARTBEAT: &[u8] = b":\n\n";
 
-/// How many of the bytes an event can carry now: all but a UTF-8 sequence that the writer hasn't completed.
-/// When nothing can complete it (`last`), all.
+/// Returns how many of the bytes an event can carry now: all but a UTF-8 sequence that the writer hasn't completed. If
+/// nothing can complete it any more (`last`), all.
 #[must_use]
 pub fn complete_bytes(encoding: SseEncoding, bytes: &[u8], last: bool) -> usize {
     if encoding != SseEncoding::Text || last {
@@ -31,8 +31,8 @@ pub fn complete_bytes(encoding: SseEncoding, bytes: &[u8], last: bool) -> usize 
     }
 }
 
-/// Appends a data event that ends at `next` and carries a body as a catch-up read would answer it: the bytes, or
-/// a JSON array. Text that is not UTF-8 gets U+FFFD.
+/// Appends a data event that ends at `next` and carries the body of a catch-up read: the bytes, or a JSON array. Text that
+/// isn't UTF-8 gets U+FFFD.
 pub fn write_data(out: &mut String, encoding: SseEncoding, body: &[u8], next: Offset) {
     out.push_str("event: data\n");
     let _ = writeln!(out, "id: {next}");
@@ -47,7 +47,7 @@ pub fn write_data(out: &mut String, encoding: SseEncoding, body: &[u8], next: Of
     out.push('\n');
 }
 
-/// Appends a control event. The cursor is left out when the stream is closed.
+/// Appends a control event. The cursor is left out if the stream is closed.
 pub fn write_control(out: &mut String, progress: Progress, cursor: Cursor) {
     let _ = write!(out, "event: control\ndata:{{\"streamNextOffset\":\"{}\"", progress.next);
     if !progress.closed {

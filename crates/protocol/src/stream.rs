@@ -1,121 +1,186 @@
-//! The state of a stream: all that a decision may look at, and all that it may alter.
+//! The state of a stream: everything that a decision may look at, and everything that it may change.
 
 use bytes::Bytes;
 
 use crate::{
-    Refusal,
     cache::Visibility,
     content_type::ContentType,
     expiry::{self, Lifetime},
-    fork::{Ancestor, ForkOrigin},
     offset::{Incarnation, Offset, ReadFrom},
+    path::StreamName,
     producer::{Claim, ProducerId, ProducerState},
+    refusal::{Conflict, Missing, Refusal},
 };
 
-/// What a server knows of a stream besides its bytes and its producers.
+/// The state of a stream besides its bytes and its producers.
+///
+/// Stores and embedders begin with [`StreamHead::new`] and set what differs:
+///
+/// ```
+/// use headwater_protocol::{ContentType, Incarnation, StreamHead};
+///
+/// let incarnation = Incarnation::new(7).ok_or("not zero")?;
+/// let mut head = StreamHead::new(incarnation, ContentType::parse("text/plain")?);
+/// head.tail = 42;
+/// assert_eq!(head.tail_offset().to_string(), "0000000000000007_0000000000000042");
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct StreamHead {
-    /// Which life of the name this is.
+    /// The stream's identity among all that have had its name.
     pub incarnation: Incarnation,
-    /// Grows by one with every commit; a commit that expects another one is refused.
+    /// The number of the last commit, from 1; a commit that expects another one is refused.
     pub version: u64,
-    /// Fixed at creation.
+    /// The content type, fixed at creation.
     pub content_type: ContentType,
-    /// Fixed at creation.
+    /// The rule by which the stream ends, fixed at creation.
     pub lifetime: Lifetime,
-    /// When the stream ends if nobody uses it, in milliseconds since 1970.
+    /// The time at which the stream ends if it isn't used, in milliseconds since 1970.
     pub deadline_ms: Option<u64>,
-    /// Fixed at creation; `None`: as the server's policy says.
+    /// Whether shared caches may keep responses, fixed at creation; `None` leaves it to the server's policy.
     pub visibility: Option<Visibility>,
     /// The position after the last byte.
     pub tail: u64,
-    /// Once set it stays.
+    /// How the stream was closed; once set it stays.
     pub closed: Option<Closure>,
-    /// When bytes or closure last changed, in milliseconds since 1970; strictly growing with each such change.
+    /// The time of the last change of bytes or closure, in milliseconds since 1970; each change makes it larger.
     pub changed_ms: u64,
     /// The largest `Stream-Seq` so far.
     pub seq_last: Option<Box<[u8]>>,
-    /// What the creation of a fork asked for.
+    /// The origin of a fork.
     pub fork: Option<ForkOrigin>,
-    /// Whose logs hold the inherited bytes, from the beginning on; empty unless it is a fork.
+    /// The logs that hold the inherited bytes, in order; empty unless the stream is a fork.
     pub ancestors: Vec<Ancestor>,
-    /// How many streams were forked from this one and still exist.
+    /// The number of existing streams that were forked from this one.
     pub forks: u32,
-    /// Deleted, but kept for its forks.
+    /// Whether the stream was deleted and is kept for its forks.
     pub soft_deleted: bool,
+}
+
+/// A log that holds inherited bytes: from the previous ancestor's end (or 0) up to `until`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ancestor {
+    /// The stream whose log it is.
+    pub incarnation: Incarnation,
+    /// The position after the last byte that is inherited from it.
+    pub until: u64,
+}
+
+/// The origin of a fork: what its creation asked for. It is compared when the creation is repeated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ForkOrigin {
+    /// The stream that is kept for the fork.
+    pub source: StreamName,
+    /// The incarnation of the source that the fork needs.
+    pub source_incarnation: Incarnation,
+    /// The offset, as `Stream-Fork-Offset` spelled it.
+    pub offset: Option<ReadFrom>,
+    /// The sub-offset, as `Stream-Fork-Sub-Offset` spelled it; 0 if it was absent.
+    pub sub_offset: u64,
+    /// The number of forks from here to a stream that isn't one.
+    pub depth: u16,
 }
 
 /// How a stream was closed.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Closure {
-    /// The producer request that did it, whose repetition succeeds (section 5.2.1).
+    /// The producer's request that closed it; a repetition of it succeeds (section 5.2.1).
     pub by: Option<Claim>,
 }
 
-/// What one request alters, to be committed as one: all of it or nothing.
+/// The changes of one request to one stream, to be committed together: all of them or none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// The state afterwards.
+    /// The state of the stream afterwards.
     pub head: StreamHead,
     /// The bytes between the old tail and the new one.
     pub bytes: Bytes,
-    /// A producer's state afterwards.
+    /// The producer's state afterwards.
     pub producer: Option<(ProducerId, ProducerState)>,
 }
 
-/// What a request comes to.
+/// The decision on a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(clippy::large_enum_variant, reason = "made once per request and taken apart at once")]
 pub enum Verdict<Ack> {
-    /// Commit the change, then answer.
+    /// The change is to be committed, then the request is answered with the acknowledgement.
     Commit(Change, Ack),
-    /// It was done before: answer once that is durable.
+    /// The request was done before: it is answered once that is durable.
     Repeat(Ack),
-    /// No, and nothing changes.
+    /// The request is refused, and nothing changes.
     Refuse(Refusal),
 }
 
+impl Change {
+    /// Returns a change of the state alone.
+    #[must_use]
+    pub const fn of_head(head: StreamHead) -> Self {
+        Self { head, bytes: Bytes::new(), producer: None }
+    }
+}
+
 impl StreamHead {
-    /// The stream as somebody may use it at `now_ms`: not expired, not deleted.
-    ///
-    /// # Errors
-    /// [`Refusal::NotFound`] or, for what is kept for forks only, [`Refusal::Gone`].
-    pub fn usable(head: Option<&Self>, now_ms: u64) -> Result<&Self, Refusal> {
-        match head {
-            Some(head) if head.soft_deleted => Err(Refusal::Gone),
-            // A source that expired is kept for its forks as a deleted one is.
-            Some(head) if expiry::is_past(head.deadline_ms, now_ms) => {
-                Err(if head.forks > 0 { Refusal::Gone } else { Refusal::NotFound })
-            }
-            Some(head) => Ok(head),
-            None => Err(Refusal::NotFound),
+    /// Returns the state of an open, empty stream without an end, as of its first commit.
+    #[must_use]
+    pub const fn new(incarnation: Incarnation, content_type: ContentType) -> Self {
+        Self {
+            incarnation,
+            version: 1,
+            content_type,
+            lifetime: Lifetime::Unlimited,
+            deadline_ms: None,
+            visibility: None,
+            tail: 0,
+            closed: None,
+            changed_ms: 0,
+            seq_last: None,
+            fork: None,
+            ancestors: Vec::new(),
+            forks: 0,
+            soft_deleted: false,
         }
     }
 
-    /// Where the stream's own bytes begin; those before are inherited.
+    /// Returns the stream itself if it may be used at `now_ms`: neither expired nor deleted.
+    ///
+    /// # Errors
+    /// [`Missing::NotFound`], or [`Missing::Gone`] for a stream that is kept only for its forks.
+    pub fn usable(&self, now_ms: u64) -> Result<&Self, Missing> {
+        if self.soft_deleted {
+            return Err(Missing::Gone);
+        }
+        if expiry::is_past(self.deadline_ms, now_ms) {
+            // A source that expired is kept for its forks as a deleted one is.
+            return Err(if self.forks > 0 { Missing::Gone } else { Missing::NotFound });
+        }
+        Ok(self)
+    }
+
+    /// Returns the position at which the stream's own bytes begin; those before are inherited.
     #[must_use]
     pub fn own_from(&self) -> u64 {
         self.ancestors.last().map_or(0, |ancestor| ancestor.until)
     }
 
-    /// The offset that clients see for a position. The position just at a fork point keeps its source's offset.
+    /// Returns the offset that clients see for a position. The position at a fork point keeps its source's offset.
     #[must_use]
     pub fn offset(&self, position: u64) -> Offset {
         let holder = self.ancestors.iter().find(|ancestor| position <= ancestor.until);
         Offset { incarnation: holder.map_or(self.incarnation, |ancestor| ancestor.incarnation), position }
     }
 
-    /// The offset after the last byte.
+    /// Returns the offset after the last byte.
     #[must_use]
     pub fn tail_offset(&self) -> Offset {
         self.offset(self.tail)
     }
 
-    /// The position that a client means.
+    /// Returns the position that a client names.
     ///
     /// # Errors
-    /// [`Refusal::OffsetGone`] for an offset of another life of this name, [`Refusal::OffsetBeyond`] for one
-    /// that this stream never had.
+    /// [`Missing::OffsetGone`] for an offset of another incarnation, [`Conflict::OffsetUnknown`] for one that this stream
+    /// never issued.
     pub fn position(&self, from: ReadFrom) -> Result<u64, Refusal> {
         let offset = match from {
             ReadFrom::Start => return Ok(0),
@@ -124,17 +189,52 @@ impl StreamHead {
         };
         let known = offset.incarnation == self.incarnation
             || self.ancestors.iter().any(|ancestor| ancestor.incarnation == offset.incarnation);
-        match () {
-            () if !known => Err(Refusal::OffsetGone),
-            // Exactly one incarnation names each position, so any other spelling was never given out.
-            () if offset.position > self.tail || self.offset(offset.position) != offset => {
-                Err(Refusal::OffsetBeyond)
-            }
-            () => Ok(offset.position),
+        if !known {
+            return Err(Missing::OffsetGone.into());
         }
+        // Exactly one incarnation names each position, so any other spelling was never issued.
+        if offset.position > self.tail || self.offset(offset.position) != offset {
+            return Err(Conflict::OffsetUnknown.into());
+        }
+        Ok(offset.position)
     }
 
-    /// The state one commit later, for a change that readers see.
+    /// Whether `after` is this state after an append of so many bytes that has changed nothing else.
+    #[must_use]
+    pub fn is_append(&self, after: &Self, bytes: usize) -> bool {
+        // All fields by name: a new one can't be forgotten here.
+        let Self {
+            incarnation,
+            version,
+            content_type,
+            lifetime,
+            deadline_ms,
+            visibility,
+            tail,
+            closed,
+            changed_ms: _,
+            seq_last,
+            fork,
+            ancestors,
+            forks,
+            soft_deleted,
+        } = self;
+        version.checked_add(1) == Some(after.version)
+            && tail.checked_add(bytes as u64) == Some(after.tail)
+            && *incarnation == after.incarnation
+            && *deadline_ms == after.deadline_ms
+            && *content_type == after.content_type
+            && *lifetime == after.lifetime
+            && *visibility == after.visibility
+            && *closed == after.closed
+            && *seq_last == after.seq_last
+            && *fork == after.fork
+            && *ancestors == after.ancestors
+            && *forks == after.forks
+            && *soft_deleted == after.soft_deleted
+    }
+
+    /// Returns the state one commit later, for a change that readers see.
     #[must_use]
     pub(crate) fn changed(&self, now_ms: u64) -> Self {
         let mut head = self.touched(now_ms);
@@ -142,7 +242,7 @@ impl StreamHead {
         head
     }
 
-    /// The state one commit later in which only the sliding deadline has moved. It never moves back.
+    /// Returns the state one commit later in which only the sliding deadline has moved. It never moves back.
     #[must_use]
     pub fn touched(&self, now_ms: u64) -> Self {
         let deadline_ms = self.lifetime.deadline_ms(now_ms).max(self.deadline_ms);
@@ -156,22 +256,9 @@ pub(crate) mod tests {
 
     /// An open, empty text stream, created at 1,000 ms.
     pub(crate) fn head(incarnation: u64) -> StreamHead {
-        StreamHead {
-            incarnation: Incarnation::new(incarnation).unwrap(),
-            version: 1,
-            content_type: ContentType::parse("text/plain").unwrap(),
-            lifetime: Lifetime::Unlimited,
-            deadline_ms: None,
-            visibility: None,
-            tail: 0,
-            closed: None,
-            changed_ms: 1_000,
-            seq_last: None,
-            fork: None,
-            ancestors: Vec::new(),
-            forks: 0,
-            soft_deleted: false,
-        }
+        let incarnation = Incarnation::new(incarnation).unwrap();
+        let content_type = ContentType::parse("text/plain").unwrap();
+        StreamHead { changed_ms: 1_000, ..StreamHead::new(incarnation, content_type) }
     }
 
     fn at(incarnation: u64, position: u64) -> ReadFrom {
@@ -192,11 +279,11 @@ pub(crate) mod tests {
             (at(3, 30), Ok(30)),
             (ReadFrom::Start, Ok(0)),
             (ReadFrom::Now, Ok(30)),
-            (at(3, 31), Err(Refusal::OffsetBeyond)),
-            (at(1, 11), Err(Refusal::OffsetBeyond)),
-            (at(2, 10), Err(Refusal::OffsetBeyond)),
-            (at(3, 20), Err(Refusal::OffsetBeyond)),
-            (at(4, 5), Err(Refusal::OffsetGone)),
+            (at(3, 31), Err(Conflict::OffsetUnknown.into())),
+            (at(1, 11), Err(Conflict::OffsetUnknown.into())),
+            (at(2, 10), Err(Conflict::OffsetUnknown.into())),
+            (at(3, 20), Err(Conflict::OffsetUnknown.into())),
+            (at(4, 5), Err(Missing::OffsetGone.into())),
         ];
         for (from, expected) in cases {
             assert_eq!(fork.position(from), expected, "{from:?}");
@@ -210,13 +297,12 @@ pub(crate) mod tests {
     #[test]
     fn expired_and_deleted_streams_are_not_usable() {
         let live = StreamHead { deadline_ms: Some(2_000), ..head(1) };
-        assert!(StreamHead::usable(Some(&live), 1_999).is_ok());
-        assert_eq!(StreamHead::usable(Some(&live), 2_000), Err(Refusal::NotFound));
-        assert_eq!(StreamHead::usable(None, 0), Err(Refusal::NotFound));
+        assert!(live.usable(1_999).is_ok());
+        assert_eq!(live.usable(2_000), Err(Missing::NotFound));
         let deleted = StreamHead { soft_deleted: true, forks: 1, ..head(1) };
-        assert_eq!(StreamHead::usable(Some(&deleted), 0), Err(Refusal::Gone));
+        assert_eq!(deleted.usable(0), Err(Missing::Gone));
         let expired_source = StreamHead { forks: 1, ..live };
-        assert_eq!(StreamHead::usable(Some(&expired_source), 2_000), Err(Refusal::Gone));
+        assert_eq!(expired_source.usable(2_000), Err(Missing::Gone));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::{
 
 use actix_http::RequestHead;
 use headwater_listener::Connections;
-use headwater_protocol::Refusal;
+use headwater_protocol::{BadRequest, Refusal, Unavailable};
 use tokio::time;
 
 /// The state of one connection, shared by its requests.
@@ -44,14 +44,15 @@ impl Connection {
     /// Counts a request as in flight.
     ///
     /// # Errors
-    /// [`Refusal::HeadTooLarge`] or, if too many are in flight, [`Refusal::Overloaded`].
+    /// [`BadRequest::HeadTooLarge`] or, if too many are in flight, [`Unavailable::Overloaded`].
     pub(crate) fn begin(self: &Rc<Self>, head: &RequestHead) -> Result<InFlight, Refusal> {
         let Connections { header_bytes_max, headers_max, http2_streams_max, .. } = self.limits;
         if head.headers.len() > headers_max || head_bytes(head) > header_bytes_max {
-            return Err(Refusal::HeadTooLarge { limit_bytes: header_bytes_max, limit_lines: headers_max });
+            let (limit_bytes, limit_lines) = (header_bytes_max, headers_max);
+            return Err(BadRequest::HeadTooLarge { limit_bytes, limit_lines }.into());
         }
         if self.in_flight.get() >= http2_streams_max {
-            return Err(Refusal::Overloaded { what: "requests on one connection" });
+            return Err(Unavailable::Overloaded { what: "requests on one connection" }.into());
         }
         self.in_flight.set(self.in_flight.get() + 1);
         self.has_had_a_request.set(true);

@@ -7,7 +7,7 @@ use futures_util::Stream;
 use headwater_protocol::{
     Refusal,
     op::append::{Append, Appended, Payload},
-    response::ResponseHead,
+    response::Response,
     stream::Verdict,
 };
 
@@ -25,7 +25,7 @@ struct Appending<'a> {
 }
 
 impl Inner {
-    pub(crate) async fn append<B>(self: &Arc<Self>, append: &Append, body: B) -> Result<ResponseHead, Refusal>
+    pub(crate) async fn append<B>(self: &Arc<Self>, append: &Append, body: B) -> Result<Response, Refusal>
     where
         B: Stream<Item = io::Result<Bytes>> + Unpin,
     {

@@ -13,7 +13,7 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use futures_util::{FutureExt, Stream, StreamExt};
-use headwater_protocol::Refusal;
+use headwater_protocol::{BadRequest, Refusal, Unavailable};
 use http_body::{Frame, SizeHint};
 
 use crate::{clock::Clock, config::Config};
@@ -97,7 +97,11 @@ impl Share {
     fn grow(&mut self, bytes: u64, max: u64) -> Result<(), Refusal> {
         let before = self.budget.fetch_add(bytes, Ordering::Relaxed);
         self.bytes += bytes;
-        if before + bytes > max { Err(Refusal::Overloaded { what: "request bodies" }) } else { Ok(()) }
+        if before + bytes > max {
+            Err(Unavailable::Overloaded { what: "request bodies" }.into())
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -136,15 +140,15 @@ impl BodyBudget {
                     tokio::select! {
                         biased;
                         next = body.next() => next,
-                        () = clock.sleep_until(deadline_ms) => return Err(Refusal::BodyTimeout),
+                        () = clock.sleep_until(deadline_ms) => return Err(BadRequest::BodyTimeout.into()),
                     }
                 }
             };
             let Some(chunk) = next else { break };
-            let chunk = chunk.map_err(|_| Refusal::BodyBroken)?;
+            let chunk = chunk.map_err(|_| BadRequest::BodyBroken)?;
             let bytes = (first.len() + rest.len() + chunk.len()) as u64;
             if bytes > bytes_max {
-                return Err(Refusal::BodyTooLarge { limit_bytes: bytes_max });
+                return Err(BadRequest::BodyTooLarge { limit_bytes: bytes_max }.into());
             }
             share.grow(chunk.len() as u64, config.bodies_bytes_max)?;
             // Most bodies come in one piece.

@@ -1,7 +1,9 @@
 //! Reading: ranges of a stream as bodies, through a bounded cache, each read once however many ask for it.
 
 use bytes::{Bytes, BytesMut};
-use headwater_protocol::{Refusal, json, offset::Incarnation, response::Source, stream::StreamHead};
+use headwater_protocol::{
+    Conflict, Refusal, json, offset::Incarnation, response::Source, stream::StreamHead,
+};
 use headwater_store::{ReadRange, Store, StoreError};
 use quick_cache::{Weighter, sync::Cache};
 
@@ -89,7 +91,7 @@ async fn gather(store: &dyn Store, head: &StreamHead, span: Span) -> Result<Chun
         }
         // A message is whole from one append boundary to the next; anything else would not be JSON.
         if parts.is_empty() && !part.aligned && head.content_type.is_json() {
-            return Err(Refusal::OffsetBeyond);
+            return Err(Conflict::OffsetUnknown.into());
         }
         end = part.end;
         parts.push(part.bytes);

@@ -5,17 +5,17 @@ use std::{io, sync::Arc};
 use bytes::Bytes;
 use futures_util::{Stream, future::BoxFuture};
 use headwater_protocol::{
-    Refusal,
+    Missing, Refusal, Unavailable,
     op::{append::Append, subscription::Control},
     path::StreamName,
-    response::ResponseHead,
-    stream::{StreamHead, Verdict},
+    response::Response,
+    stream::Verdict,
     subscription::CONTROL_BODY_BYTES_MAX,
 };
 use headwater_store::{Edit, StoreError};
 
 use crate::{
-    Body, Inner,
+    Inner,
     commit::Alteration,
     subscriptions::{self, Core, Subscriptions, WakeEvents},
     transact::{Decision, Locked, Transaction},
@@ -46,18 +46,17 @@ impl Inner {
     }
 
     /// Receives the body of a control request and has it executed.
-    pub(crate) async fn control<B>(&self, control: Control, body: B) -> Result<(ResponseHead, Body), Refusal>
+    pub(crate) async fn control<B>(&self, control: Control, body: B) -> Result<Response, Refusal>
     where
         B: Stream<Item = io::Result<Bytes>> + Unpin,
     {
-        let subscriptions = self.subscriptions.get().ok_or(Refusal::NotFound)?;
+        let subscriptions = self.subscriptions.get().ok_or(Missing::NotFound)?;
         let body = if subscriptions::has_body(&control) {
             self.bodies.collect(body, &self.config, CONTROL_BODY_BYTES_MAX, &*self.clock).await?
         } else {
             Bytes::new()
         };
-        let (head, body) = subscriptions.execute(control, body).await?;
-        Ok((head, if body.is_empty() { Body::Empty } else { Body::Full(body) }))
+        subscriptions.execute(control, body).await
     }
 }
 
@@ -88,13 +87,13 @@ impl Transaction for AppendingEvent {
     async fn decide(&self, service: &Inner, locked: &mut Locked<'_>) -> Result<Decision<()>, Refusal> {
         let now_ms = service.clock.wall_ms();
         let (name, head) = (&locked.stream.stream.name, locked.stream.head());
-        let head = StreamHead::usable(head.as_deref(), now_ms)?;
+        let head = head.as_deref().ok_or(Missing::NotFound)?.usable(now_ms)?;
         let append = Append::of_event(name.clone(), head.content_type.clone());
         let payload = append.prepare(self.event.clone())?;
         match append.decide(Some(head), None, payload, now_ms) {
             Verdict::Commit(change, _) => Ok(Decision::Commit(Alteration::Put(change), None, ())),
             Verdict::Refuse(refusal) => Err(refusal),
-            Verdict::Repeat(_) => Err(Refusal::StorageFailed),
+            Verdict::Repeat(_) => Err(Unavailable::StorageFailed.into()),
         }
     }
 }

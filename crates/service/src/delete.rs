@@ -5,11 +5,10 @@ use std::sync::Arc;
 
 use headwater_protocol::{
     Refusal,
-    fork::ForkOrigin,
     op::delete::{self, Delete, Removal},
     path::StreamName,
-    response::ResponseHead,
-    stream::StreamHead,
+    response::Response,
+    stream::{ForkOrigin, StreamHead},
 };
 
 use crate::{
@@ -37,7 +36,7 @@ struct Removed {
 }
 
 impl Inner {
-    pub(crate) async fn delete(self: &Arc<Self>, delete: &Delete) -> Result<ResponseHead, Refusal> {
+    pub(crate) async fn delete(self: &Arc<Self>, delete: &Delete) -> Result<Response, Refusal> {
         let removed = self.remove(&delete.name, Reason::Request(delete)).await?;
         if let Some(orphan) = removed.orphan {
             self.expire(&orphan).await?;
@@ -104,7 +103,7 @@ impl Removing<'_> {
 impl Reason<'_> {
     fn decide(self, head: Option<&StreamHead>, now_ms: u64) -> Result<Option<Removal>, Refusal> {
         match self {
-            Self::Request(delete) => delete.decide(head, now_ms).map(Some),
+            Self::Request(delete) => Ok(Some(delete.decide(head, now_ms)?)),
             Self::Expiry => Ok(head.and_then(|head| delete::expire(head, now_ms))),
         }
     }

@@ -86,7 +86,7 @@ impl Inner {
         let (now_ms, wall_ms) = (self.clock.now_ms(), self.clock.wall_ms());
         let lifetime_ms = self.event_stream_lifetime_ms(wall_ms);
         let wall_end_ms = wall_ms.saturating_add(lifetime_ms);
-        let response = read.respond_events(head, wall_end_ms, &self.config.policies, wall_ms);
+        let response = read.respond_events(&self.read_context(head, wall_ms), wall_end_ms);
         let end_ms = now_ms.saturating_add(lifetime_ms);
         let times = EventTimes { end_ms, heartbeat_ms: self.config.sse_heartbeat_ms };
         let reader = Reader {
@@ -127,7 +127,7 @@ impl Reader {
                 self.service.touch(&self.stream, &durable, wall_ms);
             }
             let draining = *self.service.draining.borrow();
-            match (self.session.step(head.as_deref(), now_ms, draining), head) {
+            match (self.session.poll(head.as_deref(), now_ms, draining), head) {
                 (EventStep::Data { from, target, last }, Some(head)) => {
                     let span = Span { from, target };
                     let (chunk, _) = self.service.chunk(&self.stream, &head, span).await.ok()?;
@@ -186,6 +186,6 @@ impl Reader {
     }
 
     fn cursor(&self, head: &StreamHead, progress: Progress, wall_ms: u64) -> Cursor {
-        self.read.next_cursor(head, progress.next.position, &self.service.config.policies.cursor, wall_ms)
+        self.read.next_cursor(&self.service.read_context(head, wall_ms), progress.next.position)
     }
 }

@@ -37,12 +37,12 @@ use std::{
 use bytes::Bytes;
 use futures_util::Stream;
 use headwater_protocol::{
-    ParseContext, Refusal, Request, RequestHead,
+    BadRequest, Missing, ParseContext, Refusal, Request, RequestHead, Unavailable,
     cross_origin::{self, ORIGIN},
     live,
     offset::Incarnation,
     path::StreamName,
-    request::{self, check_probe},
+    request::{self, METHODS, check_probe},
     response::{self, ResponseHead, Source},
 };
 use headwater_store::Store;
@@ -165,9 +165,9 @@ impl Service {
     pub fn parse(&self, head: &impl RequestHead) -> Call {
         let begun_us = self.0.clock.now_us();
         let route = match (head.path(), *self.0.draining.borrow()) {
-            (_, true) => Route::Refused(Refusal::ShuttingDown),
-            (HEALTH_PATH, _) => check_probe(head).map_or_else(Route::Refused, |()| Route::Health),
-            (METRICS_PATH, _) => check_probe(head).map_or_else(Route::Refused, |()| Route::Metrics),
+            (_, true) => Route::Refused(Unavailable::ShuttingDown.into()),
+            (HEALTH_PATH, _) => probe(head, Route::Health),
+            (METRICS_PATH, _) => probe(head, Route::Metrics),
             _ => {
                 let Config { base_path, body_bytes_max, .. } = &self.0.config;
                 let now_ms = self.0.clock.wall_ms();
@@ -192,10 +192,7 @@ impl Service {
         let is_probe = matches!(route, Route::Health | Route::Metrics);
         let (mut head, body) = match self.dispatch(route, body, begun_us).await {
             Ok(answer) => answer,
-            Err(refusal) => {
-                let (head, problem) = refusal.respond();
-                (head, Body::Full(Bytes::from(problem)))
-            }
+            Err(refusal) => whole(refusal.respond()),
         };
         if !is_probe {
             self.0.metrics.request(method, head.status.as_u16());
@@ -208,22 +205,18 @@ impl Service {
     where
         B: Stream<Item = io::Result<Bytes>> + Unpin,
     {
-        let bodiless = |head| (head, Body::Empty);
         let request = match route {
             Route::Refused(refusal) => return Err(refusal),
-            Route::Health => {
-                return Ok((response::health(), Body::Full(Bytes::from_static(b"{\"status\":\"ok\"}"))));
-            }
+            Route::Health => return Ok(whole(response::health())),
             Route::Metrics => {
-                let text = self.0.metrics.encode(self.0.levels());
-                return Ok((response::metrics(), Body::Full(Bytes::from(text))));
+                return Ok(whole(response::metrics(self.0.metrics.encode(self.0.levels()))));
             }
             Route::Stream(request) => request,
         };
         // What isn't done all the time gets a box of its own, so that the others' futures stay small.
         match request {
-            Request::Append(append) => self.0.append(&append, body).await.map(bodiless),
-            Request::Create(create) => Box::pin(self.0.create(&create, body)).await.map(bodiless),
+            Request::Append(append) => self.0.append(&append, body).await.map(whole),
+            Request::Create(create) => Box::pin(self.0.create(&create, body)).await.map(whole),
             Request::Read(read) => {
                 let Found { mut head, body, source } = self.0.read(read).await?;
                 self.0.metrics.read(&head, source, body.bytes_left().unwrap_or_default());
@@ -231,10 +224,12 @@ impl Service {
                 response::server_timing(&mut head, self.0.clock.now_us().saturating_sub(begun_us));
                 Ok((head, body))
             }
-            Request::Head(head) => self.0.head(&head).await.map(bodiless),
-            Request::Delete(delete) => Box::pin(self.0.delete(&delete)).await.map(bodiless),
-            Request::Control(control) => Box::pin(self.0.control(control, body)).await,
-            Request::Options => Ok(bodiless(cross_origin::respond_to_options())),
+            Request::Head(head) => self.0.head(&head).await.map(whole),
+            Request::Delete(delete) => Box::pin(self.0.delete(&delete)).await.map(whole),
+            Request::Control(control) => Box::pin(self.0.control(control, body)).await.map(whole),
+            Request::Options => Ok(whole(cross_origin::respond_to_options())),
+            // The rules may know verbs that this service doesn't.
+            _ => Err(BadRequest::MethodNotAllowed { allowed: &METHODS }.into()),
         }
     }
 }
@@ -263,7 +258,7 @@ impl Inner {
         if self.streams.len() >= self.config.open_streams_max {
             self.streams.evict(u64::MAX);
             if self.streams.len() >= self.config.open_streams_max {
-                return Err(Refusal::Overloaded { what: "open streams" });
+                return Err(Unavailable::Overloaded { what: "open streams" }.into());
             }
         }
         self.streams.open(name, &*self.store, self.clock.now_ms()).await.map_err(refuse)
@@ -271,7 +266,7 @@ impl Inner {
 
     /// Drops what was opened for a name that has no stream.
     fn forget(&self, stream: Arc<OpenStream>, refusal: &Refusal) {
-        if matches!(refusal, Refusal::NotFound) {
+        if matches!(refusal, Refusal::Missing(Missing::NotFound)) {
             self.streams.forget_absent(stream);
         }
     }
@@ -303,7 +298,7 @@ impl Inner {
 
     fn live_permit(&self) -> Result<OwnedSemaphorePermit, Refusal> {
         let permit = self.live_readers.clone().try_acquire_owned();
-        permit.map_err(|_| Refusal::Overloaded { what: "live readers" })
+        permit.map_err(|_| Unavailable::Overloaded { what: "live readers" }.into())
     }
 
     fn levels(&self) -> Levels {
@@ -332,4 +327,14 @@ impl Inner {
         let part = begun.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
         longest_ms - (spread_ms.saturating_mul(part) >> 32)
     }
+}
+
+/// A response of which everything is known.
+fn whole(response: headwater_protocol::Response) -> (ResponseHead, Body) {
+    let body = if response.body.is_empty() { Body::Empty } else { Body::Full(response.body) };
+    (response.head, body)
+}
+
+fn probe(head: &impl RequestHead, route: Route) -> Route {
+    check_probe(head).map_or_else(|refusal| Route::Refused(refusal.into()), |()| route)
 }

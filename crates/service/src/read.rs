@@ -3,15 +3,15 @@
 use std::sync::Arc;
 
 use headwater_protocol::{
-    Refusal,
+    Missing, Refusal, Unavailable,
     expiry::Lifetime,
-    live::{PollStep, poll_step},
+    live::{LongPoll, PollStep},
     op::{
         head::Head,
-        read::{Answer, Mode, Read},
+        read::{Mode, Read, ReadContext},
     },
     progress::chunk_target,
-    response::{ResponseHead, Source},
+    response::{Response, Source},
     stream::StreamHead,
 };
 
@@ -23,7 +23,7 @@ use crate::{
 };
 
 impl Inner {
-    pub(crate) async fn head(self: &Arc<Self>, head: &Head) -> Result<ResponseHead, Refusal> {
+    pub(crate) async fn head(self: &Arc<Self>, head: &Head) -> Result<Response, Refusal> {
         let stream = self.open(&head.name).await?;
         match self.visible(&stream) {
             Ok(state) => Ok(head.respond(&state)),
@@ -66,18 +66,23 @@ impl Inner {
         head: &StreamHead,
         span: Span,
     ) -> Result<Found, Refusal> {
-        let respond = |end| read.respond(head, span.from, end, &self.config.policies, self.clock.wall_ms());
+        let respond = |end| read.respond(&self.read_context(head, self.clock.wall_ms()), span.from, end);
         // An answer that ends at the tail is known without its bytes: who has them needs no read.
-        if span.target == head.tail
-            && let Answer::NotModified(head) = respond(head.tail)
-        {
-            return Ok(Found { head, body: Body::Empty, source: Source::Memory });
+        if span.target == head.tail {
+            let head = respond(head.tail);
+            if head.is_not_modified() {
+                return Ok(Found { head, body: Body::Empty, source: Source::Memory });
+            }
         }
         let (chunk, source) = self.chunk(stream, head, span).await?;
-        Ok(match respond(chunk.end) {
-            Answer::NotModified(head) => Found { head, body: Body::Empty, source },
-            Answer::Bytes(head) => Found { head, body: Body::Full(chunk.body), source },
-        })
+        let head = respond(chunk.end);
+        let body = if head.is_not_modified() { Body::Empty } else { Body::Full(chunk.body) };
+        Ok(Found { head, body, source })
+    }
+
+    /// What responses to reads depend on.
+    pub(crate) fn read_context<'a>(&'a self, stream: &'a StreamHead, now_ms: u64) -> ReadContext<'a> {
+        ReadContext { stream, policies: &self.config.policies, now_ms }
     }
 
     /// A range of a stream, and where it came from. Bytes that the store doesn't have are damage, unless the stream itself is gone by now.
@@ -88,7 +93,7 @@ impl Inner {
         span: Span,
     ) -> Result<(Chunk, Source), Refusal> {
         let chunk = self.chunks.read(&*self.store, head, span).await;
-        if !matches!(chunk, Err(Refusal::NotFound)) {
+        if !matches!(chunk, Err(Refusal::Missing(Missing::NotFound))) {
             return chunk;
         }
         // The store knows of a deletion before readers do.
@@ -99,7 +104,7 @@ impl Inner {
             return chunk;
         }
         tracing::error!(name = %stream.name, "the store has lost a stream's bytes");
-        Err(Refusal::StorageFailed)
+        Err(Unavailable::StorageFailed.into())
     }
 
     async fn long_poll(
@@ -111,6 +116,7 @@ impl Inner {
     ) -> Result<Found, Refusal> {
         let _permit = self.live_permit()?;
         let deadline_ms = self.clock.now_ms().saturating_add(self.config.long_poll_timeout_ms);
+        let long_poll = LongPoll { position, chunk_bytes: self.config.chunk_bytes, deadline_ms };
         let mut stream = stream.clone();
         // Subscribe, then look: the other way round a change in between would be missed.
         let mut changes = stream.subscribe();
@@ -125,20 +131,20 @@ impl Inner {
             let head = self.usable(&stream, view.head.clone())?;
             // A stream that was recreated meanwhile is another one: this reader's place is gone with the old one.
             if head.incarnation != first.incarnation {
-                return Err(Refusal::OffsetGone);
+                return Err(Missing::OffsetGone.into());
             }
             let (now_ms, wall_ms) = (self.clock.now_ms(), self.clock.wall_ms());
             if let Some(durable) = &view.head {
                 self.touch(&stream, durable, wall_ms);
             }
             let draining = *self.draining.borrow();
-            match poll_step(&head, position, self.config.chunk_bytes, deadline_ms, now_ms, draining) {
+            match long_poll.poll(&head, now_ms, draining) {
                 PollStep::Data { target } => {
                     return self.answer(read, &stream, &head, Span { from: position, target }).await;
                 }
                 PollStep::Nothing => {
-                    let policies = &self.config.policies;
-                    let head = read.respond_nothing(&head, position, policies, wall_ms, draining);
+                    let context = self.read_context(&head, wall_ms);
+                    let head = read.respond_nothing(&context, position, draining).head;
                     return Ok(Found { head, body: Body::Empty, source: Source::Memory });
                 }
                 PollStep::Wait { until_ms } => {
@@ -164,8 +170,9 @@ impl Inner {
         durable: Option<Arc<StreamHead>>,
     ) -> Result<Arc<StreamHead>, Refusal> {
         let head = durable.map(|head| stream.current(head));
-        StreamHead::usable(head.as_deref(), self.clock.wall_ms())?;
-        head.ok_or(Refusal::NotFound)
+        let head = head.ok_or(Missing::NotFound)?;
+        head.usable(self.clock.wall_ms())?;
+        Ok(head)
     }
 }
 

@@ -13,7 +13,7 @@ use std::{
 
 use dashmap::{DashMap, mapref::entry::Entry};
 use headwater_protocol::{
-    Refusal,
+    Missing, Refusal, Unavailable,
     expiry::Lifetime,
     path::StreamName,
     producer::{Claim, ProducerId, ProducerState},
@@ -250,7 +250,9 @@ impl OpenStream {
         let moved_ms = head.lifetime.deadline_ms(touched_ms);
         match head.lifetime {
             Lifetime::Sliding { .. } if moved_ms > head.deadline_ms && !head.soft_deleted => {
-                Arc::new(StreamHead { deadline_ms: moved_ms, ..(*head).clone() })
+                let mut head = (*head).clone();
+                head.deadline_ms = moved_ms;
+                Arc::new(head)
             }
             _ => head,
         }
@@ -317,7 +319,7 @@ impl Writer {
         }
         // The store knows durable state only, so a queued commit of this producer must be durable first.
         if !stream.durable(self.queued).await {
-            return Err(Refusal::StorageFailed);
+            return Err(Unavailable::StorageFailed.into());
         }
         let state = store.producer(head.incarnation, &claim.id).await.map_err(refuse)?;
         if let Some(state) = state {
@@ -343,11 +345,11 @@ impl Writer {
 /// What a client learns of a store's failure; the operator learns the rest from the log.
 pub(crate) fn refuse(error: StoreError) -> Refusal {
     match error {
-        StoreError::Full => Refusal::StorageFull,
-        StoreError::Missing(_) => Refusal::NotFound,
+        StoreError::Full => Unavailable::StorageFull.into(),
+        StoreError::Missing(_) => Missing::NotFound.into(),
         error => {
             tracing::error!(%error, "the store failed");
-            Refusal::StorageFailed
+            Unavailable::StorageFailed.into()
         }
     }
 }

@@ -34,7 +34,9 @@ impl Inner {
         if current.deadline_ms == head.deadline_ms {
             return;
         }
-        let head = StreamHead { version: head.version + 1, ..(*current).clone() };
+        let version = head.version + 1;
+        let mut head = (*current).clone();
+        head.version = version;
         self.commit([(stream, &mut *writer, Alteration::state(head))]).detach();
     }
 }

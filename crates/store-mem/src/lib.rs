@@ -79,9 +79,11 @@ impl Store for MemStore {
         after: Option<&'a StreamName>,
         limit: usize,
     ) -> StoreFuture<'a, Vec<StreamName>> {
-        let first = StreamName::from_stored(prefix);
         let state = self.state();
-        let names = state.streams.range(first_key(&first, after)).map(|(name, _)| name);
+        let names = state
+            .streams
+            .range::<str, _>(first_key(prefix, after.map(StreamName::as_str)))
+            .map(|(name, _)| name);
         let page = names.take_while(|name| name.as_str().starts_with(prefix)).take(limit);
         ready(Ok(page.cloned().collect()))
     }
@@ -151,7 +153,8 @@ mod tests {
             let commit = |edits| store.commit(Commit::new(edits));
             assert_eq!(commit(vec![put("source", head(1, 2, 4), "d")]).await, Err(StoreError::Full));
             assert_eq!(commit(vec![put("more", head(3, 1, 0), "")]).await, Err(StoreError::Full));
-            let closed = StreamHead { closed: Some(Closure::default()), ..head(1, 2, 3) };
+            let mut closed = head(1, 2, 3);
+            closed.closed = Some(Closure::default());
             assert_eq!(commit(vec![put("source", closed, "")]).await, Ok(()));
             let fork_goes =
                 vec![Edit::Remove { name: name("fork"), expected: 1 }, put("source", head(1, 3, 3), "")];

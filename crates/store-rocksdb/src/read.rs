@@ -157,7 +157,11 @@ pub(crate) fn list(engine: &Engine, page: &Page) -> Result<Vec<StreamName>, Stor
         Merge::over(names.map(|(name, exists)| (name.into(), exists.then_some(()))), page.limit)
     };
     engine.rocks.names(page.first(), |name| page.visit(&mut merge, name, ()))?;
-    Ok(merge.finish().map(|(name, ())| StreamName::from_stored(&name)).collect())
+    merge.finish().map(|(name, ())| stored_name(&name)).collect()
+}
+
+fn stored_name(name: &str) -> Result<StreamName, StoreError> {
+    StreamName::new(name).map_err(StoreError::damaged)
 }
 
 /// Lists documents.
@@ -196,5 +200,5 @@ pub(crate) fn expired(engine: &Engine, until_ms: u64, limit: usize) -> Result<Ve
         Ok(merge.add((deadline_ms, name.into()), current))
     })?;
     *lock(&engine.stale_deadlines) = stale;
-    Ok(merge.finish().map(|((_, name), ())| StreamName::from_stored(&name)).collect())
+    merge.finish().map(|((_, name), ())| stored_name(&name)).collect()
 }

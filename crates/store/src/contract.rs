@@ -5,7 +5,6 @@
 use bytes::Bytes;
 use headwater_protocol::{
     content_type::ContentType,
-    expiry::Lifetime,
     offset::Incarnation,
     path::StreamName,
     producer::{ProducerId, ProducerState},
@@ -23,28 +22,24 @@ pub fn run(case: impl Future<Output = ()>) {
 /// A head for tests: an open text stream.
 #[must_use]
 pub fn head(incarnation: u64, version: u64, tail: u64) -> StreamHead {
-    StreamHead {
-        incarnation: Incarnation::new(incarnation).unwrap(),
-        version,
-        content_type: ContentType::parse("text/plain").unwrap(),
-        lifetime: Lifetime::Unlimited,
-        deadline_ms: None,
-        visibility: None,
-        tail,
-        closed: None,
-        changed_ms: 0,
-        seq_last: None,
-        fork: None,
-        ancestors: Vec::new(),
-        forks: 0,
-        soft_deleted: false,
-    }
+    let content_type = ContentType::parse("text/plain").unwrap();
+    let mut head = StreamHead::new(Incarnation::new(incarnation).unwrap(), content_type);
+    head.version = version;
+    head.tail = tail;
+    head
+}
+
+/// A head for tests: an open text stream with a deadline.
+fn ending(incarnation: u64, version: u64, tail: u64, deadline_ms: Option<u64>) -> StreamHead {
+    let mut head = head(incarnation, version, tail);
+    head.deadline_ms = deadline_ms;
+    head
 }
 
 /// A name for tests.
 #[must_use]
 pub fn name(text: &str) -> StreamName {
-    StreamName::from_stored(text)
+    StreamName::new(text).unwrap()
 }
 
 /// An edit that writes `head`, whose version is one more than the stored one, with `bytes` at its end.
@@ -226,7 +221,7 @@ cases! {
     async fn removed_streams_leave_nothing(store) {
         let id = ProducerId::parse("p").unwrap();
         let state = ProducerState { epoch: 0, seq_last: 0 };
-        let written = StreamHead { deadline_ms: Some(5), ..head(7, 1, 1) };
+        let written = ending(7, 1, 1, Some(5));
         let incarnation = written.incarnation;
         let change = Change { head: written, bytes: Bytes::from_static(b"x"), producer: Some((id.clone(), state)) };
         store.commit(one(Edit::Put { name: name("a"), expected: 0, change })).await.unwrap();
@@ -257,7 +252,7 @@ cases! {
 
     /// A deadline that moved or went away isn't found where it was.
     async fn deadlines_are_found_in_order_and_only_the_current_ones(store) {
-        let until = |incarnation, deadline_ms, version| StreamHead { deadline_ms, ..head(incarnation, version, 0) };
+        let until = |incarnation, deadline_ms, version| ending(incarnation, version, 0, deadline_ms);
         for (text, incarnation, deadline_ms) in [("late", 1, 30), ("early", 2, 10), ("middle", 3, 20)] {
             store.commit(one(put(text, until(incarnation, Some(deadline_ms), 1), ""))).await.unwrap();
         }

@@ -314,7 +314,9 @@ pub(crate) const NODE: &[Rule] = &[
         ours: "400",
         because: "5.1: Stream-TTL is strict decimal, Stream-Expires-At an RFC 3339 timestamp",
         applies: |exchange, what| {
-            what == "status" && exchange.statuses().0 == 400 && problem(exchange, "lifetime")
+            what == "status"
+                && exchange.statuses().0 == 400
+                && (problem(exchange, "ttl") || problem(exchange, "expires-at"))
         },
         goes_on: false,
     },
@@ -446,9 +448,9 @@ pub(crate) const NODE: &[Rule] = &[
     },
 ];
 
-/// Whether our answer is a problem of this type.
+/// Whether our answer is a problem whose type begins so.
 fn problem(exchange: &Exchange<'_>, code: &str) -> bool {
-    let kind = format!("urn:headwater:problem:{code}\"");
+    let kind = format!("urn:headwater:problem:{code}");
     exchange.first.as_ref().is_ok_and(|response| String::from_utf8_lossy(&response.body).contains(&kind))
 }
 

@@ -4,28 +4,29 @@ use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
 
 use crate::{
-    Refusal,
+    bad_request::BadRequest,
     content_type::ContentType,
     json, names,
     offset::Offset,
     path::StreamName,
     producer::{self, Claim, Judgement, ProducerState},
-    request::{ParseContext, RequestHead, check_length, says_closed, single},
-    response::{ResponseHead, offset_value},
+    refusal::{Conflict, Missing, Refusal, Unavailable},
+    request::head::{ParseContext, RequestHead, check_length, says_closed, single},
+    response::{Response, ResponseHead, offset_value},
     stream::{Change, Closure, StreamHead, Verdict},
 };
 
 /// The longest `Stream-Seq`, in bytes.
 pub const SEQ_BYTES_MAX: usize = 256;
 
-/// A POST, before its body.
+/// A POST whose head was read.
 #[derive(Clone, Debug)]
 pub struct Append {
-    /// The stream.
+    /// The stream to append to.
     pub name: StreamName,
-    /// Who writes, if it says so: the service looks up its state.
+    /// The producer's claim, if there is one: [`Append::decide`] needs the state of that producer.
     pub claim: Option<Claim>,
-    content_type: Option<Result<ContentType, Refusal>>,
+    content_type: Option<Result<ContentType, BadRequest>>,
     seq: Option<Box<[u8]>>,
     close: bool,
 }
@@ -33,20 +34,20 @@ pub struct Append {
 /// The body of a POST, checked and in its stored form.
 #[derive(Clone, Debug)]
 pub struct Payload {
-    /// What the body claims to be; `None` when there is none.
+    /// The body's type; `None` if there is no body.
     content_type: Option<ContentType>,
-    /// What is wrong with JSON is told after what is wrong with the stream.
-    stored: Result<Bytes, Refusal>,
+    /// Malformed JSON is reported only if nothing is wrong with the stream.
+    stored: Result<Bytes, BadRequest>,
 }
 
-/// What a POST came to.
+/// The acknowledgement of a POST.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Appended {
     /// The tail afterwards.
     pub next: Offset,
     /// Whether the stream is closed afterwards.
     pub closed: bool,
-    /// What the stream remembers of the producer afterwards.
+    /// The state of the producer afterwards.
     pub producer: Option<ProducerState>,
     /// Whether this request added bytes.
     pub added: bool,
@@ -57,11 +58,11 @@ impl Append {
         head: &impl RequestHead,
         name: StreamName,
         context: &ParseContext<'_>,
-    ) -> Result<Self, Refusal> {
+    ) -> Result<Self, BadRequest> {
         check_length(head, context.body_bytes_max)?;
         let seq = single(head, &names::STREAM_SEQ)?.map(str::as_bytes);
         if seq.is_some_and(|seq| seq.is_empty() || seq.len() > SEQ_BYTES_MAX) {
-            return Err(Refusal::SeqMalformed);
+            return Err(BadRequest::SeqMalformed);
         }
         Ok(Self {
             name,
@@ -70,39 +71,40 @@ impl Append {
                 single(head, &names::PRODUCER_EPOCH)?,
                 single(head, &names::PRODUCER_SEQ)?,
             )?,
-            // Judged with the body: without one it doesn't matter what clients attach by default.
+            // Checked with the body: without one it doesn't matter what clients attach by default.
             content_type: single(head, &header::CONTENT_TYPE)?.map(ContentType::parse),
             seq: seq.map(Into::into),
             close: says_closed(head)?,
         })
     }
 
-    /// An append of one event by the server itself (section 7.2).
+    /// Returns an append of one event by the server itself (section 7.2).
+    #[cfg(feature = "subscriptions")]
     #[must_use]
     pub fn of_event(name: StreamName, content_type: ContentType) -> Self {
         Self { name, claim: None, content_type: Some(Ok(content_type)), seq: None, close: false }
     }
 
-    /// Checks the body and makes its stored form. It needs no stream and no lock.
+    /// Checks the body and makes its stored form. It needs no stream, so that no lock has to be held meanwhile.
     ///
     /// # Errors
-    /// A [`Refusal`] for an empty body that doesn't close, or a body without a type.
-    pub fn prepare(&self, body: Bytes) -> Result<Payload, Refusal> {
+    /// A [`BadRequest`] for an empty body that doesn't close the stream, or for a body without a type.
+    pub fn prepare(&self, body: Bytes) -> Result<Payload, BadRequest> {
         if body.is_empty() {
             let payload = Payload { content_type: None, stored: Ok(body) };
-            return if self.close { Ok(payload) } else { Err(Refusal::BodyEmpty) };
+            return if self.close { Ok(payload) } else { Err(BadRequest::BodyEmpty) };
         }
-        let content_type = self.content_type.clone().ok_or(Refusal::ContentTypeMissing)??;
+        let content_type = self.content_type.clone().ok_or(BadRequest::ContentTypeMissing)??;
         let stored = match content_type.is_json().then(|| json::split(&body)) {
-            Some(Ok(stored)) if stored.is_empty() => Err(Refusal::JsonEmptyArray),
+            Some(Ok(stored)) if stored.is_empty() => Err(BadRequest::JsonEmptyArray),
             Some(split) => split.map(Bytes::from),
             None => Ok(body),
         };
         Ok(Payload { content_type: Some(content_type), stored })
     }
 
-    /// Decides, given the stream and what it remembers of the claim's producer. The order of the checks is that
-    /// of section 5.2: closed, content type, producer, `Stream-Seq`.
+    /// Decides, given the stream and the state of the claim's producer. The order of the checks is that of section 5.2:
+    /// closed, content type, producer, `Stream-Seq`.
     #[must_use]
     pub fn decide(
         &self,
@@ -111,10 +113,11 @@ impl Append {
         payload: Payload,
         now_ms: u64,
     ) -> Verdict<Appended> {
-        let head = match StreamHead::usable(head, now_ms) {
+        let head = match head.ok_or(Missing::NotFound).and_then(|head| head.usable(now_ms)) {
             Ok(head) => head,
-            Err(refusal) => return Verdict::Refuse(refusal),
+            Err(missing) => return Verdict::Refuse(missing.into()),
         };
+        let refuse = |conflict: Conflict| Verdict::Refuse(Refusal::Conflict(conflict));
         let unchanged = |producer| Appended {
             next: head.tail_offset(),
             closed: head.closed.is_some(),
@@ -127,29 +130,29 @@ impl Append {
             return if repeats_closing || closes_only {
                 Verdict::Repeat(unchanged(producer))
             } else {
-                Verdict::Refuse(Refusal::StreamClosed { tail: head.tail_offset() })
+                refuse(Conflict::StreamClosed { tail: head.tail_offset() })
             };
         }
         if payload.content_type.is_some_and(|content_type| !content_type.matches(&head.content_type)) {
-            return Verdict::Refuse(Refusal::ContentTypeMismatch);
+            return refuse(Conflict::ContentTypeMismatch);
         }
         let bytes = match payload.stored {
             Ok(bytes) => bytes,
-            Err(refusal) => return Verdict::Refuse(refusal),
+            Err(refusal) => return Verdict::Refuse(refusal.into()),
         };
         let accepted = match self.claim.as_ref().map(|claim| producer::judge(producer, claim)).transpose() {
             Ok(Some(Judgement::Duplicate(state))) => return Verdict::Repeat(unchanged(Some(state))),
             Ok(Some(Judgement::Accept(state))) => Some(state),
             Ok(None) => None,
-            Err(refusal) => return Verdict::Refuse(refusal),
+            Err(conflict) => return refuse(conflict),
         };
         if self.seq.is_some() && self.seq <= head.seq_last {
-            return Verdict::Refuse(Refusal::SeqRegression);
+            return refuse(Conflict::SeqRegression);
         }
         let added = !bytes.is_empty();
         let mut after = head.changed(now_ms);
         let Some(tail) = Offset::position_after(head.tail, &bytes) else {
-            return Verdict::Refuse(Refusal::StorageFull);
+            return Verdict::Refuse(Unavailable::StorageFull.into());
         };
         after.tail = tail;
         after.seq_last = self.seq.clone().or(after.seq_last);
@@ -159,10 +162,10 @@ impl Append {
         Verdict::Commit(Change { head: after, bytes, producer }, ack)
     }
 
-    /// The answer.
+    /// Returns the response.
     #[must_use]
-    pub fn respond(&self, ack: &Appended) -> ResponseHead {
-        // Producers tell new data (200) from a repetition or a mere closure (204); nobody else needs to.
+    pub fn respond(&self, ack: &Appended) -> Response {
+        // Producers distinguish new data (200) from a repetition or a mere closure (204); nobody else needs to.
         let status = if ack.added && self.claim.is_some() { StatusCode::OK } else { StatusCode::NO_CONTENT };
         let mut head = ResponseHead::new(status);
         head.headers.insert(names::STREAM_NEXT_OFFSET, offset_value(ack.next));
@@ -171,14 +174,17 @@ impl Append {
             head.headers.insert(names::PRODUCER_EPOCH, HeaderValue::from(state.epoch));
             head.headers.insert(names::PRODUCER_SEQ, HeaderValue::from(state.seq_last));
         }
-        head
+        head.into()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Request, request::tests::parse_with, stream::tests::head};
+    use crate::{
+        request::{Request, tests::parse_with},
+        stream::tests::head,
+    };
 
     const TEXT: (&str, &str) = ("content-type", "text/plain");
     const CLOSE: (&str, &str) = ("stream-closed", "true");
@@ -224,14 +230,14 @@ mod tests {
         assert_eq!(change.head.closed, Some(Closure { by: request.claim.clone() }));
         assert_eq!(change.producer.unwrap().1, ProducerState { epoch: 0, seq_last: 1 });
         assert_eq!((ack.next.position, ack.closed, ack.added), (9, true, true));
-        assert_eq!(request.respond(&ack).status, StatusCode::OK);
+        assert_eq!(request.respond(&ack).head.status, StatusCode::OK);
     }
 
     #[test]
     fn plain_appends_answer_204_with_the_tail() {
         let request = append(&[TEXT]);
         let Verdict::Commit(_, ack) = verdict(&head(1), None, &request, "hello") else { panic!() };
-        let response = request.respond(&ack);
+        let response = request.respond(&ack).head;
         assert_eq!(response.status, StatusCode::NO_CONTENT);
         assert_eq!(response.headers[names::STREAM_NEXT_OFFSET], "0000000000000001_0000000000000005");
         assert!(!response.headers.contains_key(names::STREAM_CLOSED));
@@ -249,7 +255,11 @@ mod tests {
             append(&[TEXT, BY_P[0], BY_P[1], BY_P[2]]),
         ];
         for request in requests {
-            assert_eq!(refusal(&stream, &request, "x"), Refusal::StreamClosed { tail }, "{request:?}");
+            assert_eq!(
+                refusal(&stream, &request, "x"),
+                Conflict::StreamClosed { tail }.into(),
+                "{request:?}"
+            );
         }
     }
 
@@ -273,7 +283,7 @@ mod tests {
         let stream = StreamHead { seq_last: Some((*b"9").into()), ..head(1) };
         let state = ProducerState { epoch: 0, seq_last: 5 };
         let Verdict::Repeat(ack) = verdict(&stream, Some(state), &request, "x") else { panic!() };
-        let response = request.respond(&ack);
+        let response = request.respond(&ack).head;
         assert_eq!(
             (response.status, &response.headers[names::PRODUCER_SEQ]),
             (StatusCode::NO_CONTENT, &5.into())
@@ -287,7 +297,7 @@ mod tests {
             let request = Append { seq: Some(seq.as_bytes().into()), ..append(&[TEXT]) };
             assert_eq!(
                 refusal(&stream(last.as_bytes()), &request, "x"),
-                Refusal::SeqRegression,
+                Conflict::SeqRegression.into(),
                 "{last} {seq}"
             );
         }
@@ -299,14 +309,14 @@ mod tests {
     fn other_refusals() {
         assert_eq!(
             refusal(&head(1), &append(&[("content-type", "application/json")]), "{}"),
-            Refusal::ContentTypeMismatch
+            Conflict::ContentTypeMismatch.into()
         );
         let gap = append(&[TEXT, BY_P[0], BY_P[1], BY_P[2]]);
-        assert_eq!(refusal(&head(1), &gap, "x"), Refusal::ProducerGap { expected: 0, received: 1 });
+        assert_eq!(refusal(&head(1), &gap, "x"), Conflict::ProducerGap { expected: 0, received: 1 }.into());
         let full = StreamHead { tail: Offset::POSITION_MAX, ..head(1) };
-        assert_eq!(refusal(&full, &append(&[TEXT]), "x"), Refusal::StorageFull);
+        assert_eq!(refusal(&full, &append(&[TEXT]), "x"), Unavailable::StorageFull.into());
         let payload = append(&[TEXT]).prepare(Bytes::from_static(b"x")).unwrap();
-        assert_eq!(append(&[TEXT]).decide(None, None, payload, 0), Verdict::Refuse(Refusal::NotFound));
+        assert_eq!(append(&[TEXT]).decide(None, None, payload, 0), Verdict::Refuse(Missing::NotFound.into()));
     }
 
     #[test]
@@ -315,7 +325,7 @@ mod tests {
             append(headers)
                 .prepare(Bytes::from_static(body.as_bytes()))
                 .and_then(|payload| payload.stored)
-                .map_err(|refusal| refusal.status())
+                .map_err(|refusal| refusal.problem().0)
         };
         let json = ("content-type", "application/json");
         assert_eq!(prepared(&[TEXT], "x"), Ok(Bytes::from_static(b"x")));
@@ -340,7 +350,7 @@ mod tests {
     #[test]
     fn repeated_and_incomplete_headers_are_refused() {
         let refused = |headers: &[(&'static str, &'static str)]| {
-            parse_with("POST", headers).err().map(|refusal| refusal.status())
+            parse_with("POST", headers).err().map(|refusal| refusal.respond().head.status)
         };
         let bad = Some(StatusCode::BAD_REQUEST);
         assert_eq!(refused(&[("stream-seq", "1"), ("stream-seq", "2")]), bad);

@@ -1,28 +1,32 @@
 //! PUT: create a stream, or a fork of one, or make sure that it exists (sections 5.1 and 4.2).
 
-use std::fmt::Write as _;
-
 use bytes::Bytes;
 use http::{StatusCode, header};
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
 use crate::{
-    Refusal,
+    bad_request::BadRequest,
     cache::Visibility,
     content_type::ContentType,
-    expiry::{Lifetime, strict_decimal},
+    decimal,
+    expiry::Lifetime,
     fork::ForkRequest,
     json, names,
     offset::{Incarnation, Offset, ReadFrom},
     path::StreamName,
-    request::{ParseContext, RequestHead, check_length, origin, says_closed, single},
-    response::{ResponseHead, offset_value, text_value},
+    refusal::{Conflict, Missing, Refusal, Unavailable},
+    request::head::{ParseContext, RequestHead, check_length, origin, says_closed, single},
+    response::{Response, ResponseHead, offset_value, text_value},
     stream::{Change, Closure, StreamHead},
 };
 
-/// A PUT, before its body.
+/// The bytes of a path that a header can't carry: a client may send UTF-8 unescaped.
+const NOT_IN_HEADERS: &AsciiSet = &CONTROLS.add(b' ');
+
+/// A PUT whose head was read.
 #[derive(Clone, Debug)]
 pub struct Create {
-    /// The stream.
+    /// The stream to create.
     pub name: StreamName,
     /// The stream to fork from, if any.
     pub fork: Option<ForkRequest>,
@@ -33,7 +37,16 @@ pub struct Create {
     closed: bool,
 }
 
-/// What a PUT came to.
+/// The body of a PUT, checked and in its stored form.
+#[derive(Clone, Debug)]
+pub struct Payload {
+    /// Whether it was split into JSON messages; `None` for an empty body, which is the same for every type.
+    is_json: Option<bool>,
+    /// Malformed JSON is reported only if nothing else is wrong.
+    stored: Result<Bytes, BadRequest>,
+}
+
+/// The acknowledgement of a PUT.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Created {
     next: Offset,
@@ -42,34 +55,44 @@ pub struct Created {
     fresh: bool,
 }
 
-/// What stands where a stream is to be created.
+/// The place at which a stream is to be created.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Site {
-    /// Nothing: create.
+    /// There is no stream.
     Free,
-    /// A stream that is over: remove it in the same commit.
+    /// There is a stream that has expired: it has to be removed first.
     Expired,
-    /// What was asked for: answer once that is durable.
+    /// The stream that is asked for exists: the request is answered once that is durable.
     Same(Created),
 }
 
-/// Where a fork begins.
+/// The point at which a fork begins.
 #[derive(Clone, Copy, Debug)]
 pub struct ForkPoint<'a> {
-    /// The source as it is.
+    /// The state of the source.
     pub source: &'a StreamHead,
-    /// The position in it: the anchor and the bytes of the sub-offset.
+    /// The position in the source: the anchor and the bytes of the sub-offset.
     pub position: u64,
 }
 
-/// All that a creation alters.
+/// The decision on a PUT for a stream that doesn't exist yet.
+#[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "made once per request and taken apart at once")]
+pub enum Decision {
+    /// The creation is to be committed.
+    Create(Creation),
+    /// The payload was prepared for another kind of stream: it has to be [prepared](Create::prepare) for this type.
+    Prepare(ContentType),
+}
+
+/// The changes of a creation.
 #[derive(Clone, Debug)]
 pub struct Creation {
     /// The new stream.
     pub change: Change,
-    /// The fork's source, counting one more fork.
+    /// The state of the fork's source, with one more fork.
     pub source: Option<StreamHead>,
-    /// The answer.
+    /// The acknowledgement to respond with.
     pub ack: Created,
 }
 
@@ -78,7 +101,7 @@ impl Create {
         head: &impl RequestHead,
         name: StreamName,
         context: &ParseContext<'_>,
-    ) -> Result<Self, Refusal> {
+    ) -> Result<Self, BadRequest> {
         check_length(head, context.body_bytes_max)?;
         let content_type = single(head, &header::CONTENT_TYPE)?;
         let visibility = single(head, &names::STREAM_VISIBILITY)?;
@@ -97,20 +120,32 @@ impl Create {
         })
     }
 
-    /// Looks at what stands at the name already.
+    /// Checks the body and makes its stored form. It needs no stream, so that no lock has to be held meanwhile.
+    ///
+    /// `inherited` is the content type of the fork's source. It counts only for a fork that names no type itself; without
+    /// it, or if the source is another one by then, [`Create::decide`] asks for another payload.
+    #[must_use]
+    pub fn prepare(&self, body: Bytes, inherited: Option<&ContentType>) -> Payload {
+        let content_type = self.content_type.as_ref().or(inherited.filter(|_| self.fork.is_some()));
+        let is_json = (!body.is_empty()).then(|| content_type.is_some_and(ContentType::is_json));
+        let stored = if is_json == Some(true) { json::split(&body).map(Bytes::from) } else { Ok(body) };
+        Payload { is_json, stored }
+    }
+
+    /// Looks at the place at which the stream is to be created.
     ///
     /// # Errors
-    /// [`Refusal::ConfigMismatch`] for another stream, or one that is kept for its forks.
-    pub fn site(&self, head: Option<&StreamHead>, now_ms: u64) -> Result<Site, Refusal> {
-        match (head, StreamHead::usable(head, now_ms)) {
-            (None, _) => Ok(Site::Free),
-            (Some(head), Ok(_)) if self.describes(head) => Ok(Site::Same(created(head, false))),
-            (Some(_), Err(Refusal::NotFound)) => Ok(Site::Expired),
-            (Some(_), _) => Err(Refusal::ConfigMismatch),
+    /// [`Conflict::ConfigMismatch`] for another stream, or one that is kept for its forks.
+    pub fn site(&self, head: Option<&StreamHead>, now_ms: u64) -> Result<Site, Conflict> {
+        let Some(head) = head else { return Ok(Site::Free) };
+        match head.usable(now_ms) {
+            Ok(head) if self.describes(head) => Ok(Site::Same(created(head, false))),
+            Err(Missing::NotFound) => Ok(Site::Expired),
+            Ok(_) | Err(_) => Err(Conflict::ConfigMismatch),
         }
     }
 
-    /// Whether the stream is what this request would have created. What a fork didn't say it inherited.
+    /// Whether the stream is the one that this request would have created. A fork inherits what its request leaves out.
     fn describes(&self, head: &StreamHead) -> bool {
         let forked = self.fork.is_some();
         let content_type = match &self.content_type {
@@ -130,60 +165,53 @@ impl Create {
         content_type && lifetime && visibility && origin && self.closed == head.closed.is_some()
     }
 
-    /// Makes the new stream, with `body` as its first content.
+    /// Decides on the new stream, with the payload as its first content.
     ///
     /// # Errors
-    /// A [`Refusal`] for a body that isn't what it says, a content type other than the source's, or a tail that no
-    /// offset can name.
+    /// A [`Refusal`] for malformed JSON, a content type other than the source's, or a tail that no offset can name.
     pub fn decide(
         &self,
-        body: Bytes,
+        payload: &Payload,
         fork: Option<ForkPoint<'_>>,
         incarnation: Incarnation,
         now_ms: u64,
-    ) -> Result<Creation, Refusal> {
+    ) -> Result<Decision, Refusal> {
         let source = fork.map(|fork| fork.source);
         let content_type = match (&self.content_type, source) {
             (Some(wanted), Some(source)) if !wanted.matches(&source.content_type) => {
-                return Err(Refusal::ContentTypeMismatch);
+                return Err(Conflict::ContentTypeMismatch.into());
             }
             (_, Some(source)) => source.content_type.clone(),
             (Some(wanted), None) => wanted.clone(),
             (None, None) => ContentType::octet_stream(),
         };
-        let bytes = match () {
-            () if body.is_empty() => body,
-            () if content_type.is_json() => Bytes::from(json::split(&body)?),
-            () => body,
-        };
+        if payload.is_json.is_some_and(|is_json| is_json != content_type.is_json()) {
+            return Ok(Decision::Prepare(content_type));
+        }
+        let bytes = payload.stored.clone()?;
         let inherited = source.map_or(Lifetime::Unlimited, |source| source.lifetime);
         let lifetime = self.lifetime.unwrap_or(inherited);
         let begin = fork.map_or(0, |fork| fork.position);
-        let tail = Offset::position_after(begin, &bytes).ok_or(Refusal::StorageFull)?;
+        let tail = Offset::position_after(begin, &bytes).ok_or(Unavailable::StorageFull)?;
         let head = StreamHead {
-            incarnation,
-            version: 1,
-            content_type,
             lifetime,
             deadline_ms: lifetime.deadline_ms(now_ms),
             visibility: self.visibility.or(source.and_then(|source| source.visibility)),
             tail,
             closed: self.closed.then(Closure::default),
             changed_ms: now_ms,
-            seq_last: None,
             fork: self.fork.as_ref().zip(source).map(|(request, source)| request.origin(source)),
             ancestors: fork.map(|fork| fork.source.ancestors_at(fork.position)).unwrap_or_default(),
-            forks: 0,
-            soft_deleted: false,
+            ..StreamHead::new(incarnation, content_type)
         };
         let source = source.map(|source| source.with_fork(now_ms)).transpose()?;
         let ack = created(&head, true);
-        Ok(Creation { change: Change { head, bytes, producer: None }, source, ack })
+        Ok(Decision::Create(Creation { change: Change { head, bytes, producer: None }, source, ack }))
     }
 
-    /// The answer.
+    /// Returns the response.
     #[must_use]
-    pub fn respond(&self, ack: &Created) -> ResponseHead {
+    pub fn respond(&self, ack: &Created) -> Response {
         let mut head = ResponseHead::new(if ack.fresh { StatusCode::CREATED } else { StatusCode::OK });
         if ack.fresh {
             head.headers.insert(header::LOCATION, text_value(&self.location));
@@ -191,7 +219,7 @@ impl Create {
         head.headers.insert(header::CONTENT_TYPE, text_value(ack.content_type.as_str()));
         head.headers.insert(names::STREAM_NEXT_OFFSET, offset_value(ack.next));
         head.closed(ack.closed);
-        head
+        head.into()
     }
 }
 
@@ -200,36 +228,32 @@ fn created(head: &StreamHead, fresh: bool) -> Created {
     Created { next: head.tail_offset(), content_type, closed: head.closed.is_some(), fresh }
 }
 
-fn parse_fork(head: &impl RequestHead, context: &ParseContext<'_>) -> Result<Option<ForkRequest>, Refusal> {
+fn parse_fork(
+    head: &impl RequestHead,
+    context: &ParseContext<'_>,
+) -> Result<Option<ForkRequest>, BadRequest> {
     let source = single(head, &names::STREAM_FORKED_FROM)?;
     let offset = single(head, &names::STREAM_FORK_OFFSET)?;
     let sub_offset = single(head, &names::STREAM_FORK_SUB_OFFSET)?;
     let Some(source) = source else {
-        return if offset.or(sub_offset).is_some() { Err(Refusal::ForkIncomplete) } else { Ok(None) };
+        return if offset.or(sub_offset).is_some() { Err(BadRequest::ForkIncomplete) } else { Ok(None) };
     };
-    let source = context.base_path.stream(source).map_err(|_| Refusal::ForkSourceMalformed)?;
-    let offset = offset.map(ReadFrom::parse).transpose().map_err(|_| Refusal::ForkOffset)?;
+    let source = context.base_path.stream(source).map_err(|_| BadRequest::ForkSourceMalformed)?;
+    let offset = offset.map(ReadFrom::parse).transpose().map_err(|_| BadRequest::ForkOffsetMalformed)?;
     if offset == Some(ReadFrom::Now) {
-        return Err(Refusal::ForkOffset);
+        return Err(BadRequest::ForkOffsetMalformed);
     }
-    let sub_offset = sub_offset.map_or(Some(0), strict_decimal).ok_or(Refusal::ForkSubOffset)?;
+    let sub_offset = sub_offset.map_or(Some(0), decimal::parse).ok_or(BadRequest::ForkSubOffsetMalformed)?;
     if sub_offset > 0 && offset.is_none() {
-        return Err(Refusal::ForkSubOffset);
+        return Err(BadRequest::ForkSubOffsetMalformed);
     }
     Ok(Some(ForkRequest { source, offset, sub_offset }))
 }
 
-/// The stream's own URL, absolute where the request says enough for that.
+/// Returns the stream's URL, absolute if the request names a valid host.
 fn location(head: &impl RequestHead) -> String {
     let mut location = origin(head);
-    for byte in head.path().bytes() {
-        // A client may send UTF-8 as it is; a header may not carry it.
-        if byte.is_ascii_graphic() {
-            location.push(byte.into());
-        } else {
-            let _ = write!(location, "%{byte:02X}");
-        }
-    }
+    location.extend(utf8_percent_encode(head.path(), NOT_IN_HEADERS));
     location
 }
 
@@ -237,8 +261,10 @@ fn location(head: &impl RequestHead) -> String {
 mod tests {
     use super::*;
     use crate::{
-        Request,
-        request::tests::{AnyHead, TestHead, parse, parse_with},
+        request::{
+            Request,
+            tests::{AnyHead, TestHead, parse, parse_with},
+        },
         stream::tests::head,
     };
 
@@ -256,13 +282,17 @@ mod tests {
         request(headers).unwrap()
     }
 
+    fn decide(create: &Create, body: &'static str, fork: Option<ForkPoint<'_>>) -> Result<Creation, Refusal> {
+        let body = Bytes::from_static(body.as_bytes());
+        let payload = create.prepare(body, fork.map(|fork| &fork.source.content_type));
+        match create.decide(&payload, fork, Incarnation::new(7).unwrap(), 5_000)? {
+            Decision::Create(creation) => Ok(creation),
+            Decision::Prepare(content_type) => panic!("it was prepared for another type than {content_type}"),
+        }
+    }
+
     fn new_stream(headers: &[(&'static str, &'static str)], body: &'static str) -> StreamHead {
-        let incarnation = Incarnation::new(7).unwrap();
-        create(headers)
-            .decide(Bytes::from_static(body.as_bytes()), None, incarnation, 5_000)
-            .unwrap()
-            .change
-            .head
+        decide(&create(headers), body, None).unwrap().change.head
     }
 
     fn fork(
@@ -271,8 +301,7 @@ mod tests {
         position: u64,
     ) -> Result<StreamHead, Refusal> {
         let point = ForkPoint { source, position };
-        let creation =
-            create(headers).decide(Bytes::new(), Some(point), Incarnation::new(7).unwrap(), 5_000)?;
+        let creation = decide(&create(headers), "", Some(point))?;
         assert_eq!(creation.source.unwrap().forks, source.forks + 1);
         Ok(creation.change.head)
     }
@@ -280,9 +309,8 @@ mod tests {
     #[test]
     fn a_new_stream_answers_where_it_is_and_what_it_is() {
         let request = create(&[TEXT, ("stream-closed", "true")]);
-        let creation =
-            request.decide(Bytes::from_static(b"hi"), None, Incarnation::new(7).unwrap(), 5_000).unwrap();
-        let response = request.respond(&creation.ack);
+        let creation = decide(&request, "hi", None).unwrap();
+        let response = request.respond(&creation.ack).head;
         assert_eq!(response.status, StatusCode::CREATED);
         assert_eq!(response.headers[header::LOCATION], "http://streams.example/v1/stream/a");
         assert_eq!(response.headers[header::CONTENT_TYPE], "text/plain");
@@ -336,11 +364,11 @@ mod tests {
                 let site = create(other).site(Some(&stream), 6_000);
                 if index == other_index {
                     let Ok(Site::Same(ack)) = site else { panic!("{headers:?} {site:?}") };
-                    let response = create(other).respond(&ack);
+                    let response = create(other).respond(&ack).head;
                     assert_eq!(response.status, StatusCode::OK);
                     assert!(!response.headers.contains_key(header::LOCATION));
                 } else {
-                    assert_eq!(site, Err(Refusal::ConfigMismatch), "{headers:?} {other:?}");
+                    assert_eq!(site, Err(Conflict::ConfigMismatch), "{headers:?} {other:?}");
                 }
             }
         }
@@ -351,11 +379,11 @@ mod tests {
         let expired = new_stream(&[TEXT, ("stream-ttl", "1")], "");
         assert_eq!(create(&[]).site(Some(&expired), 6_000), Ok(Site::Expired));
         let kept = StreamHead { soft_deleted: true, forks: 1, ..head(1) };
-        assert_eq!(create(&[TEXT]).site(Some(&kept), 6_000), Err(Refusal::ConfigMismatch));
+        assert_eq!(create(&[TEXT]).site(Some(&kept), 6_000), Err(Conflict::ConfigMismatch));
         let expired_source = StreamHead { forks: 1, ..expired };
         assert_eq!(
             create(&[TEXT, ("stream-ttl", "1")]).site(Some(&expired_source), 6_000),
-            Err(Refusal::ConfigMismatch)
+            Err(Conflict::ConfigMismatch)
         );
         assert_eq!(create(&[]).site(None, 0), Ok(Site::Free));
     }
@@ -366,8 +394,8 @@ mod tests {
         assert_eq!(new_stream(&[json], "[1,2]").tail, 4);
         assert_eq!(new_stream(&[json], "[]").tail, 0);
         assert_eq!(new_stream(&[json], "").tail, 0);
-        let broken = create(&[json]).decide(Bytes::from_static(b"{"), None, Incarnation::new(7).unwrap(), 0);
-        assert!(matches!(broken, Err(Refusal::JsonMalformed { .. })));
+        let broken = decide(&create(&[json]), "{", None);
+        assert!(matches!(broken, Err(Refusal::Request(BadRequest::JsonMalformed { .. }))));
     }
 
     #[test]
@@ -394,13 +422,36 @@ mod tests {
             create(&[FROM]).site(Some(&made), 6_000).map(|site| matches!(site, Site::Same(_))),
             Ok(true)
         );
-        assert_eq!(create(&[TEXT]).site(Some(&made), 6_000), Err(Refusal::ConfigMismatch));
+        assert_eq!(create(&[TEXT]).site(Some(&made), 6_000), Err(Conflict::ConfigMismatch));
         let own = fork(&[FROM, ("stream-ttl", "5")], &source, 6).unwrap();
         assert_eq!(own.lifetime, Lifetime::Sliding { ttl_s: 5 });
         assert_eq!(
             fork(&[FROM, ("content-type", "image/png")], &source, 6),
-            Err(Refusal::ContentTypeMismatch)
+            Err(Conflict::ContentTypeMismatch.into())
         );
+    }
+
+    #[test]
+    fn a_body_is_split_for_the_type_that_a_fork_inherits() {
+        let json = ContentType::parse("application/json").unwrap();
+        let source = StreamHead { content_type: json.clone(), ..head(1) };
+        let point = ForkPoint { source: &source, position: 0 };
+        let creation = decide(&create(&[FROM]), "[1, 2]", Some(point)).unwrap();
+        assert_eq!(creation.change.bytes, "1,2,");
+        let incarnation = Incarnation::new(7).unwrap();
+        let decide = |inherited: Option<&ContentType>, source, body| {
+            let payload = create(&[FROM]).prepare(Bytes::from_static(body), inherited);
+            let point = ForkPoint { source, position: 0 };
+            create(&[FROM]).decide(&payload, Some(point), incarnation, 5_000).unwrap()
+        };
+        let text = head(2);
+        for (inherited, source, body) in
+            [(None, &source, &b"[1]"[..]), (Some(&json), &text, b"[1]"), (Some(&json), &text, b"[]")]
+        {
+            let Decision::Prepare(content_type) = decide(inherited, source, body) else { panic!("{body:?}") };
+            assert_eq!(content_type, source.content_type);
+        }
+        assert!(matches!(decide(None, &source, b""), Decision::Create(_)));
     }
 
     #[test]
@@ -408,30 +459,25 @@ mod tests {
         let source = StreamHead { tail: Offset::POSITION_MAX, ..head(1) };
         assert!(fork(&[FROM], &source, Offset::POSITION_MAX).is_ok());
         let point = ForkPoint { source: &source, position: Offset::POSITION_MAX };
-        let more = create(&[FROM]).decide(
-            Bytes::from_static(b"x"),
-            Some(point),
-            Incarnation::new(7).unwrap(),
-            5_000,
-        );
-        assert_eq!(more.err(), Some(Refusal::StorageFull));
+        let more = decide(&create(&[FROM]), "x", Some(point));
+        assert_eq!(more.err(), Some(Unavailable::StorageFull.into()));
     }
 
     #[test]
     fn malformed_forks_are_refused() {
         let offset = ("stream-fork-offset", "0000000000000001_0000000000000003");
-        let cases: [(&[(&str, &str)], Refusal); 8] = [
-            (&[offset], Refusal::ForkIncomplete),
-            (&[("stream-fork-sub-offset", "0")], Refusal::ForkIncomplete),
-            (&[("stream-forked-from", "source")], Refusal::ForkSourceMalformed),
-            (&[("stream-forked-from", "/v1/stream/../x")], Refusal::ForkSourceMalformed),
-            (&[FROM, ("stream-fork-offset", "x")], Refusal::ForkOffset),
-            (&[FROM, ("stream-fork-offset", "now")], Refusal::ForkOffset),
-            (&[FROM, ("stream-fork-sub-offset", "1")], Refusal::ForkSubOffset),
-            (&[FROM, offset, ("stream-fork-sub-offset", "-1")], Refusal::ForkSubOffset),
+        let cases: [(&[(&str, &str)], BadRequest); 8] = [
+            (&[offset], BadRequest::ForkIncomplete),
+            (&[("stream-fork-sub-offset", "0")], BadRequest::ForkIncomplete),
+            (&[("stream-forked-from", "source")], BadRequest::ForkSourceMalformed),
+            (&[("stream-forked-from", "/v1/stream/../x")], BadRequest::ForkSourceMalformed),
+            (&[FROM, ("stream-fork-offset", "x")], BadRequest::ForkOffsetMalformed),
+            (&[FROM, ("stream-fork-offset", "now")], BadRequest::ForkOffsetMalformed),
+            (&[FROM, ("stream-fork-sub-offset", "1")], BadRequest::ForkSubOffsetMalformed),
+            (&[FROM, offset, ("stream-fork-sub-offset", "-1")], BadRequest::ForkSubOffsetMalformed),
         ];
         for (headers, expected) in cases {
-            assert_eq!(request(headers).err(), Some(expected), "{headers:?}");
+            assert_eq!(request(headers).err(), Some(expected.into()), "{headers:?}");
         }
         assert!(request(&[FROM, offset, ("stream-fork-sub-offset", "1")]).is_ok());
         assert!(request(&[FROM, ("stream-fork-sub-offset", "0")]).is_ok());

@@ -1,43 +1,49 @@
-//! DELETE: remove a stream, or hide it while forks need its bytes (section 5.4), and what expiry does likewise.
+//! DELETE: remove a stream, or hide it while forks need its bytes (section 5.4); expiry does the same.
 
 use http::StatusCode;
 
-use crate::{Refusal, expiry, path::StreamName, response::ResponseHead, stream::StreamHead};
+use crate::{
+    expiry,
+    path::StreamName,
+    refusal::Missing,
+    response::{Response, ResponseHead},
+    stream::StreamHead,
+};
 
-/// A DELETE.
+/// A DELETE whose head was read.
 #[derive(Clone, Debug)]
 pub struct Delete {
-    /// The stream.
+    /// The stream to delete.
     pub name: StreamName,
 }
 
-/// What becomes of a stream that nobody may use any more.
+/// The removal of a stream that nobody may use any more.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(clippy::large_enum_variant, reason = "made once per deletion and taken apart at once")]
 pub enum Removal {
-    /// It goes, with all its bytes.
+    /// The stream is removed, with all its bytes.
     Remove,
-    /// It stays hidden until its last fork is gone.
+    /// The stream is hidden until its last fork is gone; this is its state.
     Keep(StreamHead),
 }
 
 impl Delete {
-    /// Decides.
+    /// Decides, given the stream.
     ///
     /// # Errors
-    /// [`Refusal::NotFound`], or [`Refusal::Gone`] when it was deleted before.
-    pub fn decide(&self, head: Option<&StreamHead>, now_ms: u64) -> Result<Removal, Refusal> {
-        StreamHead::usable(head, now_ms).map(remove)
+    /// [`Missing::NotFound`], or [`Missing::Gone`] if it was deleted before.
+    pub fn decide(&self, head: Option<&StreamHead>, now_ms: u64) -> Result<Removal, Missing> {
+        head.ok_or(Missing::NotFound)?.usable(now_ms).map(remove)
     }
 
-    /// The answer.
+    /// Returns the response.
     #[must_use]
-    pub fn respond(&self) -> ResponseHead {
-        ResponseHead::new(StatusCode::NO_CONTENT)
+    pub fn respond(&self) -> Response {
+        ResponseHead::new(StatusCode::NO_CONTENT).into()
     }
 }
 
-/// What to do with a stream whose deadline may be past; `None`: nothing.
+/// Decides what to do with a stream whose deadline may be past; `None` if it stays.
 #[must_use]
 pub fn expire(head: &StreamHead, now_ms: u64) -> Option<Removal> {
     let over = expiry::is_past(head.deadline_ms, now_ms);
@@ -65,8 +71,8 @@ mod tests {
     use super::*;
     use crate::stream::tests::head;
 
-    fn delete(head: Option<&StreamHead>) -> Result<Removal, Refusal> {
-        Delete { name: StreamName::from_stored("a") }.decide(head, 5_000)
+    fn delete(head: Option<&StreamHead>) -> Result<Removal, Missing> {
+        Delete { name: StreamName::new("a").unwrap() }.decide(head, 5_000)
     }
 
     #[test]
@@ -75,8 +81,8 @@ mod tests {
         let source = StreamHead { forks: 2, deadline_ms: Some(9_000), ..head(1) };
         let Ok(Removal::Keep(kept)) = delete(Some(&source)) else { panic!() };
         assert_eq!((kept.soft_deleted, kept.deadline_ms, kept.version), (true, None, 2));
-        assert_eq!(delete(Some(&kept)), Err(Refusal::Gone));
-        assert_eq!(delete(None), Err(Refusal::NotFound));
+        assert_eq!(delete(Some(&kept)), Err(Missing::Gone));
+        assert_eq!(delete(None), Err(Missing::NotFound));
     }
 
     #[test]

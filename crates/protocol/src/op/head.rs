@@ -1,4 +1,4 @@
-//! HEAD: what is known of a stream, without its bytes (section 5.5). It doesn't count as use.
+//! HEAD: the state of a stream, without its bytes (section 5.5). It doesn't count as use.
 
 use http::{HeaderValue, StatusCode, header};
 
@@ -6,21 +6,21 @@ use crate::{
     expiry::{Lifetime, format_rfc3339},
     names,
     path::StreamName,
-    response::{ResponseHead, offset_value, text_value},
+    response::{Response, ResponseHead, offset_value, text_value},
     stream::StreamHead,
 };
 
-/// A HEAD.
+/// A HEAD whose head was read.
 #[derive(Clone, Debug)]
 pub struct Head {
-    /// The stream.
+    /// The stream to describe.
     pub name: StreamName,
 }
 
 impl Head {
-    /// The answer for a stream that is usable.
+    /// Returns the response for a stream that is [usable](StreamHead::usable).
     #[must_use]
-    pub fn respond(&self, stream: &StreamHead) -> ResponseHead {
+    pub fn respond(&self, stream: &StreamHead) -> Response {
         let mut head = ResponseHead::new(StatusCode::OK);
         head.headers.insert(header::CONTENT_TYPE, text_value(stream.content_type.as_str()));
         head.headers.insert(names::STREAM_NEXT_OFFSET, offset_value(stream.tail_offset()));
@@ -36,7 +36,7 @@ impl Head {
                 }
             }
         }
-        head
+        head.into()
     }
 }
 
@@ -46,7 +46,7 @@ mod tests {
     use crate::stream::{Closure, tests::head};
 
     fn answer(stream: &StreamHead) -> Vec<(String, String)> {
-        let head = Head { name: StreamName::from_stored("a") }.respond(stream);
+        let head = Head { name: StreamName::new("a").unwrap() }.respond(stream).head;
         let mut headers: Vec<_> = (head.headers.iter())
             .map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()))
             .collect();

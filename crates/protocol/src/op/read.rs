@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use http::{HeaderValue, StatusCode, header};
 
 use crate::{
-    Refusal,
+    bad_request::BadRequest,
     cache::{CachePolicy, Class},
     content_type::SseEncoding,
     cursor::{Cursor, CursorPolicy, Moment},
@@ -14,64 +14,66 @@ use crate::{
     offset::ReadFrom,
     path::StreamName,
     progress::Progress,
-    request::{RequestHead, single},
-    response::{ResponseHead, text_value},
+    request::head::{RequestHead, single},
+    response::{Response, ResponseHead, offset_value, text_value},
     stream::StreamHead,
 };
 
-/// How a read goes on when it has reached the tail.
+/// The way in which a read continues at the tail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// It ends.
+    /// The read ends (section 5.6).
     CatchUp,
-    /// It waits for the next bytes, once.
+    /// The read waits for the next bytes, once (section 5.7).
     LongPoll,
-    /// It goes on as an event stream.
+    /// The response is an event stream (section 5.8).
     EventStream,
 }
 
-/// A GET.
+/// A GET whose head was read.
 #[derive(Clone, Debug)]
 pub struct Read {
-    /// The stream.
+    /// The stream to read.
     pub name: StreamName,
-    /// Where to begin.
+    /// The place to begin at.
     pub from: ReadFrom,
-    /// How to go on at the tail.
+    /// The way to continue at the tail.
     pub mode: Mode,
     /// The cursor that the client echoed.
     pub cursor: Option<Cursor>,
-    /// Without one the URL is that of HEAD too.
+    /// Whether the URL has an offset. Without one it is the URL of HEAD too.
     has_offset: bool,
     if_none_match: Vec<Box<[u8]>>,
 }
 
-/// What answers depend on besides stream and request.
-#[derive(Clone, Copy, Debug)]
+/// The settings of responses to reads.
+#[derive(Clone, Copy, Debug, Default)]
 pub struct ReadPolicies {
-    /// Ages.
+    /// The settings of Cache-Control.
     pub cache: CachePolicy,
-    /// Cursors.
+    /// The settings of cursors.
     pub cursor: CursorPolicy,
 }
 
-/// The answer to a read that ends.
-#[derive(Clone, Debug)]
-pub enum Answer {
-    /// The head for the bytes between start and end.
-    Bytes(ResponseHead),
-    /// The client has them: no body.
-    NotModified(ResponseHead),
+/// The values that responses to a read depend on besides the request.
+#[derive(Clone, Copy, Debug)]
+pub struct ReadContext<'a> {
+    /// The state of the stream.
+    pub stream: &'a StreamHead,
+    /// The settings of the server.
+    pub policies: &'a ReadPolicies,
+    /// The current time, in milliseconds since 1970.
+    pub now_ms: u64,
 }
 
 impl Read {
-    pub(crate) fn parse(head: &impl RequestHead, name: StreamName) -> Result<Self, Refusal> {
+    pub(crate) fn parse(head: &impl RequestHead, name: StreamName) -> Result<Self, BadRequest> {
         let query = Query::parse(head.query().unwrap_or(""))?;
         let mode = match query.live.as_deref() {
             None => Mode::CatchUp,
             Some("long-poll") => Mode::LongPoll,
             Some("sse") => Mode::EventStream,
-            Some(_) => return Err(Refusal::LiveMalformed),
+            Some(_) => return Err(BadRequest::LiveMalformed),
         };
         // A browser that reconnects by itself repeats the first URL and says where it was in this header.
         let resumed = match mode {
@@ -80,7 +82,7 @@ impl Read {
         };
         let offset = resumed.or(query.offset);
         if offset.is_none() && mode != Mode::CatchUp {
-            return Err(Refusal::OffsetMissing);
+            return Err(BadRequest::OffsetMissing);
         }
         let from = offset.as_deref().map_or(Ok(ReadFrom::Start), ReadFrom::parse)?;
         let cursor = query.cursor.as_deref().and_then(Cursor::parse);
@@ -88,71 +90,55 @@ impl Read {
         Ok(Self { name, from, mode, cursor, has_offset: offset.is_some(), if_none_match })
     }
 
-    /// The answer that carries the bytes from `start` to `end`, or says that the client has them.
+    /// Returns the head for the bytes from `start` to `end`. If the client has them already, the head
+    /// [says so](ResponseHead::is_not_modified) and no body may follow.
     #[must_use]
-    pub fn respond(
-        &self,
-        stream: &StreamHead,
-        start: u64,
-        end: u64,
-        policies: &ReadPolicies,
-        now_ms: u64,
-    ) -> Answer {
+    pub fn respond(&self, context: &ReadContext<'_>, start: u64, end: u64) -> ResponseHead {
+        let stream = context.stream;
         let progress = Progress::at(stream, end);
-        let class = self.class(stream, progress);
-        let mut head = self.base(StatusCode::OK, stream, progress, class, policies, now_ms);
+        let mut head = self.base(context, StatusCode::OK, progress, self.class(stream, progress));
         let tag = EntityTag { incarnation: stream.incarnation, start, end, reach: Reach::of(progress) };
         if self.from != ReadFrom::Now {
             let tag = tag.encode();
             head.headers.insert(header::ETAG, text_value(&tag));
             if etag::none_match_names(self.if_none_match.iter().map(|line| &**line), &tag) {
                 head.status = StatusCode::NOT_MODIFIED;
-                return Answer::NotModified(head);
+                return head;
             }
         }
         head.headers.insert(header::CONTENT_TYPE, text_value(stream.content_type.as_str()));
-        Answer::Bytes(head)
+        head
     }
 
-    /// The answer of a long-poll that has nothing to deliver at `position`.
+    /// Returns the response of a long-poll that has nothing to deliver at `position`.
     #[must_use]
-    pub fn respond_nothing(
-        &self,
-        stream: &StreamHead,
-        position: u64,
-        policies: &ReadPolicies,
-        now_ms: u64,
-        draining: bool,
-    ) -> ResponseHead {
-        let progress = Progress::at(stream, position);
-        let class = match () {
-            // One who gives up early says nothing that a cache should repeat.
-            () if self.from == ReadFrom::Now || (draining && !progress.closed) => Class::Never,
-            () if progress.closed => Class::LongPollClosed,
-            () => Class::LongPollTimeout,
+    pub fn respond_nothing(&self, context: &ReadContext<'_>, position: u64, draining: bool) -> Response {
+        let progress = Progress::at(context.stream, position);
+        // A long-poll that was cut short has nothing to say that a cache should repeat.
+        let class = if self.from == ReadFrom::Now || (draining && !progress.closed) {
+            Class::Never
+        } else if progress.closed {
+            Class::LongPollClosed
+        } else {
+            Class::LongPollTimeout
         };
-        self.base(StatusCode::NO_CONTENT, stream, progress, class, policies, now_ms)
+        self.base(context, StatusCode::NO_CONTENT, progress, class).into()
     }
 
-    /// The head of an event stream that ends at `end_ms`.
+    /// Returns the head of an event stream that ends at `end_ms`, in milliseconds since 1970.
     #[must_use]
-    pub fn respond_events(
-        &self,
-        stream: &StreamHead,
-        end_ms: u64,
-        policies: &ReadPolicies,
-        now_ms: u64,
-    ) -> ResponseHead {
+    pub fn respond_events(&self, context: &ReadContext<'_>, end_ms: u64) -> ResponseHead {
+        let ReadContext { stream, policies, now_ms } = *context;
         let mut head = ResponseHead::new(StatusCode::OK);
         let shared = policies.cache.event_stream_max_age_s.is_some();
         head.class = if shared && self.from == ReadFrom::Now { Class::Never } else { Class::EventStream };
-        // Nobody gets one that has ended: its "up to date" would be as old as its end.
+        // The age is capped at the event stream's end, or a cache could replay a stale "up to date".
         let deadline_ms = stream.deadline_ms.map_or(end_ms, |deadline_ms| deadline_ms.min(end_ms));
         let remaining_s = expiry::remaining_s(Some(deadline_ms), now_ms);
         let cache_control = policies.cache.cache_control(head.class, stream.visibility, remaining_s);
         head.headers.insert(header::CACHE_CONTROL, cache_control);
         if shared {
-            // It is part of where the reader stands, and it isn't in the URL.
+            // The header is a part of the reader's position, and it isn't in the URL.
             head.headers.insert(header::VARY, HeaderValue::from(names::LAST_EVENT_ID));
         }
         head.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
@@ -164,50 +150,55 @@ impl Read {
         head
     }
 
-    /// The cursor for an answer that ends at `position`.
+    /// Returns the cursor of a response that ends at `position`.
     #[must_use]
-    pub fn next_cursor(
-        &self,
-        stream: &StreamHead,
-        position: u64,
-        policy: &CursorPolicy,
-        now_ms: u64,
-    ) -> Cursor {
-        let StreamHead { incarnation, changed_ms, .. } = *stream;
-        policy.cursor(Moment { incarnation, changed_ms, position, now_ms }, self.cursor)
+    pub fn next_cursor(&self, context: &ReadContext<'_>, position: u64) -> Cursor {
+        let StreamHead { incarnation, changed_ms, .. } = *context.stream;
+        let moment = Moment { incarnation, changed_ms, position, now_ms: context.now_ms };
+        context.policies.cursor.cursor(moment, self.cursor)
     }
 
     fn class(&self, stream: &StreamHead, progress: Progress) -> Class {
-        // An offset that a fork inherited doesn't name its life: another fork of that name has it too, and other
+        // An offset that a fork inherited doesn't name its incarnation: another fork of that name has it too, with other
         // bytes after it.
-        let names_life =
+        let names_incarnation =
             matches!(self.from, ReadFrom::At(offset) if offset.incarnation == stream.incarnation);
-        match () {
-            () if self.from == ReadFrom::Now => Class::Never,
-            () if self.mode == Mode::LongPoll => Class::LongPollData,
-            () if !self.has_offset => Class::Never,
-            () if progress.up_to_date && !progress.closed => Class::OpenTail,
-            () if !names_life => Class::ChunkUnnamed,
-            () if progress.closed => Class::ClosedTail,
-            () => Class::Chunk,
+        if self.from == ReadFrom::Now {
+            Class::Never
+        } else if self.mode == Mode::LongPoll {
+            Class::LongPollData
+        } else if !self.has_offset {
+            Class::Never
+        } else if progress.up_to_date && !progress.closed {
+            Class::OpenTail
+        } else if !names_incarnation {
+            Class::ChunkUnnamed
+        } else if progress.closed {
+            Class::ClosedTail
+        } else {
+            Class::Chunk
         }
     }
 
+    /// Returns the headers that all responses to reads have, but for event streams.
     fn base(
         &self,
+        context: &ReadContext<'_>,
         status: StatusCode,
-        stream: &StreamHead,
         progress: Progress,
         class: Class,
-        policies: &ReadPolicies,
-        now_ms: u64,
     ) -> ResponseHead {
+        let ReadContext { stream, policies, now_ms } = *context;
         let mut head = ResponseHead::of_read(status, class);
-        head.progress(progress);
-        // Newcomers who caught up get the cursor of those who wait, and so their key. Who has reached the end
-        // needs none.
+        head.headers.insert(names::STREAM_NEXT_OFFSET, offset_value(progress.next));
+        if progress.up_to_date {
+            head.headers.insert(names::STREAM_UP_TO_DATE, HeaderValue::from_static("true"));
+        }
+        head.closed(progress.closed);
+        // Readers that have just caught up get the cursor of those that wait, and so the same URL. At the end of a closed
+        // stream no cursor is needed.
         if !progress.closed && (progress.up_to_date || self.mode == Mode::LongPoll) {
-            let cursor = self.next_cursor(stream, progress.next.position, &policies.cursor, now_ms);
+            let cursor = self.next_cursor(context, progress.next.position);
             head.headers.insert(names::STREAM_CURSOR, HeaderValue::from(cursor.get()));
         }
         let remaining_s = expiry::remaining_s(stream.deadline_ms, now_ms);
@@ -227,7 +218,7 @@ struct Query<'a> {
 }
 
 impl<'a> Query<'a> {
-    fn parse(text: &'a str) -> Result<Self, Refusal> {
+    fn parse(text: &'a str) -> Result<Self, BadRequest> {
         let mut query = Self::default();
         for (key, value) in form_urlencoded::parse(text.as_bytes()) {
             let (slot, parameter) = match &*key {
@@ -237,7 +228,7 @@ impl<'a> Query<'a> {
                 _ => continue,
             };
             if slot.replace(value).is_some() {
-                return Err(Refusal::ParameterRepeated { parameter });
+                return Err(BadRequest::ParameterRepeated { parameter });
             }
         }
         Ok(query)
@@ -248,18 +239,18 @@ impl<'a> Query<'a> {
 mod tests {
     use super::*;
     use crate::{
-        Request,
         cursor::EPOCH_MS,
-        fork::Ancestor,
         offset::Incarnation,
-        request::tests::{TestHead, parse},
-        stream::{Closure, tests::head},
+        refusal::Refusal,
+        request::{
+            Request,
+            tests::{TestHead, parse},
+        },
+        stream::{Ancestor, Closure, tests::head},
     };
 
     const NAMED: &str = "offset=0000000000000001_0000000000000005";
     const NAMED_POLL: &str = "offset=0000000000000001_0000000000000005&live=long-poll";
-    const POLICIES: fn() -> ReadPolicies =
-        || ReadPolicies { cache: CachePolicy::default(), cursor: CursorPolicy::default() };
     const NOW_MS: u64 = EPOCH_MS + 60_000;
 
     fn request(query: &'static str, headers: &[(&'static str, &'static str)]) -> Result<Read, Refusal> {
@@ -283,11 +274,14 @@ mod tests {
         StreamHead { closed: Some(Closure::default()), ..open() }
     }
 
+    fn context<'a>(stream: &'a StreamHead, policies: &'a ReadPolicies) -> ReadContext<'a> {
+        ReadContext { stream, policies, now_ms: NOW_MS }
+    }
+
     fn answer(query: &'static str, stream: &StreamHead, start: u64, end: u64) -> ResponseHead {
-        match read(query).respond(stream, start, end, &POLICIES(), NOW_MS) {
-            Answer::Bytes(head) => head,
-            Answer::NotModified(head) => panic!("{head:?}"),
-        }
+        let head = read(query).respond(&context(stream, &ReadPolicies::default()), start, end);
+        assert!(!head.is_not_modified(), "{head:?}");
+        head
     }
 
     #[test]
@@ -318,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn an_inherited_offset_does_not_name_the_life_of_a_fork() {
+    fn an_inherited_offset_does_not_name_the_incarnation_of_a_fork() {
         let ancestor = Ancestor { incarnation: Incarnation::new(1).unwrap(), until: 5 };
         let fork = |stream: StreamHead| StreamHead { ancestors: vec![ancestor], ..stream };
         let (open, closed) = (
@@ -342,7 +336,8 @@ mod tests {
     #[test]
     fn cache_control_of_long_polls_with_nothing() {
         let nothing = |query, stream: &StreamHead, draining| {
-            let head = read(query).respond_nothing(stream, 9, &POLICIES(), NOW_MS, draining);
+            let policies = ReadPolicies::default();
+            let head = read(query).respond_nothing(&context(stream, &policies), 9, draining).head;
             assert_eq!(head.status, StatusCode::NO_CONTENT);
             assert_eq!(head.headers[names::STREAM_UP_TO_DATE], "true");
             assert_eq!(head.headers.contains_key(names::STREAM_CURSOR), stream.closed.is_none());
@@ -391,34 +386,33 @@ mod tests {
     fn not_modified_says_all_that_the_answer_would_have_said() {
         let headers = [("if-none-match", "W/\"0000000000000001:5:9:tail\"")];
         let conditional = request(NAMED, &headers).unwrap();
-        let Answer::NotModified(head) = conditional.respond(&open(), 5, 9, &POLICIES(), NOW_MS) else {
-            panic!()
-        };
-        let full = answer(NAMED, &open(), 5, 9);
+        let (open, closed, policies) = (open(), closed(), ReadPolicies::default());
+        let head = conditional.respond(&context(&open, &policies), 5, 9);
+        let full = answer(NAMED, &open, 5, 9);
         assert_eq!(head.status, StatusCode::NOT_MODIFIED);
         for name in full.headers.keys().filter(|name| *name != header::CONTENT_TYPE) {
             assert_eq!(head.headers.get(name), full.headers.get(name), "{name}");
         }
-        let now_closed = conditional.respond(&closed(), 5, 9, &POLICIES(), NOW_MS);
-        assert!(matches!(now_closed, Answer::Bytes(_)), "closure changes the tag");
+        let now_closed = conditional.respond(&context(&closed, &policies), 5, 9);
+        assert!(!now_closed.is_not_modified(), "closure changes the tag");
     }
 
     #[test]
     fn the_query_is_strict_where_it_counts() {
         let refused = [
-            ("offset=", Refusal::OffsetMalformed),
-            ("offset=0,1", Refusal::OffsetMalformed),
-            ("offset=0%201", Refusal::OffsetMalformed),
-            ("offset=a&offset=b", Refusal::ParameterRepeated { parameter: "offset" }),
-            ("offset=-1&offset=-1", Refusal::ParameterRepeated { parameter: "offset" }),
-            ("offset=-1&live=sse&live=sse", Refusal::ParameterRepeated { parameter: "live" }),
-            ("offset=-1&live=", Refusal::LiveMalformed),
-            ("offset=-1&live=poll", Refusal::LiveMalformed),
-            ("live=long-poll", Refusal::OffsetMissing),
-            ("live=sse", Refusal::OffsetMissing),
+            ("offset=", BadRequest::OffsetMalformed),
+            ("offset=0,1", BadRequest::OffsetMalformed),
+            ("offset=0%201", BadRequest::OffsetMalformed),
+            ("offset=a&offset=b", BadRequest::ParameterRepeated { parameter: "offset" }),
+            ("offset=-1&offset=-1", BadRequest::ParameterRepeated { parameter: "offset" }),
+            ("offset=-1&live=sse&live=sse", BadRequest::ParameterRepeated { parameter: "live" }),
+            ("offset=-1&live=", BadRequest::LiveMalformed),
+            ("offset=-1&live=poll", BadRequest::LiveMalformed),
+            ("live=long-poll", BadRequest::OffsetMissing),
+            ("live=sse", BadRequest::OffsetMissing),
         ];
         for (query, expected) in refused {
-            assert_eq!(request(query, &[]).err(), Some(expected), "{query}");
+            assert_eq!(request(query, &[]).err(), Some(expected.into()), "{query}");
         }
         for query in ["", "x", "foo=1&foo=2", "offset=%2D1", "cursor=abc&live=sse&offset=now", "&&offset=-1&"]
         {
@@ -441,7 +435,8 @@ mod tests {
     #[test]
     fn event_streams_are_neither_stored_nor_buffered_nor_changed() {
         let events = |stream: &StreamHead| {
-            read("offset=-1&live=sse").respond_events(stream, NOW_MS + 60_000, &POLICIES(), NOW_MS)
+            let policies = ReadPolicies::default();
+            read("offset=-1&live=sse").respond_events(&context(stream, &policies), NOW_MS + 60_000)
         };
         let text = events(&open());
         assert_eq!(text.headers[header::CONTENT_TYPE], "text/event-stream");
@@ -454,9 +449,9 @@ mod tests {
 
     #[test]
     fn a_shared_event_stream_is_fresh_until_it_ends_and_varies_by_where_the_reader_stands() {
-        let mut policies = POLICIES();
+        let (open, mut policies) = (open(), ReadPolicies::default());
         policies.cache.event_stream_max_age_s = Some(10);
-        let shared = |query, end_ms| read(query).respond_events(&open(), end_ms, &policies, NOW_MS).headers;
+        let shared = |query, end_ms| read(query).respond_events(&context(&open, &policies), end_ms).headers;
         let headers = shared("offset=-1&live=sse", NOW_MS + 60_000);
         assert_eq!(headers[header::CACHE_CONTROL], "public, max-age=10");
         assert_eq!(headers[header::VARY], "last-event-id");

@@ -1,17 +1,17 @@
-//! Control requests (sections 6 and 7): which resource below `__ds` a path names, what may be done with it, and what a
-//! body says.
+//! Control requests (sections 6 and 7): the resources below `__ds`, their methods, and the bodies of requests.
 
 use std::collections::BTreeSet;
 
 use serde::Deserialize;
 
 use crate::{
-    Refusal, RequestHead,
+    bad_request::BadRequest,
     path::{BasePath, RESERVED_SEGMENT, StreamName, decode, percent_decode},
-    request::{check_length, origin},
+    refusal::Refusal,
+    request::head::{RequestHead, check_length, origin},
     subscription::{
         CONTROL_BODY_BYTES_MAX, SubscriptionId, SubscriptionRefusal,
-        config::{read, stream_names},
+        config::{plain_name, read, stream_names},
         token::bearer,
         wake::Fence,
     },
@@ -22,64 +22,64 @@ const WORKER_BYTES_MAX: usize = 256;
 /// The most acknowledgements in one request.
 const ACKS_MAX: usize = 10_000;
 
-/// A control request, before its body.
+/// A control request whose head was read.
 #[derive(Clone, Debug)]
 pub enum Control {
-    /// Asks for the webhook signing keys.
+    /// GET: read the webhook signing keys.
     Keys,
-    /// Does something with a subscription.
+    /// A request about a subscription.
     Subscription(SubscriptionId, Action),
 }
 
-/// What is to be done with a subscription.
+/// A request about a subscription.
 #[derive(Clone, Debug)]
 pub enum Action {
-    /// PUT: create it, or make sure that it is there.
+    /// PUT: create it, or confirm that it exists.
     Create {
         /// The stream root as this client reaches it.
         root: Box<str>,
     },
-    /// GET.
+    /// GET: describe it.
     Read,
-    /// DELETE.
+    /// DELETE: delete it.
     Delete,
-    /// POST to its streams: link some.
+    /// POST to its streams: link streams.
     Link,
-    /// DELETE of one of its streams: take an explicit link away.
+    /// DELETE of one of its streams: remove an explicit link.
     Unlink(StreamName),
-    /// POST: a worker asks for the work.
+    /// POST: a worker claims the work.
     Claim,
-    /// POST with a bearer token: a worker tells how far it is.
-    Settle(Settlement, Box<str>),
+    /// POST with a bearer token: a worker reports its progress.
+    Report(WorkerReport, Box<str>),
 }
 
-/// Which of the requests of a worker.
+/// The kind of a worker's report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Settlement {
-    /// Of a webhook's worker.
+pub enum WorkerReport {
+    /// A callback of a webhook's worker.
     Callback,
-    /// Of a worker that has claimed.
+    /// An ack of a worker that has claimed the work.
     Ack,
-    /// Gives the work back.
+    /// A release: the worker gives the work back.
     Release,
 }
 
-/// What a path below `__ds` names.
+/// The resource at a path below `__ds`.
 enum Resource {
     Keys,
     Subscription(SubscriptionId),
     Streams(SubscriptionId),
     Stream(SubscriptionId, StreamName),
     Claim(SubscriptionId),
-    Settle(SubscriptionId, Settlement),
+    Report(SubscriptionId, WorkerReport),
 }
 
 impl Control {
-    /// Reads a request whose path is reserved; `None`: it isn't one.
+    /// Reads a request whose path is reserved; `None` for any other path.
     pub(crate) fn parse(head: &impl RequestHead, base_path: &BasePath) -> Option<Result<Self, Refusal>> {
         let below = head.path().strip_prefix(base_path.as_str())?.strip_prefix('/')?;
         let (first, rest) = below.split_once('/').unwrap_or((below, ""));
-        // However it is spelled: nobody on the way may take a control path for a stream's.
+        // The segment is decoded first, or a proxy could take a control path for a stream's.
         (decode(first).ok()? == RESERVED_SEGMENT).then(|| Self::parse_resource(head, base_path, rest))
     }
 
@@ -95,19 +95,21 @@ impl Control {
             (Resource::Streams(id), "POST") => (id, Action::Link),
             (Resource::Stream(id, name), "DELETE") => (id, Action::Unlink(name)),
             (Resource::Claim(id), "POST") => (id, Action::Claim),
-            (Resource::Settle(id, settlement), "POST") => (id, Action::Settle(settlement, bearer(head)?)),
-            (resource, _) => return Err(Refusal::MethodUnknown { allowed: resource.methods() }),
+            (Resource::Report(id, report), "POST") => (id, Action::Report(report, bearer(head)?)),
+            (resource, _) => {
+                return Err(BadRequest::MethodNotAllowed { allowed: resource.methods() }.into());
+            }
         };
         Ok(Self::Subscription(id, action))
     }
 }
 
 impl Resource {
-    fn parse(rest: &str) -> Result<Self, Refusal> {
+    fn parse(rest: &str) -> Result<Self, BadRequest> {
         if rest == "jwks.json" {
             return Ok(Self::Keys);
         }
-        let below = rest.strip_prefix("subscriptions/").ok_or(Refusal::NotFound)?;
+        let below = rest.strip_prefix("subscriptions/").ok_or(BadRequest::PathUnknown)?;
         let (id, rest) = match below.split_once('/') {
             Some((id, rest)) => (SubscriptionId::parse(id)?, Some(rest)),
             None => (SubscriptionId::parse(below)?, None),
@@ -116,27 +118,27 @@ impl Resource {
             None => Self::Subscription(id),
             Some("streams") => Self::Streams(id),
             Some("claim") => Self::Claim(id),
-            Some("callback") => Self::Settle(id, Settlement::Callback),
-            Some("ack") => Self::Settle(id, Settlement::Ack),
-            Some("release") => Self::Settle(id, Settlement::Release),
+            Some("callback") => Self::Report(id, WorkerReport::Callback),
+            Some("ack") => Self::Report(id, WorkerReport::Ack),
+            Some("release") => Self::Report(id, WorkerReport::Release),
             Some(rest) => {
-                let stream = rest.strip_prefix("streams/").ok_or(Refusal::NotFound)?;
-                Self::Stream(id, StreamName::parse_plain(&percent_decode(stream)?)?)
+                let stream = rest.strip_prefix("streams/").ok_or(BadRequest::PathUnknown)?;
+                Self::Stream(id, plain_name(&percent_decode(stream)?)?)
             }
         })
     }
 
-    const fn methods(&self) -> &'static str {
+    const fn methods(&self) -> &'static [&'static str] {
         match self {
-            Self::Keys => "GET, HEAD, OPTIONS",
-            Self::Subscription(_) => "GET, HEAD, PUT, DELETE, OPTIONS",
-            Self::Stream(..) => "DELETE, OPTIONS",
-            Self::Streams(_) | Self::Claim(_) | Self::Settle(..) => "POST, OPTIONS",
+            Self::Keys => &["GET", "HEAD", "OPTIONS"],
+            Self::Subscription(_) => &["GET", "HEAD", "PUT", "DELETE", "OPTIONS"],
+            Self::Stream(..) => &["DELETE", "OPTIONS"],
+            Self::Streams(_) | Self::Claim(_) | Self::Report(..) => &["POST", "OPTIONS"],
         }
     }
 }
 
-/// The stream root as a client reaches it, absolute if it says enough for that.
+/// Returns the stream root as the client reaches it, absolute if the request names a valid host.
 fn root(head: &impl RequestHead, base_path: &BasePath) -> Box<str> {
     format!("{}{}", origin(head), base_path.as_str()).into()
 }
@@ -157,7 +159,7 @@ pub fn read_streams(body: &[u8]) -> Result<BTreeSet<StreamName>, SubscriptionRef
     stream_names(&streams)
 }
 
-/// Reads the body of a claim: who asks.
+/// Reads the body of a claim: the name of the worker.
 ///
 /// # Errors
 /// [`SubscriptionRefusal::Invalid`].
@@ -173,16 +175,16 @@ pub fn read_worker(body: &[u8]) -> Result<Box<str>, SubscriptionRefusal> {
     Ok(worker)
 }
 
-/// What a worker says about its work.
+/// The body of a worker's report.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
-    /// The wake that it speaks of.
+    /// The id of the wake.
     pub wake_id: Box<str>,
-    /// Its generation.
+    /// The generation of the wake.
     pub generation: u64,
-    /// What is processed, stream by stream.
+    /// The offsets up to which streams are processed.
     pub acks: Vec<(StreamName, Box<str>)>,
-    /// Whether that is all.
+    /// Whether the worker has finished.
     pub done: bool,
 }
 
@@ -190,7 +192,7 @@ impl Report {
     /// Reads the body of a callback, an ack or a release.
     ///
     /// # Errors
-    /// [`SubscriptionRefusal::Invalid`]; [`SubscriptionRefusal::OffsetInvalid`] for a stream that can't be one.
+    /// [`SubscriptionRefusal::Invalid`]; [`SubscriptionRefusal::OffsetInvalid`] for a malformed stream name.
     pub fn read(body: &[u8]) -> Result<Self, SubscriptionRefusal> {
         #[derive(Deserialize)]
         struct Body {
@@ -211,15 +213,17 @@ impl Report {
         if acks.len() > ACKS_MAX {
             return Err(SubscriptionRefusal::LimitReached("acknowledgements in one request"));
         }
-        let ack = |Ack { stream, offset }| match StreamName::parse_plain(&stream) {
+        let ack = |Ack { stream, offset }| match plain_name(&stream) {
             Ok(name) => Ok((name, offset)),
-            Err(_) => Err(SubscriptionRefusal::OffsetInvalid { stream, rule: "it names no stream" }),
+            Err(_) => {
+                Err(SubscriptionRefusal::OffsetInvalid { stream, rule: "it is not a valid stream name" })
+            }
         };
         let acks = acks.into_iter().map(ack).collect::<Result<_, _>>()?;
         Ok(Self { wake_id, generation, acks, done })
     }
 
-    /// What it says of the wake.
+    /// Returns the wake that the report names, with the generation of its token.
     #[must_use]
     pub fn fence(&self, token_generation: u64) -> Fence<'_> {
         Fence { token_generation, generation: self.generation, wake_id: &self.wake_id }
@@ -229,9 +233,9 @@ impl Report {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
+    use crate::request::{
         Request,
-        request::tests::{TestHead, parse},
+        tests::{TestHead, parse},
     };
 
     fn request(method: &'static str, path: &'static str) -> Result<Request, Refusal> {
@@ -276,9 +280,9 @@ mod tests {
                 "Unlink(StreamName(\"a/b c\"))",
             ),
             ("POST", "/v1/stream/__ds/subscriptions/s/claim", "s", "Claim"),
-            ("POST", "/v1/stream/__ds/subscriptions/s/callback", "s", "Settle(Callback, \"1.x\")"),
-            ("POST", "/v1/stream/__ds/subscriptions/s/ack", "s", "Settle(Ack, \"1.x\")"),
-            ("POST", "/v1/stream/__ds/subscriptions/s/release", "s", "Settle(Release, \"1.x\")"),
+            ("POST", "/v1/stream/__ds/subscriptions/s/callback", "s", "Report(Callback, \"1.x\")"),
+            ("POST", "/v1/stream/__ds/subscriptions/s/ack", "s", "Report(Ack, \"1.x\")"),
+            ("POST", "/v1/stream/__ds/subscriptions/s/release", "s", "Report(Release, \"1.x\")"),
             ("GET", "/v1/stream/__ds/jwks.json", "", "Keys"),
         ] {
             assert_eq!(action(method, path), (id.to_owned(), expected.to_owned()), "{method} {path}");
@@ -290,7 +294,10 @@ mod tests {
             ("GET", "/v1/stream/__ds/subscriptions/s/claim"),
             ("PATCH", "/v1/stream/__ds/subscriptions/s"),
         ] {
-            assert!(matches!(request(method, path), Err(Refusal::MethodUnknown { .. })), "{method} {path}");
+            assert!(
+                matches!(request(method, path), Err(Refusal::Request(BadRequest::MethodNotAllowed { .. }))),
+                "{method} {path}"
+            );
         }
     }
 
@@ -305,14 +312,17 @@ mod tests {
             "/v1/stream/__ds/subscriptions/s/other",
             "/v1/stream/__ds/subscriptions/s/claim/x",
         ] {
-            assert_eq!(request("GET", path).err(), Some(Refusal::NotFound), "{path}");
+            assert_eq!(request("GET", path).err(), Some(BadRequest::PathUnknown.into()), "{path}");
         }
         for path in [
             "/v1/stream/__ds/subscriptions/",
             "/v1/stream/__ds/subscriptions/a%2Fb",
             "/v1/stream/__ds/subscriptions/s/streams/..",
         ] {
-            assert!(matches!(request("DELETE", path), Err(Refusal::NameMalformed { .. })), "{path}");
+            assert!(
+                matches!(request("DELETE", path), Err(Refusal::Request(BadRequest::NameMalformed { .. }))),
+                "{path}"
+            );
         }
     }
 
@@ -334,7 +344,7 @@ mod tests {
     fn bodies_are_read_strictly() {
         let report = Report::read(br#"{"wake_id":"w","generation":7,"acks":[{"stream":"/a/","offset":"1"},{"path":"b","offset":"2"}],"done":true}"#);
         let acks =
-            vec![(StreamName::from_stored("a"), "1".into()), (StreamName::from_stored("b"), "2".into())];
+            vec![(StreamName::new("a").unwrap(), "1".into()), (StreamName::new("b").unwrap(), "2".into())];
         assert_eq!(report, Ok(Report { wake_id: "w".into(), generation: 7, acks, done: true }));
         assert!(!Report::read(br#"{"wake_id":"w","generation":7}"#).unwrap().done);
         for body in [

@@ -1,5 +1,5 @@
-//! What a subscription is asked to be (section 6.2): read, brought into one form, and hashed, so that a repeated
-//! request can be told from another one.
+//! The configuration of a subscription (section 6.2): read, brought into one form, and hashed, so that a repeated request
+//! can be distinguished from another one.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::{
-    Refusal,
+    bad_request::BadRequest,
     path::StreamName,
     subscription::{
         LINKS_MAX, Pattern, SubscriptionRefusal,
@@ -21,42 +21,56 @@ use crate::{
 pub const LEASE_TTL_MS_MIN: u64 = 1_000;
 /// The longest lease, in milliseconds.
 pub const LEASE_TTL_MS_MAX: u64 = 600_000;
-/// The lease if nobody says otherwise, in milliseconds.
+/// The lease of a subscription whose request names none, in milliseconds.
 pub const LEASE_TTL_MS_DEFAULT: u64 = 30_000;
 /// The longest description, in bytes.
 pub const DESCRIPTION_BYTES_MAX: usize = 4_096;
 
-/// What never changes of a subscription.
+/// The part of a subscription that never changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// Which streams it discovers by itself.
+    /// The names of the streams that are linked without being named.
     pub pattern: Option<Pattern>,
-    /// How workers are woken.
+    /// The way in which workers are woken.
     pub delivery: Delivery,
     /// How long a worker may be silent, in milliseconds.
     pub lease_ttl_ms: u64,
-    /// For people.
+    /// A text for people.
     pub description: Option<Box<str>>,
-    /// Of all that was asked for, the first streams too.
+    /// The hash of everything that was asked for, the first streams included.
     pub hash: ConfigHash,
 }
 
-/// How workers are woken.
+/// The way in which workers are woken.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Delivery {
-    /// By a request to this URL.
+    /// A request to this URL.
     Webhook(WebhookUrl),
-    /// By an event in this stream, which the application has made.
+    /// An event in this stream, which the application has created.
     PullWake(StreamName),
 }
 
-/// SHA-256 over the configuration in its one form, base64url.
+/// The SHA-256 of a configuration in its one form, base64url.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConfigHash(pub Box<str>);
+pub struct ConfigHash(Box<str>);
+
+impl ConfigHash {
+    /// Returns a hash that was computed before and comes back from a store.
+    #[must_use]
+    pub fn from_stored(text: &str) -> Self {
+        Self(text.into())
+    }
+
+    /// Returns the text of the hash.
+    #[must_use]
+    pub const fn as_str(&self) -> &str {
+        &self.0
+    }
+}
 
 #[derive(Deserialize)]
 struct Body {
-    r#type: Kind,
+    r#type: Type,
     pattern: Option<String>,
     streams: Option<Vec<String>>,
     webhook: Option<Webhook>,
@@ -67,7 +81,7 @@ struct Body {
 }
 
 #[derive(Clone, Copy, Deserialize)]
-enum Kind {
+enum Type {
     #[serde(rename = "webhook")]
     Webhook,
     #[serde(rename = "pull-wake")]
@@ -80,7 +94,7 @@ struct Webhook {
 }
 
 impl Config {
-    /// Reads a body: the configuration, and the streams to link at the beginning.
+    /// Reads a body: the configuration, and the streams to link at first.
     ///
     /// # Errors
     /// [`SubscriptionRefusal::Invalid`] or [`SubscriptionRefusal::UrlRejected`].
@@ -95,7 +109,7 @@ impl Config {
         let pattern = body.pattern.as_deref().map(Pattern::parse).transpose()?;
         let streams = stream_names(&body.streams.unwrap_or_default())?;
         if pattern.is_none() && streams.is_empty() {
-            return Err(SubscriptionRefusal::invalid("pattern or streams is needed"));
+            return Err(SubscriptionRefusal::invalid("pattern or streams is required"));
         }
         let lease_ttl_ms = body.lease_ttl_ms.unwrap_or(LEASE_TTL_MS_DEFAULT);
         if !(LEASE_TTL_MS_MIN..=LEASE_TTL_MS_MAX).contains(&lease_ttl_ms) {
@@ -105,13 +119,13 @@ impl Config {
             return Err(SubscriptionRefusal::invalid("description is longer than 4,096 bytes"));
         }
         let delivery = match body.r#type {
-            Kind::Webhook => {
+            Type::Webhook => {
                 let Some(webhook) = body.webhook else {
                     return Err(SubscriptionRefusal::invalid("a webhook subscription needs webhook.url"));
                 };
                 Delivery::Webhook(WebhookUrl::parse(&webhook.url, local)?)
             }
-            Kind::PullWake => {
+            Type::PullWake => {
                 let Some(wake_stream) = body.wake_stream else {
                     return Err(SubscriptionRefusal::invalid("a pull-wake subscription needs wake_stream"));
                 };
@@ -127,7 +141,8 @@ impl Config {
         Ok((Self { pattern, delivery, lease_ttl_ms, description, hash }, streams))
     }
 
-    /// Whether the pattern makes a link to this stream. The own wake stream never does: its events would cause more.
+    /// Whether the pattern links this stream. It never links the subscription's own wake stream, whose events would cause
+    /// more events.
     #[must_use]
     pub fn discovers(&self, name: &StreamName) -> bool {
         let is_wake_stream = matches!(&self.delivery, Delivery::PullWake(wake_stream) if wake_stream == name);
@@ -135,7 +150,7 @@ impl Config {
     }
 }
 
-/// Everything in one order and one form; a list, so that no map's order matters.
+/// Hashes everything in one order and one form; a list, so that no map's order matters.
 fn hash(
     pattern: Option<&Pattern>,
     streams: &BTreeSet<StreamName>,
@@ -154,12 +169,12 @@ fn hash(
     ConfigHash(URL_SAFE_NO_PAD.encode(Sha256::digest(canonical.as_bytes())).into())
 }
 
-/// Reads a body as JSON of some form.
+/// Reads a body as JSON.
 pub(crate) fn read<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, SubscriptionRefusal> {
     serde_json::from_slice(body).map_err(|error| SubscriptionRefusal::invalid(format!("the body: {error}")))
 }
 
-/// Stream names of a body, each once.
+/// Reads the stream names of a body, each once.
 pub(crate) fn stream_names(texts: &[String]) -> Result<BTreeSet<StreamName>, SubscriptionRefusal> {
     if texts.len() > LINKS_MAX {
         return Err(SubscriptionRefusal::LimitReached("streams of one subscription"));
@@ -168,10 +183,15 @@ pub(crate) fn stream_names(texts: &[String]) -> Result<BTreeSet<StreamName>, Sub
 }
 
 fn stream_name(text: &str) -> Result<StreamName, SubscriptionRefusal> {
-    StreamName::parse_plain(text).map_err(|refusal| {
-        let rule = if let Refusal::NameMalformed { rule } = refusal { rule } else { "it is malformed" };
-        SubscriptionRefusal::invalid(format!("{text:?} names no stream: {rule}"))
+    plain_name(text).map_err(|error| {
+        let rule = if let BadRequest::NameMalformed { rule } = error { rule } else { "it is malformed" };
+        SubscriptionRefusal::invalid(format!("{text:?} is not a valid stream name: {rule}"))
     })
+}
+
+/// Reads a stream name of a body: not encoded, and slashes at its ends don't count (section 6).
+pub(crate) fn plain_name(text: &str) -> Result<StreamName, BadRequest> {
+    StreamName::new(text.trim_matches('/'))
 }
 
 #[cfg(test)]
@@ -203,7 +223,7 @@ mod tests {
             parse(&json!({ "type": "pull-wake", "streams": ["a"], "wake_stream": "wake/pool" })).unwrap();
         assert_eq!(
             (config.pattern, config.delivery),
-            (None, Delivery::PullWake(StreamName::from_stored("wake/pool")))
+            (None, Delivery::PullWake(StreamName::new("wake/pool").unwrap()))
         );
     }
 
@@ -236,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_no_sense_is_refused() {
+    fn malformed_bodies_are_refused() {
         let mut bodies = vec![json!([]), json!("x"), json!({}), json!({ "type": "email" })];
         bodies.extend([
             with("type", Value::Null),
@@ -276,7 +296,7 @@ mod tests {
     fn a_wake_stream_does_not_wake_its_own_subscription() {
         let (config, _) =
             parse(&json!({ "type": "pull-wake", "pattern": "**", "wake_stream": "wake" })).unwrap();
-        assert!(config.discovers(&StreamName::from_stored("a")));
-        assert!(!config.discovers(&StreamName::from_stored("wake")));
+        assert!(config.discovers(&StreamName::new("a").unwrap()));
+        assert!(!config.discovers(&StreamName::new("wake").unwrap()));
     }
 }

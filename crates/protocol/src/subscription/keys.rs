@@ -1,27 +1,47 @@
 //! Webhook signing keys (sections 6.5 and 7.1): their ids, the key set that receivers read, signatures, rotation.
 //!
-//! A key is published before it signs, so that receivers with a cached set know it, and after it has signed, until no
-//! delivery of its time is within anybody's replay window.
+//! A key is published before it signs, so that receivers with a cached set know it, and stays published until none of its
+//! deliveries is within a receiver's replay window.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use bytes::Bytes;
 use ed25519_dalek::{Signer, SigningKey};
 use http::{HeaderValue, StatusCode, header};
 use serde_json::json;
 use sha2::{Digest, Sha256};
+use zeroize::Zeroize;
 
-use crate::response::{ResponseHead, text_value};
+use crate::response::{Response, ResponseHead, text_value};
 
 /// How long before its first signature a key is published, in milliseconds: twice as long as the set may be cached.
 pub const LEAD_MS: u64 = 600_000;
 /// How long after its last signature a key is published, in milliseconds: many replay windows.
 pub const KEEP_MS: u64 = 3_600_000;
-/// The keys that a set has at most, however often they are rotated.
+/// The most keys of a set, however often they are rotated.
 const KEYS_MAX: usize = 16;
 
-/// A secret of 32 random bytes. It isn't shown.
+/// A secret of 32 random bytes. It isn't shown, and it is erased from memory when it is dropped.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Secret(pub [u8; 32]);
+pub struct Secret([u8; 32]);
+
+impl Secret {
+    /// Returns the secret of these bytes.
+    #[must_use]
+    pub const fn new(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// Returns the bytes.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl Drop for Secret {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
 
 impl std::fmt::Debug for Secret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -34,19 +54,24 @@ impl std::fmt::Debug for Secret {
 pub struct Key {
     /// The private key.
     pub seed: Secret,
-    /// From when on it signs, in milliseconds since 1970, until a later key does.
+    /// The time from which it signs, in milliseconds since 1970, until a later key does.
     pub from_ms: u64,
 }
 
-/// All keys that matter, in the order in which they sign.
+/// The published keys, in the order in which they sign.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KeyRing(Vec<Key>);
 
-/// A delivery's signature.
+/// The signature of a delivery: the value of `Webhook-Signature`.
 #[derive(Clone, Debug)]
-pub struct Signature {
-    /// The value of `Webhook-Signature`.
-    pub value: HeaderValue,
+pub struct Signature(HeaderValue);
+
+impl Signature {
+    /// Returns the header's value.
+    #[must_use]
+    pub fn into_value(self) -> HeaderValue {
+        self.0
+    }
 }
 
 impl Key {
@@ -54,51 +79,51 @@ impl Key {
         SigningKey::from_bytes(&self.seed.0)
     }
 
-    /// The public key, base64url.
+    /// Returns the public key, base64url.
     fn x(&self) -> String {
         URL_SAFE_NO_PAD.encode(self.signing().verifying_key().as_bytes())
     }
 
-    /// The key's id: `ds_` and its thumbprint (RFC 7638).
+    /// Returns the key's id: `ds_` and its thumbprint (RFC 7638).
     #[must_use]
     pub fn kid(&self) -> String {
-        // The members in the order that RFC 7638 wants.
+        // RFC 7638 prescribes the order of the members.
         let members = format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{}"}}"#, self.x());
         format!("ds_{}", URL_SAFE_NO_PAD.encode(Sha256::digest(members.as_bytes())))
     }
 
-    /// Signs a body at a time.
+    /// Signs a body that is sent at `now_ms`, in milliseconds since 1970.
     #[must_use]
     pub fn sign(&self, body: &[u8], now_ms: u64) -> Signature {
         let timestamp = now_ms / 1_000;
         let mut signed = format!("{timestamp}.").into_bytes();
         signed.extend_from_slice(body);
         let signature = URL_SAFE_NO_PAD.encode(self.signing().sign(&signed).to_bytes());
-        Signature { value: text_value(&format!("t={timestamp},kid={},ed25519={signature}", self.kid())) }
+        Signature(text_value(&format!("t={timestamp},kid={},ed25519={signature}", self.kid())))
     }
 }
 
 impl KeyRing {
-    /// Keys as they were stored.
+    /// Returns the ring of these keys, which must be in the order in which they sign.
     #[must_use]
     pub fn new(keys: Vec<Key>) -> Self {
         Self(keys)
     }
 
-    /// All of them.
+    /// Returns all keys.
     #[must_use]
     pub fn keys(&self) -> &[Key] {
         &self.0
     }
 
-    /// The key that signs.
+    /// Returns the key that signs at `now_ms`.
     #[must_use]
     pub fn active(&self, now_ms: u64) -> Option<&Key> {
         // With a clock that was set back the first one signs.
         self.0.iter().rev().find(|key| key.from_ms <= now_ms).or(self.0.first())
     }
 
-    /// Whether a new key has to be made: there is none, or the newest one has nearly reached its age.
+    /// Whether a new key is needed: there is none, or the newest one has nearly reached its age.
     #[must_use]
     pub fn wants_key(&self, lifetime_ms: Option<u64>, now_ms: u64) -> bool {
         let Some(newest) = self.0.last() else { return true };
@@ -106,7 +131,7 @@ impl KeyRing {
         ends_ms.is_some_and(|ends_ms| now_ms.saturating_add(LEAD_MS) >= ends_ms && self.0.len() < KEYS_MAX)
     }
 
-    /// The ring with a new key, which signs at once if it is the first, and without those that nobody needs.
+    /// Returns the ring with a new key, which signs at once if it is the first, and without the keys that nobody needs.
     #[must_use]
     pub fn with_key(&self, seed: Secret, now_ms: u64) -> Self {
         let after_last = self.0.last().map(|last| last.from_ms.saturating_add(LEAD_MS));
@@ -116,7 +141,7 @@ impl KeyRing {
         Self(keys)
     }
 
-    /// The ring without keys whose last signature is long past.
+    /// Returns the ring without the keys whose last signature is long past.
     #[must_use]
     pub fn without_old(&self, now_ms: u64) -> Self {
         let successors = self.0.iter().skip(1).map(|next| Some(next.from_ms)).chain([None]);
@@ -126,16 +151,16 @@ impl KeyRing {
         Self(needed.map(|(key, _)| key.clone()).collect())
     }
 
-    /// The answer to who asks for the key set.
+    /// Returns the response with the key set (RFC 7517).
     #[must_use]
-    pub fn respond(&self) -> (ResponseHead, Bytes) {
+    pub fn respond(&self) -> Response {
         let mut head = ResponseHead::new(StatusCode::OK);
         head.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/jwk-set+json"));
         head.headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=300"));
         let keys = self.0.iter().map(|key| {
             json!({ "kty": "OKP", "crv": "Ed25519", "kid": key.kid(), "use": "sig", "alg": "EdDSA", "x": key.x() })
         });
-        (head, Bytes::from(json!({ "keys": keys.collect::<Vec<_>>() }).to_string()))
+        Response { head, body: json!({ "keys": keys.collect::<Vec<_>>() }).to_string().into() }
     }
 }
 
@@ -163,7 +188,7 @@ mod tests {
         let key = rfc_key();
         assert_eq!(key.x(), "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo");
         assert_eq!(key.kid(), "ds_kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k");
-        let (head, body) = KeyRing::new(vec![key]).respond();
+        let Response { head, body } = KeyRing::new(vec![key]).respond();
         assert_eq!(head.headers[header::CONTENT_TYPE], "application/jwk-set+json");
         assert_eq!(head.headers[header::CACHE_CONTROL], "public, max-age=300");
         let body: Value = serde_json::from_slice(&body).unwrap();
@@ -175,7 +200,8 @@ mod tests {
     fn a_signature_is_over_the_time_and_the_exact_bytes() {
         let key = rfc_key();
         let signature = key.sign(b"{\"a\": 1}", 1_778_324_210_999);
-        let value = signature.value.to_str().unwrap();
+        let value = signature.into_value();
+        let value = value.to_str().unwrap();
         let encoded = value.strip_prefix(&format!("t=1778324210,kid={},ed25519=", key.kid())).unwrap();
         let bytes = URL_SAFE_NO_PAD.decode(encoded).unwrap();
         let parsed = ed25519_dalek::Signature::from_slice(&bytes).unwrap();

@@ -1,31 +1,32 @@
-//! A subscription's cursor in one stream (sections 6.1 and 7): what is acknowledged, and whether more is there.
+//! A subscription's cursor in one stream (sections 6.1 and 7): what is acknowledged, and whether there is more.
 
 use crate::{
     offset::{Offset, ReadFrom},
+    refusal::{Missing, Refusal},
     stream::StreamHead,
 };
 
-/// A stream of a subscription.
+/// The link of a subscription to a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Link {
-    /// Named by a request, besides what the pattern says.
+    /// Whether a request has named the stream, whatever the pattern matches.
     pub explicit: bool,
-    /// The last offset that a worker has processed; `None` for a stream that wasn't there yet.
+    /// The last offset that a worker has processed; `None` for a stream that didn't exist yet.
     pub acked: Option<Offset>,
-    /// The stream's tail when it was last looked at; `None` if there is no stream, or nobody has looked.
+    /// The last tail that was observed; `None` if there is no stream, or none was observed yet.
     pub tail: Option<Offset>,
 }
 
 impl Link {
-    /// A link to a stream as it is: what is there already counts as processed.
+    /// Returns a link to a stream as it is: everything in it counts as processed.
     #[must_use]
     pub fn at_tail(explicit: bool, head: Option<&StreamHead>) -> Self {
         let tail = head.map(StreamHead::tail_offset);
         Self { explicit, acked: tail, tail }
     }
 
-    /// A link to a stream that an append reveals: what was there before it counts as processed. A stream that the same
-    /// commit creates begins where its inherited bytes end.
+    /// Returns a link to a stream that an append reveals: everything before the append counts as processed. The link to a
+    /// stream that the same commit creates begins where its inherited bytes end.
     #[must_use]
     pub fn before_append(before: Option<&StreamHead>, after: &StreamHead) -> Self {
         let before = before.filter(|before| before.incarnation == after.incarnation);
@@ -33,34 +34,35 @@ impl Link {
         Self { explicit: false, acked: Some(after.offset(position)), tail: None }
     }
 
-    /// Whether there is something that no worker has processed.
+    /// Whether the stream has bytes that no worker has processed.
     #[must_use]
     pub fn is_pending(&self) -> bool {
         self.tail > self.acked
     }
 
-    /// Notes how the stream is now; `None`: there is none. In a later life of the stream's name the cursor begins anew.
+    /// Returns the link after an observation of the stream; `None` if there is none. In another incarnation of the stream
+    /// the cursor begins anew.
     #[must_use]
     pub fn observed(self, head: Option<&StreamHead>) -> Self {
         let Some(head) = head else { return Self { tail: None, ..self } };
         let tail = head.tail_offset();
-        // Who looked earlier may tell it later.
+        // Observations can arrive out of order.
         if self.tail.is_some_and(|known| known > tail) {
             return self;
         }
-        let is_of_this_life =
-            |acked| head.position(ReadFrom::At(acked)) != Err(crate::Refusal::OffsetGone) || acked > tail;
-        let acked = self.acked.filter(|&acked| is_of_this_life(acked));
+        let gone = Err(Refusal::Missing(Missing::OffsetGone));
+        let is_of_this_stream = |acked| head.position(ReadFrom::At(acked)) != gone || acked > tail;
+        let acked = self.acked.filter(|&acked| is_of_this_stream(acked));
         Self { acked: acked.or(Some(head.offset(head.own_from()))), tail: Some(tail), ..self }
     }
 
-    /// The link with its cursor at an offset that a worker names.
+    /// Returns the link with its cursor at an offset that a worker names.
     ///
     /// # Errors
     /// The rule that the offset breaks.
     pub fn acknowledged(self, offset: &str, head: Option<&StreamHead>) -> Result<Self, &'static str> {
         let Ok(ReadFrom::At(offset)) = ReadFrom::parse(offset) else {
-            return Err("the offset must be one that the stream gave");
+            return Err("the offset must be one that the stream issued");
         };
         let link = self.observed(head);
         match link.acked {
@@ -72,7 +74,7 @@ impl Link {
         if is_there { Ok(Self { acked: Some(offset), ..link }) } else { Err("the stream has no such offset") }
     }
 
-    /// The link when a wake that named this tail is done. A cursor never goes back.
+    /// Returns the link after the end of a wake that named this tail. A cursor never goes back.
     #[must_use]
     pub fn done_up_to(self, tail: Offset) -> Self {
         Self { acked: self.acked.max(Some(tail)), ..self }
@@ -82,7 +84,10 @@ impl Link {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{fork::Ancestor, offset::Incarnation, stream::tests::head};
+    use crate::{
+        offset::Incarnation,
+        stream::{Ancestor, tests::head},
+    };
 
     fn stream(incarnation: u64, tail: u64) -> StreamHead {
         StreamHead { tail, ..head(incarnation) }
@@ -121,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn a_later_life_of_the_name_begins_anew() {
+    fn a_later_stream_of_the_name_begins_anew() {
         let link = Link::at_tail(true, Some(&stream(1, 50))).observed(None);
         assert!(!link.is_pending());
         let empty = link.observed(Some(&stream(2, 0)));

@@ -1,4 +1,4 @@
-//! Patterns over stream names (section 6.2): `*` is one segment, `**` any number of them, anything else itself.
+//! Patterns over stream names (section 6.2): `*` is one segment, `**` any number of segments, anything else itself.
 
 use crate::{
     path::{self, NAME_BYTES_MAX, StreamName},
@@ -10,7 +10,7 @@ const SEGMENTS_MAX: usize = 64;
 /// The most `**` of a pattern: a name may be anywhere behind each of them.
 const ANY_MAX: usize = 4;
 
-/// A pattern.
+/// A pattern over stream names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pattern {
     segments: Box<[Segment]>,
@@ -19,11 +19,11 @@ pub struct Pattern {
 /// One segment of a pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Segment {
-    /// This text.
+    /// A segment with this text.
     Literal(Box<str>),
-    /// `*`: any one segment.
+    /// Any one segment: `*`.
     One,
-    /// `**`: any number of segments, none included.
+    /// Any number of segments, or none: `**`.
     Any,
 }
 
@@ -65,13 +65,13 @@ impl Pattern {
         Ok(Self { segments: segments.into() })
     }
 
-    /// Its segments; no two `**` in a row.
+    /// Returns the segments; there are no two `**` in a row.
     #[must_use]
     pub const fn segments(&self) -> &[Segment] {
         &self.segments
     }
 
-    /// What every name that matches begins with.
+    /// Returns the text with which every matching name begins.
     #[must_use]
     pub fn literal_prefix(&self) -> String {
         let mut prefix = String::new();
@@ -88,7 +88,7 @@ impl Pattern {
         prefix
     }
 
-    /// Whether a name matches. The work is at most the product of both lengths.
+    /// Whether a name matches. The work is bounded by the product of both lengths.
     #[must_use]
     pub fn matches(&self, name: &StreamName) -> bool {
         let names: Vec<&str> = name.as_str().split('/').collect();
@@ -143,7 +143,7 @@ mod tests {
     use super::*;
 
     fn matches(pattern: &str, name: &str) -> bool {
-        Pattern::parse(pattern).unwrap().matches(&StreamName::from_stored(name))
+        Pattern::parse(pattern).unwrap().matches(&StreamName::new(name).unwrap())
     }
 
     #[test]
@@ -203,7 +203,7 @@ mod tests {
         }
     }
 
-    /// The definition, read aloud.
+    /// The definition, word by word.
     fn by_definition(pattern: &[Segment], name: &[&str]) -> bool {
         match (pattern, name) {
             ([], []) => true,
@@ -226,7 +226,7 @@ mod tests {
         ) {
             let text = pattern.join("/");
             let pattern = Pattern::parse(&text).unwrap();
-            let joined = StreamName::from_stored(&name.join("/"));
+            let joined = StreamName::new(&name.join("/")).unwrap();
             let expected = by_definition(pattern.segments(), &name);
             prop_assert_eq!(pattern.matches(&joined), expected, "{} {}", text, joined);
             if expected {
@@ -238,7 +238,7 @@ mod tests {
         #[test]
         fn no_text_panics(text: String, name in "[a-z/]{1,20}") {
             if let Ok(pattern) = Pattern::parse(&text) {
-                let _ = pattern.matches(&StreamName::from_stored(&name));
+                let _ = StreamName::new(&name).map(|name| pattern.matches(&name));
             }
         }
     }

@@ -1,59 +1,60 @@
-//! Every reason to refuse a control request, with its status and its document: `{"error": {"code": …}}` (section 7).
+//! Refusals of control requests, with their statuses and their document: `{"error": {"code": …}}` (section 7).
 //!
-//! The codes beyond those of the protocol's text are those that its reference implementation gives.
+//! Codes that the protocol's text doesn't name are those of its reference implementation.
 
 use http::{HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
 
-use crate::response::ResponseHead;
+use crate::response::Response;
 
 /// Why a control request is refused. It has changed nothing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum SubscriptionRefusal {
-    /// The body isn't what the request needs.
+    /// The body isn't what the request needs; the text says why.
     #[error("{0}")]
     Invalid(Box<str>),
-    /// The webhook's URL isn't one that this server may call.
+    /// The server doesn't call the webhook's URL; the text is the rule that it breaks.
     #[error("webhook.url {0}")]
     UrlRejected(&'static str),
-    /// No such subscription, or a deleted one.
+    /// There is no such subscription, or it was deleted.
     #[error("there is no such subscription")]
     NotFound,
-    /// Another configuration under this id.
-    #[error("a subscription with another configuration exists here")]
+    /// A subscription with another configuration exists under this id.
+    #[error("a subscription with a different configuration exists here")]
     Exists,
-    /// No bearer token, or not one of this subscription.
-    #[error("the bearer token is missing, or not one of this subscription")]
+    /// The bearer token is missing, or isn't one of this subscription.
+    #[error("the bearer token is missing or does not belong to this subscription")]
     TokenInvalid,
-    /// The wake is over.
-    #[error("this wake is over")]
+    /// The request belongs to an earlier wake (section 7.3).
+    #[error("this wake has ended")]
     Fenced,
-    /// Somebody else holds the lease.
+    /// Another worker holds the lease.
     #[error("another worker holds the lease")]
     AlreadyClaimed {
-        /// Who.
+        /// The worker that holds it.
         holder: Box<str>,
-        /// In which generation.
+        /// The generation of the wake.
         generation: u64,
     },
-    /// Nothing to do.
-    #[error("nothing is pending")]
+    /// There is no pending work.
+    #[error("there is no pending work")]
     NothingPending,
-    /// An acknowledgement of what can't be acknowledged.
+    /// An acknowledgement names an offset that can't be acknowledged.
     #[error("{stream}: {rule}")]
     OffsetInvalid {
         /// The stream as the request names it.
         stream: Box<str>,
-        /// What is wrong.
+        /// The rule that the offset breaks.
         rule: &'static str,
     },
-    /// A bound of the server.
-    #[error("the server is at its limit of {0}")]
+    /// A bound of the server is reached; the text names it as a plural noun.
+    #[error("the server has reached its limit of {0}")]
     LimitReached(&'static str),
 }
 
 impl SubscriptionRefusal {
-    /// One for a body that isn't what it should be.
+    /// Returns a refusal of a body.
     pub(crate) fn invalid(what: impl Into<Box<str>>) -> Self {
         Self::Invalid(what.into())
     }
@@ -73,27 +74,19 @@ impl SubscriptionRefusal {
         }
     }
 
-    /// The status alone.
-    #[must_use]
-    pub const fn status(&self) -> StatusCode {
-        self.kind().0
-    }
-
-    /// The answer: head and document.
-    #[must_use]
-    pub fn respond(&self) -> (ResponseHead, String) {
+    /// Returns the response: status, headers and document.
+    pub(crate) fn respond(&self) -> Response {
         let (status, code) = self.kind();
-        let mut head = ResponseHead::new(status);
-        head.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        if status == StatusCode::UNAUTHORIZED {
-            head.headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-        }
         let mut error = json!({ "code": code, "message": self.to_string() });
         if let (Self::AlreadyClaimed { holder, generation }, Value::Object(error)) = (self, &mut error) {
             error.insert("current_holder".into(), json!(holder));
             error.insert("generation".into(), json!(generation));
         }
-        (head, json!({ "error": error }).to_string())
+        let mut response = Response::json(status, json!({ "error": error }).to_string());
+        if status == StatusCode::UNAUTHORIZED {
+            response.head.headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
     }
 }
 
@@ -103,20 +96,20 @@ mod tests {
 
     #[test]
     fn a_refusal_is_json_with_a_code() {
-        let (head, body) = SubscriptionRefusal::Fenced.respond();
+        let Response { head, body } = SubscriptionRefusal::Fenced.respond();
         assert_eq!(
             (head.status, &head.headers[header::CONTENT_TYPE]),
             (StatusCode::CONFLICT, &"application/json".parse().unwrap())
         );
-        let body: Value = serde_json::from_str(&body).unwrap();
+        let body: Value = serde_json::from_slice(&body).unwrap();
         assert_eq!(body["error"]["code"], "FENCED");
     }
 
     #[test]
     fn who_holds_the_lease_is_told() {
-        let (_, body) =
-            SubscriptionRefusal::AlreadyClaimed { holder: "w\"2".into(), generation: 7 }.respond();
-        let body: Value = serde_json::from_str(&body).unwrap();
+        let body =
+            SubscriptionRefusal::AlreadyClaimed { holder: "w\"2".into(), generation: 7 }.respond().body;
+        let body: Value = serde_json::from_slice(&body).unwrap();
         assert_eq!(
             (&body["error"]["current_holder"], &body["error"]["generation"]),
             (&json!("w\"2"), &json!(7))
@@ -125,7 +118,7 @@ mod tests {
 
     #[test]
     fn who_has_no_token_learns_which_kind() {
-        let (head, _) = SubscriptionRefusal::TokenInvalid.respond();
+        let head = SubscriptionRefusal::TokenInvalid.respond().head;
         assert_eq!(head.headers[header::WWW_AUTHENTICATE], "Bearer");
     }
 }

@@ -1,7 +1,7 @@
-//! Where webhooks may go (section 6.2): which URLs are taken, and which addresses are ever connected to.
+//! The targets of webhooks (section 6.2): the URLs that are accepted, and the addresses that may be connected to.
 //!
-//! A URL is judged when it comes; the address that its host has is judged again at each connection, because names can
-//! be pointed anywhere later.
+//! A URL is checked when it arrives; the address of its host is checked again at each connection, because a name can be
+//! pointed anywhere later.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -12,12 +12,12 @@ use crate::subscription::SubscriptionRefusal;
 /// The longest URL, in bytes.
 const URL_BYTES_MAX: usize = 2_048;
 
-/// Whether webhooks of this machine are taken, for development.
+/// Whether webhooks to this machine are accepted, for development.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum LocalTargets {
-    /// `http://localhost` and `http://127.0.0.x` are taken, besides `https` to everywhere.
+    /// `http://localhost` and `http://127.0.0.x` are accepted, besides `https` to public addresses.
     Allowed,
-    /// Only `https` to public addresses.
+    /// Only `https` to public addresses is accepted.
     #[default]
     Refused,
 }
@@ -74,25 +74,25 @@ impl WebhookUrl {
         Ok(Self { text: text.into(), uri, is_local })
     }
 
-    /// As it was sent.
+    /// Returns the text as it was sent.
     #[must_use]
     pub const fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// The URL, taken apart.
+    /// Returns the parsed URL.
     #[must_use]
     pub const fn uri(&self) -> &Uri {
         &self.uri
     }
 
-    /// The host without brackets, in lower case.
+    /// Returns the host without brackets, in lower case.
     #[must_use]
     pub fn host(&self) -> String {
         self.uri.authority().map(host).unwrap_or_default()
     }
 
-    /// The port to connect to.
+    /// Returns the port to connect to.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.uri.port_u16().unwrap_or(if self.is_local { 80 } else { 443 })
@@ -104,7 +104,7 @@ impl WebhookUrl {
         !self.is_local
     }
 
-    /// Who is called: deliveries to one target share its bounds.
+    /// Returns the host and the port; deliveries to one target share its bounds.
     #[must_use]
     pub fn target(&self) -> (String, u16) {
         (self.host(), self.port())
@@ -122,8 +122,8 @@ fn host(authority: &Authority) -> String {
     host.trim_end_matches('.').to_ascii_lowercase()
 }
 
-/// Whether an address is one that anybody on the internet can reach: none of this machine, of a private or special
-/// network, or of a cloud's metadata service, in whatever form it is written.
+/// Whether an address is reachable from the whole internet: not of this machine, of a private or special network, or of a
+/// cloud's metadata service, in whatever form it is written.
 #[must_use]
 pub fn is_public(address: IpAddr) -> bool {
     match address {
@@ -132,7 +132,7 @@ pub fn is_public(address: IpAddr) -> bool {
     }
 }
 
-/// The registry of special addresses (RFC 6890), and one public address that a cloud uses inside of its machines.
+/// Whether an address is in none of the special ranges (RFC 6890), nor a public one that a cloud uses inside its machines.
 fn is_public_v4(address: Ipv4Addr) -> bool {
     !matches!(
         address.octets(),
@@ -150,10 +150,10 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
     )
 }
 
-/// Only what is given out as global unicast, without the parts of it that lead to an IPv4 address or nowhere.
+/// Whether an address is global unicast, and none that leads to an IPv4 address or nowhere.
 fn is_public_v6(address: Ipv6Addr) -> bool {
     match address.segments() {
-        // An IPv4 address in another form is judged as that.
+        // An IPv4 address in another form is checked as that.
         [0, 0, 0, 0, 0, 0xffff, _, _] => address.to_ipv4_mapped().is_some_and(is_public_v4),
         // Of NAT64 (64:ff9b::/96), 6to4 (2002::/16) and Teredo (2001::/32) none: the gateway may reach anything.
         [0x2001, 0..=0x1ff | 0xdb8, ..] | [0x2002, ..] | [0x3fff, 0..=0xfff, ..] => false,

@@ -1,9 +1,9 @@
-//! What subscriptions look like from outside: the bodies of answers, of webhooks and of wake events (sections 6.3, 7.1
-//! and 7.2).
+//! Subscriptions as clients see them: the bodies of responses, of webhooks and of wake events (sections 6.3, 7.1 and 7.2).
 
 use bytes::Bytes;
-use http::{HeaderValue, StatusCode, header};
-use serde::Serialize;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::{
@@ -11,7 +11,7 @@ use crate::{
     names,
     offset::Offset,
     path::{RESERVED_SEGMENT, StreamName},
-    response::ResponseHead,
+    response::{Response, ResponseHead},
     subscription::{
         Config, Delivery, Link, Subscription,
         keys::{Key, Secret, Signature},
@@ -19,35 +19,38 @@ use crate::{
     },
 };
 
-/// One stream of a subscription, as it is told.
+/// One stream of a subscription, as a client sees it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct StreamView {
     path: Box<str>,
     link_type: &'static str,
     acked_offset: Box<str>,
     #[serde(flatten)]
-    progress: Option<Progress>,
+    progress: Option<LinkProgress>,
 }
 
+/// The characters of an id that are escaped in a URL: all that could mean something there.
+const NOT_IN_SEGMENTS: &AsciiSet = &NON_ALPHANUMERIC.remove(b'*').remove(b'-').remove(b'.').remove(b'_');
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-struct Progress {
+struct LinkProgress {
     tail_offset: Box<str>,
     has_pending: bool,
 }
 
 impl StreamView {
-    /// With the cursor alone.
+    /// Returns the stream with its cursor alone.
     #[must_use]
     pub fn cursor(name: &StreamName, link: &Link) -> Self {
         let link_type = if link.explicit { "explicit" } else { "glob" };
         Self { path: name.as_str().into(), link_type, acked_offset: text(link.acked), progress: None }
     }
 
-    /// With what there is to do.
+    /// Returns the stream with its pending work.
     #[must_use]
     pub fn progress(name: &StreamName, link: &Link) -> Self {
         let tail_offset = text(link.tail.or(link.acked));
-        let progress = Some(Progress { tail_offset, has_pending: link.is_pending() });
+        let progress = Some(LinkProgress { tail_offset, has_pending: link.is_pending() });
         Self { progress, ..Self::cursor(name, link) }
     }
 }
@@ -64,17 +67,15 @@ impl Subscription {
         }
     }
 
-    /// The subscription's URL, and what follows it.
+    /// Returns the URL of an action of the subscription.
     fn url(&self, action: &str) -> String {
-        // An id may hold anything that a path must not.
-        let id: String = form_urlencoded::byte_serialize(self.id.as_str().as_bytes()).collect();
-        let id = id.replace('+', "%20");
+        let id = utf8_percent_encode(self.id.as_str(), NOT_IN_SEGMENTS);
         format!("{}/{RESERVED_SEGMENT}/subscriptions/{id}/{action}", self.root)
     }
 
-    /// The answer to who creates or reads it. `key` is the one that signs.
+    /// Returns the response to a creation or a read. `key` is the one that signs.
     #[must_use]
-    pub fn respond(&self, is_new: bool, streams: &[StreamView], key: Option<&Key>) -> (ResponseHead, Bytes) {
+    pub fn respond(&self, is_new: bool, streams: &[StreamView], key: Option<&Key>) -> Response {
         let Config { pattern, delivery, lease_ttl_ms, description, .. } = &self.config;
         let signing = key.map(|key| {
             let jwks_url = format!("{}/{RESERVED_SEGMENT}/jwks.json", self.root);
@@ -98,10 +99,11 @@ impl Subscription {
             "status": if self.wakes.is_failing() { "failed" } else { "active" },
             "description": description,
         });
-        (head(if is_new { StatusCode::CREATED } else { StatusCode::OK }), Bytes::from(body.to_string()))
+        let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
+        Response::json(status, body.to_string())
     }
 
-    /// The body of a webhook.
+    /// Returns the body of a webhook.
     #[must_use]
     pub fn webhook_body(&self, secret: &Secret, streams: &[StreamView]) -> Bytes {
         let generation = self.wakes.generation;
@@ -116,7 +118,7 @@ impl Subscription {
         Bytes::from(body.to_string())
     }
 
-    /// The event that tells workers of a wake.
+    /// Returns the event that announces a wake to workers.
     #[must_use]
     pub fn wake_event(&self, stream: &StreamName, now_ms: u64) -> Bytes {
         let event = json!({
@@ -129,9 +131,9 @@ impl Subscription {
         Bytes::from(event.to_string())
     }
 
-    /// The answer to a worker that has claimed the work.
+    /// Returns the response to a worker that has claimed the work.
     #[must_use]
-    pub fn respond_to_claim(&self, secret: &Secret, streams: &[StreamView]) -> (ResponseHead, Bytes) {
+    pub fn respond_to_claim(&self, secret: &Secret, streams: &[StreamView]) -> Response {
         let generation = self.wakes.generation;
         let body = json!({
             "wake_id": token::wake_id(secret, self.serial, generation),
@@ -140,62 +142,58 @@ impl Subscription {
             "streams": streams,
             "lease_ttl_ms": self.config.lease_ttl_ms,
         });
-        (head(StatusCode::OK), Bytes::from(body.to_string()))
+        Response::json(StatusCode::OK, body.to_string())
     }
 }
 
-/// The answer to a callback or an ack.
+/// Returns the response to a callback or an ack.
 #[must_use]
-pub fn respond_to_ack(wakes_again: bool) -> (ResponseHead, Bytes) {
-    (head(StatusCode::OK), Bytes::from(json!({ "ok": true, "next_wake": wakes_again }).to_string()))
+pub fn respond_to_ack(wakes_again: bool) -> Response {
+    Response::json(StatusCode::OK, json!({ "ok": true, "next_wake": wakes_again }).to_string())
 }
 
-/// The answer to what has nothing to say.
+/// Returns 204 No Content.
 #[must_use]
-pub fn respond_done() -> (ResponseHead, Bytes) {
-    (ResponseHead::new(StatusCode::NO_CONTENT), Bytes::new())
+pub fn respond_done() -> Response {
+    ResponseHead::new(StatusCode::NO_CONTENT).into()
 }
 
-/// The headers of a webhook.
+/// Returns the headers of a webhook.
 #[must_use]
-pub fn webhook_headers(signature: Signature) -> http::HeaderMap {
-    let mut headers = http::HeaderMap::with_capacity(3);
+pub fn webhook_headers(signature: Signature) -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(3);
     headers.insert(header::USER_AGENT, HeaderValue::from_static("headwater-webhook"));
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert(names::WEBHOOK_SIGNATURE, signature.value);
+    headers.insert(names::WEBHOOK_SIGNATURE, signature.into_value());
     headers
 }
 
-/// What a webhook's answer means.
+/// The outcome of a webhook's delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Received {
-    /// It wasn't received: try again.
+    /// The webhook wasn't received and has to be sent again.
     Refused,
-    /// It was: a callback will follow.
+    /// The webhook was received; a callback will follow.
     Accepted,
-    /// It was, and the work is done.
+    /// The webhook was received, and its work is done.
     Done,
 }
 
-/// Reads the answer to a webhook. Whatever a 2xx says besides `{"done": true}`, it means that it was received.
+/// Reads the response to a webhook. A 2xx with anything but `{"done": true}` means that it was received.
 #[must_use]
-pub fn read_webhook_answer(status: u16, body: &[u8]) -> Received {
-    #[derive(serde::Deserialize)]
-    struct Answer {
+pub fn read_webhook_response(status: u16, body: &[u8]) -> Received {
+    #[derive(Deserialize)]
+    struct Document {
         #[serde(default)]
         done: bool,
     }
     match status {
-        200..=299 if serde_json::from_slice(body).is_ok_and(|answer: Answer| answer.done) => Received::Done,
+        200..=299 if serde_json::from_slice(body).is_ok_and(|document: Document| document.done) => {
+            Received::Done
+        }
         200..=299 => Received::Accepted,
         _ => Received::Refused,
     }
-}
-
-fn head(status: StatusCode) -> ResponseHead {
-    let mut head = ResponseHead::new(status);
-    head.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    head
 }
 
 #[cfg(test)]
@@ -206,7 +204,7 @@ mod tests {
         subscription::{SubscriptionId, tests::subscription},
     };
 
-    const SECRET: Secret = Secret([5; 32]);
+    const SECRET: Secret = Secret::new([5; 32]);
 
     fn json(body: &Bytes) -> Value {
         serde_json::from_slice(body).unwrap()
@@ -223,9 +221,9 @@ mod tests {
 
     #[test]
     fn a_subscription_is_told_with_cursors_and_without_secrets() {
-        let key = Key { seed: Secret([1; 32]), from_ms: 0 };
-        let streams = [StreamView::cursor(&StreamName::from_stored("events/a"), &link())];
-        let (head, body) = webhook().respond(true, &streams, Some(&key));
+        let key = Key { seed: Secret::new([1; 32]), from_ms: 0 };
+        let streams = [StreamView::cursor(&StreamName::new("events/a").unwrap(), &link())];
+        let Response { head, body } = webhook().respond(true, &streams, Some(&key));
         assert_eq!(head.status, StatusCode::CREATED);
         let body = json(&body);
         assert_eq!(
@@ -241,18 +239,18 @@ mod tests {
         );
         assert_eq!(body["created_at"], "2026-05-09T00:00:00Z");
         assert_eq!(body.get("webhook_secret"), None);
-        let failing = Subscription { wakes: webhook().wakes.failed(0, 0), ..webhook() };
-        assert_eq!(json(&failing.respond(false, &[], None).1)["status"], "failed");
+        let failing = Subscription { wakes: webhook().wakes.on_failure(0, 0), ..webhook() };
+        assert_eq!(json(&failing.respond(false, &[], None).body)["status"], "failed");
     }
 
     #[test]
     fn a_webhook_names_the_wake_and_where_to_call_back() {
-        let id = SubscriptionId::from_stored("a b/\u{e9}");
-        let streams = [StreamView::progress(&StreamName::from_stored("events/a"), &link())];
+        let id = SubscriptionId::new("a b?+\u{e9}").unwrap();
+        let streams = [StreamView::progress(&StreamName::new("events/a").unwrap(), &link())];
         let body = json(&Subscription { id, ..webhook() }.webhook_body(&SECRET, &streams));
         assert_eq!(
             body["callback_url"],
-            "http://streams.example/v1/stream/__ds/subscriptions/a%20b%2F%C3%A9/callback"
+            "http://streams.example/v1/stream/__ds/subscriptions/a%20b%3F%2B%C3%A9/callback"
         );
         assert_eq!(body["streams"][0]["tail_offset"], "0000000000000001_0000000000000009");
         assert_eq!(body["streams"][0]["has_pending"], true);
@@ -262,13 +260,13 @@ mod tests {
     #[test]
     fn a_claim_and_a_wake_event_have_what_workers_need() {
         let pulled = subscription(r#"{"type":"pull-wake","pattern":"events/*","wake_stream":"wake/pool"}"#);
-        let event = json(&pulled.wake_event(&StreamName::from_stored("events/a"), 1_778_324_210_000));
+        let event = json(&pulled.wake_event(&StreamName::new("events/a").unwrap(), 1_778_324_210_000));
         let expected = json!({ "type": "wake", "subscription_id": "sub-1", "stream": "events/a", "generation": 0, "ts": 1_778_324_210_000_u64 });
         assert_eq!(event, expected);
-        let claim = json(&pulled.respond_to_claim(&SECRET, &[]).1);
+        let claim = json(&pulled.respond_to_claim(&SECRET, &[]).body);
         assert_eq!((&claim["generation"], &claim["lease_ttl_ms"]), (&json!(0), &json!(30_000)));
         assert!(claim["wake_id"].as_str().unwrap().starts_with("w_"));
-        assert_eq!(json(&respond_to_ack(true).1), json!({ "ok": true, "next_wake": true }));
+        assert_eq!(json(&respond_to_ack(true).body), json!({ "ok": true, "next_wake": true }));
     }
 
     #[test]
@@ -286,7 +284,7 @@ mod tests {
             (500, r#"{"done":true}"#, Received::Refused),
             (101, "", Received::Refused),
         ] {
-            assert_eq!(read_webhook_answer(status, body.as_bytes()), expected, "{status} {body}");
+            assert_eq!(read_webhook_response(status, body.as_bytes()), expected, "{status} {body}");
         }
     }
 }

@@ -10,13 +10,13 @@ use std::{
 };
 
 use headwater_protocol::{
-    Refusal,
+    Refusal, Unavailable,
     path::StreamName,
     subscription::{
         Delivery, Link, Serial, Subscription,
         target::{LocalTargets, WebhookUrl},
-        view::{Received, read_webhook_answer, webhook_headers},
-        wake::{Kind, Next, Phase},
+        view::{Received, read_webhook_response, webhook_headers},
+        wake::{DeliveryKind, Phase, WakeStep},
     },
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -74,11 +74,11 @@ impl Subscriptions {
             let transition = match received {
                 // If a callback has come before the response, then the response says nothing new.
                 Received::Refused if is_current && is_waking => {
-                    Some(Transition::to(wakes.failed(now_ms, entry.subscription.roll())))
+                    Some(Transition::to(wakes.on_failure(now_ms, entry.subscription.jitter_seed())))
                 }
-                Received::Accepted if is_current && is_waking => Some(Transition::to(wakes.delivered())),
+                Received::Accepted if is_current && is_waking => Some(Transition::to(wakes.on_delivered())),
                 Received::Done if is_current => {
-                    Some(Transition { wakes: wakes.done(), acks: all_done(&wake.streams, entry) })
+                    Some(Transition { wakes: wakes.on_done(), acks: all_done(&wake.streams, entry) })
                 }
                 _ => None,
             };
@@ -101,7 +101,7 @@ impl Subscriptions {
             let edits = transition.edits(&entry.subscription);
             (transition, event, edits)
         };
-        let core = self.core.wake_events.upgrade().ok_or(Refusal::ShuttingDown)?;
+        let core = self.core.wake_events.upgrade().ok_or(Unavailable::ShuttingDown)?;
         match core.append(wake_stream.clone(), event, edits).await {
             Ok(()) => {
                 self.core.metrics.wake_event();
@@ -111,7 +111,7 @@ impl Subscriptions {
             Err(refusal) => {
                 tracing::warn!(stream = %wake_stream, %refusal, "a wake event could not be written; it is tried again");
                 let failed = self.transition_locked(serial, |entry, now_ms| {
-                    let failed = entry.wakes(now_ms).failed(now_ms, entry.subscription.roll());
+                    let failed = entry.wakes(now_ms).on_failure(now_ms, entry.subscription.jitter_seed());
                     (Some(Transition::to(failed)), ())
                 });
                 failed.await
@@ -142,9 +142,9 @@ impl Subscriptions {
             let wakes = entry.wakes(now_ms);
             let lease_ttl_ms = entry.subscription.config.lease_ttl_ms;
             let wakes = match entry.next(now_ms) {
-                Next::Wake => wakes.woken(Kind::Webhook, lease_ttl_ms, now_ms),
-                Next::Deliver => wakes,
-                Next::Nothing | Next::At(_) => return (None, None),
+                WakeStep::Wake => wakes.on_wake(DeliveryKind::Webhook, lease_ttl_ms, now_ms),
+                WakeStep::Deliver => wakes,
+                WakeStep::Wait | WakeStep::WaitUntil(_) => return (None, None),
             };
             let Phase::Waking { until_ms: Some(until_ms) } = wakes.phase else { return (None, None) };
             let subscription = Subscription { wakes: wakes.clone(), ..entry.subscription.clone() };
@@ -191,7 +191,7 @@ impl Subscriptions {
         let left_ms = wake.until_ms.saturating_sub(self.core.clock.now_ms());
         let timeout_ms = self.core.limits.webhook_timeout_ms.min(left_ms);
         let response = webhooks.post(WebhookRequest { url: url.clone(), headers, body, timeout_ms }).await?;
-        match read_webhook_answer(response.status, &response.body) {
+        match read_webhook_response(response.status, &response.body) {
             Received::Refused => Err(format!("the response has status {}", response.status).into()),
             received => Ok(received),
         }
@@ -200,12 +200,12 @@ impl Subscriptions {
 
 /// Returns the subscription after the wake that is due, and the first stream with pending work.
 fn due_wake(entry: &Entry, now_ms: u64) -> Option<(Subscription, StreamName)> {
-    if entry.next(now_ms) != Next::Wake {
+    if entry.next(now_ms) != WakeStep::Wake {
         return None;
     }
     let first = entry.pending.first()?.clone();
     let lease_ttl_ms = entry.subscription.config.lease_ttl_ms;
-    let wakes = entry.wakes(now_ms).woken(Kind::PullWake, lease_ttl_ms, now_ms);
+    let wakes = entry.wakes(now_ms).on_wake(DeliveryKind::PullWake, lease_ttl_ms, now_ms);
     Some((Subscription { wakes, ..entry.subscription.clone() }, first))
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use headwater_protocol::{
     Refusal,
-    subscription::{Serial, SubscriptionRefusal, wake::Kind},
+    subscription::{Serial, SubscriptionRefusal, wake::DeliveryKind},
 };
 
 use super::{
@@ -132,8 +132,8 @@ async fn drive(driving: Driving) {
     let (subscriptions, serial) = (subscriptions.clone(), *serial);
     let kind = subscriptions.registry().entries.get(&serial).map(Entry::kind);
     let driven = match kind {
-        Some(Kind::Webhook) => subscriptions.deliver(serial).await,
-        Some(Kind::PullWake) => subscriptions.write_wake_event(serial).await,
+        Some(DeliveryKind::Webhook) => subscriptions.deliver(serial).await,
+        Some(DeliveryKind::PullWake) => subscriptions.write_wake_event(serial).await,
         None => return,
     };
     drop(driving);

@@ -135,12 +135,12 @@ mod tests {
         let names = every_text(&["a", "b"], 5);
         let mut index = PatternIndex::default();
         for (pattern, serial) in patterns.iter().zip(0..) {
-            index.insert(pattern, Serial(serial));
+            index.insert(pattern, Serial::new(serial));
         }
         let check = |index: &PatternIndex, is_there: &dyn Fn(u64) -> bool| {
             for name in &names {
-                let name = StreamName::from_stored(name);
-                let mut found: Vec<u64> = index.matching(&name).iter().map(|serial| serial.0).collect();
+                let name = StreamName::new(name).unwrap();
+                let mut found: Vec<u64> = index.matching(&name).iter().map(|serial| serial.get()).collect();
                 found.sort_unstable();
                 let expected = patterns
                     .iter()
@@ -151,11 +151,11 @@ mod tests {
         };
         check(&index, &|_| true);
         for (pattern, serial) in patterns.iter().zip(0..).filter(|(_, serial)| serial % 2 == 0) {
-            index.remove(pattern, Serial(serial));
+            index.remove(pattern, Serial::new(serial));
         }
         check(&index, &|serial| serial % 2 == 1);
         for (pattern, serial) in patterns.iter().zip(0..) {
-            index.remove(pattern, Serial(serial));
+            index.remove(pattern, Serial::new(serial));
         }
         assert!(index.0.is_empty(), "nothing is left");
     }

@@ -20,7 +20,7 @@ use headwater_protocol::{
         Delivery, LINKS_MAX, Link, Serial, Subscription, SubscriptionId, WAKE_STREAMS_MAX, Wakes,
         keys::KeyRing,
         view::StreamView,
-        wake::{Kind, Next},
+        wake::{DeliveryKind, WakeStep},
     },
 };
 use headwater_store::Edit;
@@ -118,21 +118,21 @@ impl Entry {
         Self { is_creating: true, ..Self::new(subscription) }
     }
 
-    pub(super) const fn kind(&self) -> Kind {
+    pub(super) const fn kind(&self) -> DeliveryKind {
         match self.subscription.config.delivery {
-            Delivery::Webhook(_) => Kind::Webhook,
-            Delivery::PullWake(_) => Kind::PullWake,
+            Delivery::Webhook(_) => DeliveryKind::Webhook,
+            Delivery::PullWake(_) => DeliveryKind::PullWake,
         }
     }
 
     /// Returns the state, in which a lease that has ended is over.
     pub(super) fn wakes(&self, now_ms: u64) -> Wakes {
-        self.subscription.wakes.at(now_ms, self.subscription.roll())
+        self.subscription.wakes.on_time(now_ms, self.subscription.jitter_seed())
     }
 
     /// Returns what has to be done next.
-    pub(super) fn next(&self, now_ms: u64) -> Next {
-        self.wakes(now_ms).next(self.kind(), !self.pending.is_empty(), now_ms)
+    pub(super) fn next(&self, now_ms: u64) -> WakeStep {
+        self.wakes(now_ms).poll(self.kind(), !self.pending.is_empty(), now_ms)
     }
 
     /// Returns the streams that a wake names, those with pending work first.
@@ -288,9 +288,9 @@ impl Registry {
             return false;
         }
         let next = entry.next(now_ms);
-        let is_driven = matches!(next, Next::Wake | Next::Deliver);
+        let is_driven = matches!(next, WakeStep::Wake | WakeStep::Deliver);
         entry.is_driven = is_driven;
-        self.set_timer(serial, if let Next::At(at_ms) = next { Some(at_ms) } else { None });
+        self.set_timer(serial, if let WakeStep::WaitUntil(at_ms) = next { Some(at_ms) } else { None });
         is_driven
     }
 
@@ -314,7 +314,7 @@ impl Registry {
 
     /// Takes the subscriptions whose timers have expired.
     pub(super) fn take_due(&mut self, now_ms: u64) -> Vec<Serial> {
-        let later = self.timers.split_off(&(now_ms.saturating_add(1), Serial(0)));
+        let later = self.timers.split_off(&(now_ms.saturating_add(1), Serial::new(0)));
         let due = std::mem::replace(&mut self.timers, later);
         for (_, serial) in &due {
             if let Some(entry) = self.entries.get_mut(serial) {

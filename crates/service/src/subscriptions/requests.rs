@@ -9,17 +9,17 @@ use std::{
 
 use bytes::Bytes;
 use headwater_protocol::{
-    Refusal,
-    op::subscription::{Action, Control, Report, Settlement, read_streams, read_worker},
+    Refusal, Unavailable,
+    op::subscription::{Action, Control, Report, WorkerReport, read_streams, read_worker},
     path::StreamName,
-    response::ResponseHead,
+    response::Response,
     stream::StreamHead,
     subscription::{
         Config, Delivery, Link, Serial, Subscription, SubscriptionId, SubscriptionRefusal, Wakes,
         keys::{KeyRing, Secret},
         token,
         view::{self, StreamView, respond_done},
-        wake::{Kind, Phase},
+        wake::{DeliveryKind, Phase},
     },
 };
 use headwater_store::Edit;
@@ -50,7 +50,7 @@ impl Subscriptions {
         self: &Arc<Self>,
         control: Control,
         body: Bytes,
-    ) -> Result<(ResponseHead, Bytes), Refusal> {
+    ) -> Result<Response, Refusal> {
         match control {
             Control::Keys => Ok(self.registry().keys.respond()),
             Control::Subscription(id, Action::Read) => self.describe(&id, false),
@@ -62,7 +62,7 @@ impl Subscriptions {
                     subscriptions.execute_action(&id, action, &body).await
                 });
                 // An error means that it has panicked, or that the runtime ends.
-                executed.await.unwrap_or(Err(Refusal::StorageFailed))
+                executed.await.unwrap_or(Err(Unavailable::StorageFailed.into()))
             }
         }
     }
@@ -70,7 +70,7 @@ impl Subscriptions {
     fn request_permit(&self, body: &[u8]) -> Result<OwnedSemaphorePermit, Refusal> {
         let permits = u32::try_from(1 + body.len() / PERMIT_BYTES).unwrap_or(u32::MAX);
         let permit = self.request_permits.clone().try_acquire_many_owned(permits);
-        permit.map_err(|_| Refusal::Overloaded { what: "control requests" })
+        permit.map_err(|_| Unavailable::Overloaded { what: "control requests" }.into())
     }
 
     async fn execute_action(
@@ -78,7 +78,7 @@ impl Subscriptions {
         id: &SubscriptionId,
         action: Action,
         body: &[u8],
-    ) -> Result<(ResponseHead, Bytes), Refusal> {
+    ) -> Result<Response, Refusal> {
         match action {
             Action::Create { root } => self.create(id, root, body).await,
             Action::Read => self.describe(id, false),
@@ -86,12 +86,12 @@ impl Subscriptions {
             Action::Link => self.add_streams(id, read_streams(body)?).await.map(|()| respond_done()),
             Action::Unlink(name) => self.remove_stream(id, &name).await.map(|()| respond_done()),
             Action::Claim => self.claim(id, &read_worker(body)?).await,
-            Action::Settle(settlement, bearer) => self.report(id, settlement, &bearer, body).await,
+            Action::Report(kind, bearer) => self.report(id, kind, &bearer, body).await,
         }
     }
 
     /// Responds with a subscription's configuration, state and links.
-    fn describe(&self, id: &SubscriptionId, is_new: bool) -> Result<(ResponseHead, Bytes), Refusal> {
+    fn describe(&self, id: &SubscriptionId, is_new: bool) -> Result<Response, Refusal> {
         let (now_ms, wall_ms) = (self.core.clock.now_ms(), self.core.clock.wall_ms());
         let (subscription, links, key) = {
             let registry = self.updated_registry();
@@ -114,7 +114,7 @@ impl Subscriptions {
         id: &SubscriptionId,
         root: Box<str>,
         body: &[u8],
-    ) -> Result<(ResponseHead, Bytes), Refusal> {
+    ) -> Result<Response, Refusal> {
         let limits = &self.core.limits;
         let (config, streams) = Config::parse(body, limits.local_targets)?;
         let _creating = self.creating.lock().await;
@@ -138,7 +138,7 @@ impl Subscriptions {
             return Err(SubscriptionRefusal::Invalid("this server sends no webhooks".into()).into());
         }
         let (common, keys) = self.secrets(is_webhook)?;
-        let serial = Serial(common.serial_last);
+        let serial = Serial::new(common.serial_last);
         let root = match &limits.public_url {
             Some(origin) => format!("{origin}{}", self.core.base_path.as_str()).into(),
             None => root,
@@ -176,7 +176,7 @@ impl Subscriptions {
             Some(common) => common.clone(),
             None => Common { secret: new_secret()?, serial_last: 0 },
         };
-        let serial_last = Serial::next(common.serial_last, self.core.clock.wall_us()).0;
+        let serial_last = Serial::next(common.serial_last, self.core.clock.wall_us()).get();
         let needs_key = is_webhook && registry.keys.keys().is_empty();
         let keys = match needs_key {
             true => Some(registry.keys.with_key(new_secret()?, self.core.clock.wall_ms())),
@@ -212,17 +212,13 @@ impl Subscriptions {
     }
 
     /// Gives a worker the lease, if work is pending (section 7.2).
-    async fn claim(
-        self: &Arc<Self>,
-        id: &SubscriptionId,
-        worker: &str,
-    ) -> Result<(ResponseHead, Bytes), Refusal> {
-        let (serial, secret) = self.find(id, Kind::PullWake)?;
+    async fn claim(self: &Arc<Self>, id: &SubscriptionId, worker: &str) -> Result<Response, Refusal> {
+        let (serial, secret) = self.find(id, DeliveryKind::PullWake)?;
         self.load_tails(serial).await?;
         let claimed = self.transition(serial, |entry, now_ms| {
             let wakes = entry.wakes(now_ms);
             let lease_ttl_ms = entry.subscription.config.lease_ttl_ms;
-            match wakes.claimed(worker, !entry.pending.is_empty(), lease_ttl_ms, now_ms) {
+            match wakes.on_claim(worker, !entry.pending.is_empty(), lease_ttl_ms, now_ms) {
                 Ok(wakes) => {
                     let subscription = Subscription { wakes: wakes.clone(), ..entry.subscription.clone() };
                     (Some(Transition::to(wakes)), Ok((subscription, entry.wake_streams())))
@@ -231,7 +227,7 @@ impl Subscriptions {
                     // A wake with nothing left to do is over: the next append has to make another one.
                     let is_void =
                         refusal == SubscriptionRefusal::NothingPending && wakes.phase != Phase::Idle;
-                    (is_void.then(|| Transition::to(wakes.done())), Err(refusal))
+                    (is_void.then(|| Transition::to(wakes.on_done())), Err(refusal))
                 }
             }
         });
@@ -243,17 +239,21 @@ impl Subscriptions {
     async fn report(
         self: &Arc<Self>,
         id: &SubscriptionId,
-        settlement: Settlement,
+        report_kind: WorkerReport,
         bearer: &str,
         body: &[u8],
-    ) -> Result<(ResponseHead, Bytes), Refusal> {
-        let kind = if settlement == Settlement::Callback { Kind::Webhook } else { Kind::PullWake };
+    ) -> Result<Response, Refusal> {
+        let kind = if report_kind == WorkerReport::Callback {
+            DeliveryKind::Webhook
+        } else {
+            DeliveryKind::PullWake
+        };
         let (serial, secret) = self.find(id, kind)?;
         let token_generation = token::verify(&secret, serial, bearer)?;
         let report = Report::read(body)?;
         self.load_tails(serial).await?;
         let mut heads = BTreeMap::new();
-        if settlement != Settlement::Release {
+        if report_kind != WorkerReport::Release {
             for (name, _) in &report.acks {
                 if !heads.contains_key(name) {
                     heads.insert(name.clone(), self.core.store.load(name).await.map_err(refuse)?);
@@ -266,8 +266,8 @@ impl Subscriptions {
             if let Err(refusal) = wakes.check(&report.fence(token_generation), &wake_id) {
                 return (None, Err(refusal));
             }
-            if settlement == Settlement::Release {
-                return (Some(Transition::to(wakes.idle())), Ok(false));
+            if report_kind == WorkerReport::Release {
+                return (Some(Transition::to(wakes.on_release())), Ok(false));
             }
             let acks = match acknowledged(entry, &report, &heads) {
                 Ok(acks) => acks,
@@ -275,25 +275,25 @@ impl Subscriptions {
             };
             let wakes_again = report.done && is_pending_after(entry, &acks);
             let lease_ttl_ms = entry.subscription.config.lease_ttl_ms;
-            let wakes = if report.done { wakes.done() } else { wakes.extended(lease_ttl_ms, now_ms) };
+            let wakes = if report.done { wakes.on_done() } else { wakes.on_heartbeat(lease_ttl_ms, now_ms) };
             (Some(Transition { wakes, acks: acks.into_iter().collect() }), Ok(wakes_again))
         });
         let wakes_again = reported.await??;
-        Ok(match settlement {
-            Settlement::Release => respond_done(),
-            Settlement::Callback | Settlement::Ack => view::respond_to_ack(wakes_again),
+        Ok(match report_kind {
+            WorkerReport::Release => respond_done(),
+            WorkerReport::Callback | WorkerReport::Ack => view::respond_to_ack(wakes_again),
         })
     }
 
     /// Finds a subscription of a type, and the secret that its tokens are made with.
-    fn find(&self, id: &SubscriptionId, kind: Kind) -> Result<(Serial, Secret), Refusal> {
+    fn find(&self, id: &SubscriptionId, kind: DeliveryKind) -> Result<(Serial, Secret), Refusal> {
         let registry = self.registry();
         let (serial, entry) = registry.find(id).ok_or(SubscriptionRefusal::NotFound)?;
         if entry.kind() != kind {
             return Err(SubscriptionRefusal::Invalid("the subscription is of the other type".into()).into());
         }
         let secret = registry.common.as_ref().map(|common| common.secret.clone());
-        Ok((serial, secret.ok_or(Refusal::StorageFailed)?))
+        Ok((serial, secret.ok_or(Unavailable::StorageFailed)?))
     }
 }
 
@@ -329,7 +329,7 @@ pub(super) fn new_secret() -> Result<Secret, Refusal> {
     let mut bytes = [0; 32];
     getrandom::fill(&mut bytes).map_err(|error| {
         tracing::error!(%error, "the system has no random bytes");
-        Refusal::StorageFailed
+        Refusal::from(Unavailable::StorageFailed)
     })?;
-    Ok(Secret(bytes))
+    Ok(Secret::new(bytes))
 }

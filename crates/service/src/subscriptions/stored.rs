@@ -84,17 +84,17 @@ pub(crate) fn decode_keys(document: &[u8]) -> Result<KeyRing, Malformed> {
 }
 
 fn encode_secret(secret: &Secret) -> String {
-    URL_SAFE_NO_PAD.encode(secret.0)
+    URL_SAFE_NO_PAD.encode(secret.as_bytes())
 }
 
 fn decode_secret(text: &str) -> Result<Secret, Malformed> {
     let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| Malformed)?;
-    bytes.try_into().map(Secret).map_err(|_| Malformed)
+    bytes.try_into().map(Secret::new).map_err(|_| Malformed)
 }
 
 /// Returns the key of a subscription's document.
 pub(crate) fn subscription_key(serial: Serial) -> Box<str> {
-    format!("{SUBSCRIPTION_PREFIX}{:020}", serial.0).into()
+    format!("{SUBSCRIPTION_PREFIX}{:020}", serial.get()).into()
 }
 
 /// Decodes the serial in the key of a subscription's document.
@@ -103,7 +103,7 @@ pub(crate) fn subscription_key(serial: Serial) -> Box<str> {
 /// [`Malformed`].
 pub(crate) fn decode_subscription_key(key: &str) -> Result<Serial, Malformed> {
     let serial = key.strip_prefix(SUBSCRIPTION_PREFIX).ok_or(Malformed)?;
-    serial.parse().map(Serial).map_err(|_| Malformed)
+    serial.parse().map(Serial::new).map_err(|_| Malformed)
 }
 
 /// Returns the key of a link's document.
@@ -113,7 +113,7 @@ pub(crate) fn link_key(serial: Serial, name: &StreamName) -> Box<str> {
 
 /// Returns the prefix of the keys of one subscription's links.
 pub(crate) fn links_prefix(serial: Serial) -> String {
-    format!("{LINK_PREFIX}{:020}/", serial.0)
+    format!("{LINK_PREFIX}{:020}/", serial.get())
 }
 
 /// Decodes the serial and the stream in the key of a link's document.
@@ -124,7 +124,7 @@ pub(crate) fn decode_link_key(key: &str) -> Result<(Serial, StreamName), Malform
     let (serial, name) =
         key.strip_prefix(LINK_PREFIX).and_then(|rest| rest.split_once('/')).ok_or(Malformed)?;
     let serial = serial.parse().map_err(|_| Malformed)?;
-    Ok((Serial(serial), StreamName::from_stored(name)))
+    Ok((Serial::new(serial), StreamName::new(name).map_err(|_| Malformed)?))
 }
 
 #[derive(Serialize, Deserialize)]
@@ -162,7 +162,7 @@ pub(crate) fn encode_subscription(subscription: &Subscription) -> Bytes {
     };
     encode(&SubscriptionDocument {
         id: subscription.id.as_str().to_owned(),
-        serial: subscription.serial.0,
+        serial: subscription.serial.get(),
         created_ms: subscription.created_ms,
         root: subscription.root.to_string(),
         pattern: pattern.as_ref().map(ToString::to_string),
@@ -170,7 +170,7 @@ pub(crate) fn encode_subscription(subscription: &Subscription) -> Bytes {
         wake_stream,
         lease_ttl_ms: *lease_ttl_ms,
         description: description.as_ref().map(ToString::to_string),
-        hash: hash.0.to_string(),
+        hash: hash.as_str().to_owned(),
         generation: subscription.wakes.generation,
         phase: match &subscription.wakes.phase {
             Phase::Idle => PhaseDocument::Idle,
@@ -196,20 +196,20 @@ pub(crate) fn decode_subscription(document: &[u8]) -> Result<Subscription, Malfo
         (Some(url), None) => {
             WebhookUrl::parse(&url, LocalTargets::Allowed).map(Delivery::Webhook).map_err(|_| Malformed)?
         }
-        (None, Some(name)) => Delivery::PullWake(StreamName::from_stored(&name)),
+        (None, Some(name)) => Delivery::PullWake(StreamName::new(&name).map_err(|_| Malformed)?),
         _ => return Err(Malformed),
     };
     let pattern = document.pattern.as_deref().map(Pattern::parse).transpose().map_err(|_| Malformed)?;
     let retry = |next_attempt_ms| Retry { failures: document.failures, next_attempt_ms };
     Ok(Subscription {
-        serial: Serial(document.serial),
-        id: SubscriptionId::from_stored(&document.id),
+        serial: Serial::new(document.serial),
+        id: SubscriptionId::new(&document.id).map_err(|_| Malformed)?,
         config: Config {
             pattern,
             delivery,
             lease_ttl_ms: document.lease_ttl_ms,
             description: document.description.map(Into::into),
-            hash: ConfigHash(document.hash.into()),
+            hash: ConfigHash::from_stored(&document.hash),
         },
         created_ms: document.created_ms,
         root: document.root.into(),
@@ -273,8 +273,8 @@ mod tests {
 
     fn subscription(body: &str) -> Subscription {
         Subscription {
-            serial: Serial(7),
-            id: SubscriptionId::from_stored("sub-1"),
+            serial: Serial::new(7),
+            id: SubscriptionId::new("sub-1").unwrap(),
             config: Config::parse(body.as_bytes(), LocalTargets::Allowed).unwrap().0,
             created_ms: 1_778_284_800_000,
             root: "http://streams.example/v1/stream".into(),
@@ -310,22 +310,22 @@ mod tests {
 
     #[test]
     fn secrets_and_keys_come_back() {
-        let common = Common { secret: Secret([9; 32]), serial_last: 77 };
+        let common = Common { secret: Secret::new([9; 32]), serial_last: 77 };
         assert_eq!(Common::decode(&common.encode()), Ok(common));
-        let ring = KeyRing::new(vec![Key { seed: Secret([1; 32]), from_ms: 5 }]);
+        let ring = KeyRing::new(vec![Key { seed: Secret::new([1; 32]), from_ms: 5 }]);
         assert_eq!(decode_keys(&encode_keys(&ring)), Ok(ring));
     }
 
     #[test]
     fn keys_of_links_name_both_ends_and_stand_together() {
-        let name = StreamName::from_stored("a/b c");
-        let key = link_key(Serial(7), &name);
-        assert_eq!(decode_link_key(&key), Ok((Serial(7), name)));
-        assert!(key.starts_with(&links_prefix(Serial(7))));
+        let name = StreamName::new("a/b c").unwrap();
+        let key = link_key(Serial::new(7), &name);
+        assert_eq!(decode_link_key(&key), Ok((Serial::new(7), name)));
+        assert!(key.starts_with(&links_prefix(Serial::new(7))));
         assert!(!key.starts_with(SUBSCRIPTION_PREFIX), "they are listed apart");
         assert!(
-            link_key(Serial(9), &StreamName::from_stored("z"))
-                < link_key(Serial(10), &StreamName::from_stored("a"))
+            link_key(Serial::new(9), &StreamName::new("z").unwrap())
+                < link_key(Serial::new(10), &StreamName::new("a").unwrap())
         );
     }
 

@@ -13,8 +13,10 @@ fn folder() -> PathBuf {
 fn fill(store: &RocksStore) {
     append(store, "a", 1, 10, b"0123456789").unwrap();
     append(store, "a", 2, 3_010, &b"abc".repeat(1_000)).unwrap();
+    let mut expiring = head(8, 1, 1);
+    expiring.deadline_ms = Some(4_000_000_000_000);
     let change = Change {
-        head: StreamHead { deadline_ms: Some(4_000_000_000_000), ..head(8, 1, 1) },
+        head: expiring,
         bytes: Bytes::from_static(b"x"),
         producer: Some((ProducerId::parse("p").unwrap(), ProducerState { epoch: 1, seq_last: 2 })),
     };

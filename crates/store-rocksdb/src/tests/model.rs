@@ -99,9 +99,9 @@ impl Pair {
                 let expected = stored.as_ref().map_or(0, |head| head.version);
                 let mut change = match stored {
                     None => self.creation(bytes),
-                    Some(head) => {
-                        let head =
-                            StreamHead { version: head.version + 1, tail: head.tail + bytes as u64, ..head };
+                    Some(mut head) => {
+                        head.version += 1;
+                        head.tail += bytes as u64;
                         Change { head, bytes: self.bytes(bytes), producer: None }
                     }
                 };

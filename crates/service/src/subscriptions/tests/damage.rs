@@ -61,7 +61,7 @@ async fn a_subscription_that_makes_no_sense_is_left_out_and_keeps_its_links() {
     assert_eq!(world.links_in_store().await, 2);
     world.advance(10_000).await;
     assert_eq!(world.received()[0]["subscription_id"], "t");
-    assert!(stored::decode_subscription_key(&key).unwrap() > Serial(0));
+    assert!(stored::decode_subscription_key(&key).unwrap() > Serial::new(0));
 }
 
 #[tokio::test]

@@ -94,8 +94,8 @@ async fn what_a_creation_left_behind_is_removed_at_the_next_start() {
     assert_eq!(world.send("GET", "__ds/subscriptions/s", "", "").await.0, StatusCode::NOT_FOUND);
     let orphan = headwater_store::Edit::Document {
         key: stored::link_key(
-            headwater_protocol::subscription::Serial(5),
-            &headwater_protocol::path::StreamName::from_stored("events/a"),
+            headwater_protocol::subscription::Serial::new(5),
+            &headwater_protocol::path::StreamName::new("events/a").unwrap(),
         ),
         value: Some(Bytes::from_static(br#"{"acked":null}"#)),
     };

@@ -1,185 +1,89 @@
-//! Request heads: what is read of them, and how the five verbs are told apart.
+//! From a request's head to a verb with its parameters.
 
-use http::{HeaderName, HeaderValue, Version, header, request::Parts, uri::Authority};
-
+#[cfg(feature = "subscriptions")]
+use crate::op::subscription::Control;
 use crate::{
-    Refusal, cross_origin, names,
-    op::{append::Append, create::Create, delete::Delete, head::Head, read::Read, subscription::Control},
-    path::BasePath,
+    bad_request::BadRequest,
+    op::{append::Append, create::Create, delete::Delete, head::Head, read::Read},
+    refusal::Refusal,
+    request::head::{ParseContext, RequestHead, check_host},
 };
 
-/// What the rules need to see of a request. Each adapter implements it on its framework's own type, so that
-/// nothing is copied on the way in.
-pub trait RequestHead {
-    /// The method, such as `GET`.
-    fn method(&self) -> &str;
-    /// The path, still percent-encoded.
-    fn path(&self) -> &str;
-    /// What follows the question mark.
-    fn query(&self) -> Option<&str>;
-    /// The host that the client asked, if it said so.
-    fn authority(&self) -> Option<&str>;
-    /// The version of HTTP that the client speaks: it decides how a host is named.
-    fn version(&self) -> Version;
-    /// The values of a header, one for each line.
-    fn header<'a>(&'a self, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> + use<'a, Self>;
-}
-
-impl RequestHead for Parts {
-    fn method(&self) -> &str {
-        self.method.as_str()
-    }
-
-    fn path(&self) -> &str {
-        self.uri.path()
-    }
-
-    fn query(&self) -> Option<&str> {
-        self.uri.query()
-    }
-
-    /// The authority of the request's target, or what its Host header says.
-    fn authority(&self) -> Option<&str> {
-        let host = || self.headers.get(header::HOST).and_then(|host| host.to_str().ok());
-        self.uri.authority().map(Authority::as_str).or_else(host)
-    }
-
-    fn version(&self) -> Version {
-        self.version
-    }
-
-    fn header<'a>(&'a self, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> + use<'a> {
-        self.headers.get_all(name).iter().map(HeaderValue::as_bytes)
-    }
-}
-
-/// What a request asks for.
+/// A request whose head was read.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub enum Request {
-    /// PUT.
+    /// PUT: create a stream, or a fork.
     Create(Create),
-    /// POST.
+    /// POST: append, close, or both.
     Append(Append),
-    /// GET.
+    /// GET: read.
     Read(Read),
-    /// HEAD.
+    /// HEAD: describe a stream.
     Head(Head),
-    /// DELETE.
+    /// DELETE: delete a stream.
     Delete(Delete),
-    /// OPTIONS.
+    /// OPTIONS: what browsers ask first.
     Options,
-    /// Anything below the reserved prefix (section 6).
+    /// A request to a path below the reserved prefix (section 6).
+    #[cfg(feature = "subscriptions")]
     Control(Control),
 }
 
-/// What parsing depends on besides the request.
-#[derive(Clone, Debug)]
-pub struct ParseContext<'a> {
-    /// Where streams live.
-    pub base_path: &'a BasePath,
-    /// The largest body, in bytes.
-    pub body_bytes_max: u64,
-    /// Now, in milliseconds since 1970.
-    pub now_ms: u64,
-}
-
 impl Request {
-    /// Reads a request's head. What it says of the body is checked before the body is read.
+    /// Reads a request's head. Everything that can be known of the body is checked before the body is received.
+    ///
+    /// ```
+    /// use headwater_protocol::{BasePath, ParseContext, Request};
+    ///
+    /// let base_path = BasePath::parse("/v1/stream").ok_or("a base path")?;
+    /// let context = ParseContext { base_path: &base_path, body_bytes_max: 1 << 20, now_ms: 0 };
+    /// let request = http::Request::get("/v1/stream/rooms/42?offset=-1").header("host", "localhost");
+    /// let (head, ()) = request.body(())?.into_parts();
+    /// let Request::Read(read) = Request::parse(&head, &context)? else { return Err("a GET is a read".into()) };
+    /// assert_eq!(read.name.as_str(), "rooms/42");
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
-    /// A [`Refusal`] for everything that is wrong with the head alone.
+    /// [`Refusal::Request`] for everything that is wrong with the head.
     pub fn parse(head: &impl RequestHead, context: &ParseContext<'_>) -> Result<Self, Refusal> {
         check_host(head)?;
+        #[cfg(feature = "subscriptions")]
         if head.method() != "OPTIONS"
             && let Some(control) = Control::parse(head, context.base_path)
         {
             return control.map(Self::Control);
         }
         let name = context.base_path.stream(head.path());
-        match head.method() {
-            "GET" => Read::parse(head, name?).map(Self::Read),
-            "POST" => Append::parse(head, name?, context).map(Self::Append),
-            "PUT" => Create::parse(head, name?, context).map(Self::Create),
-            "HEAD" => Ok(Self::Head(Head { name: name? })),
-            "DELETE" => Ok(Self::Delete(Delete { name: name? })),
-            "OPTIONS" => Ok(Self::Options),
-            _ => Err(Refusal::MethodUnknown { allowed: cross_origin::METHODS }),
-        }
+        Ok(match head.method() {
+            "GET" => Self::Read(Read::parse(head, name?)?),
+            "POST" => Self::Append(Append::parse(head, name?, context)?),
+            "PUT" => Self::Create(Create::parse(head, name?, context)?),
+            "HEAD" => Self::Head(Head { name: name? }),
+            "DELETE" => Self::Delete(Delete { name: name? }),
+            "OPTIONS" => Self::Options,
+            _ => return Err(BadRequest::MethodNotAllowed { allowed: &METHODS }.into()),
+        })
     }
 }
 
-/// Refuses what a liveness probe doesn't ask.
+/// Refuses a request that is none of a liveness probe or of a collector of metrics.
 ///
 /// # Errors
-/// A [`Refusal`] for a request without a host, or with another verb than GET and HEAD.
-pub fn check_probe(head: &impl RequestHead) -> Result<(), Refusal> {
+/// A [`BadRequest`] for a request without a host, or with another method than GET and HEAD.
+pub fn check_probe(head: &impl RequestHead) -> Result<(), BadRequest> {
     check_host(head)?;
     match head.method() {
         "GET" | "HEAD" => Ok(()),
-        _ => Err(Refusal::MethodUnknown { allowed: "GET, HEAD" }),
+        _ => Err(BadRequest::MethodNotAllowed { allowed: &["GET", "HEAD"] }),
     }
 }
 
-/// Refuses a request that doesn't name one host (RFC 9112, 3.2). HTTP/1.0 needn't, HTTP/2 may do it otherwise.
-fn check_host(head: &impl RequestHead) -> Result<(), Refusal> {
-    let is_mark = |byte: u8| {
-        matches!(
-            byte,
-            b'-' | b'.' | b'_' | b'~' | b'%' | b'!' | b'$' | b'&'..=b',' | b';' | b'=' | b':' | b'[' | b']'
-        )
-    };
-    let is_host = |&byte: &u8| byte.is_ascii_alphanumeric() || is_mark(byte);
-    let mut hosts = head.header(&header::HOST);
-    let is_named = match (hosts.next(), hosts.next()) {
-        (Some(host), None) => host.iter().all(is_host),
-        (None, _) if head.version() <= Version::HTTP_10 => true,
-        (None, _) => head.version() != Version::HTTP_11 && head.authority().is_some(),
-        (Some(_), Some(_)) => false,
-    };
-    if is_named { Ok(()) } else { Err(Refusal::HostMissing) }
-}
-
-/// The origin as the client reaches it, such as `https://streams.example`; empty if it doesn't say enough for that.
-pub(crate) fn origin(head: &impl RequestHead) -> String {
-    let https = head.header(&names::X_FORWARDED_PROTO).next().is_some_and(|proto| proto == b"https");
-    let scheme = if https { "https" } else { "http" };
-    let authority = head.authority().filter(|authority| authority.parse::<Authority>().is_ok());
-    authority.map_or(String::new(), |authority| format!("{scheme}://{authority}"))
-}
-
-/// The only value of a header, as text; `None` if it isn't there.
-pub(crate) fn single<'a>(head: &'a impl RequestHead, name: &HeaderName) -> Result<Option<&'a str>, Refusal> {
-    let mut values = head.header(name);
-    match (values.next(), values.next()) {
-        (None, _) => Ok(None),
-        (Some(value), None) => match std::str::from_utf8(value) {
-            Ok(text) => Ok(Some(text)),
-            Err(_) => Err(Refusal::HeaderNotText { header: name.clone() }),
-        },
-        (Some(_), Some(_)) => Err(Refusal::HeaderRepeated { header: name.clone() }),
-    }
-}
-
-/// Whether `Stream-Closed` says `true`. Any other value counts as absent (section 4.1).
-pub(crate) fn says_closed(head: &impl RequestHead) -> Result<bool, Refusal> {
-    let mut values = head.header(&names::STREAM_CLOSED);
-    match (values.next(), values.next()) {
-        (_, Some(_)) => Err(Refusal::HeaderRepeated { header: names::STREAM_CLOSED }),
-        (value, None) => Ok(value.is_some_and(|value| value.eq_ignore_ascii_case(b"true"))),
-    }
-}
-
-/// Refuses a body that is too large by its own word. One without a length is bounded while it is read.
-pub(crate) fn check_length(head: &impl RequestHead, limit_bytes: u64) -> Result<(), Refusal> {
-    let declared = single(head, &header::CONTENT_LENGTH)?;
-    let too_large = declared.and_then(|text| text.parse().ok()).is_some_and(|bytes: u64| bytes > limit_bytes);
-    if too_large { Err(Refusal::BodyTooLarge { limit_bytes }) } else { Ok(()) }
-}
-
-/// The methods of a stream.
+/// The methods that a stream supports.
 pub const METHODS: [&str; 6] = ["GET", "HEAD", "PUT", "POST", "DELETE", "OPTIONS"];
 
-/// A method by its name, if it is one of [`METHODS`]; `other` for those that clients make up.
+/// Returns a method of [`METHODS`] by its name; `other` for any other.
 #[must_use]
 pub fn known_method(method: &str) -> &'static str {
     METHODS.into_iter().find(|known| *known == method).unwrap_or("other")
@@ -188,10 +92,17 @@ pub fn known_method(method: &str) -> &'static str {
 #[cfg(test)]
 pub(crate) mod tests {
     use bytes::Bytes;
+    use http::{HeaderName, Version, header};
     use proptest::prelude::*;
 
     use super::*;
-    use crate::stream::{Verdict, tests::head};
+    use crate::{
+        names,
+        op::create::Decision,
+        path::BasePath,
+        request::head::says_closed,
+        stream::{Verdict, tests::head},
+    };
 
     /// A request as tests write it.
     #[derive(Clone, Debug, Default)]
@@ -249,13 +160,16 @@ pub(crate) mod tests {
         assert!(matches!(parsed("DELETE"), Ok(Request::Delete(_))));
         assert!(matches!(parsed("OPTIONS"), Ok(Request::Options)));
         for method in ["PATCH", "get", "TRACE", "CONNECT", ""] {
-            assert!(matches!(parsed(method), Err(Refusal::MethodUnknown { .. })), "{method}");
+            assert!(
+                matches!(parsed(method), Err(Refusal::Request(BadRequest::MethodNotAllowed { .. }))),
+                "{method}"
+            );
         }
     }
 
     #[test]
     fn every_method_of_a_stream_is_known() {
-        assert!(cross_origin::METHODS.split(", ").all(|method| known_method(method) == method));
+        assert!(METHODS.into_iter().all(|method| known_method(method) == method));
         assert_eq!(known_method("BREW"), "other");
     }
 
@@ -286,7 +200,7 @@ pub(crate) mod tests {
                 ..AnyHead::default()
             };
             let refusal = parse(&head).err();
-            let expected = (!is_fine).then_some(Refusal::HostMissing);
+            let expected = (!is_fine).then_some(Refusal::Request(BadRequest::HostInvalid));
             assert_eq!(refusal, expected, "{version:?} {authority:?} {hosts:?}");
         }
     }
@@ -298,7 +212,7 @@ pub(crate) mod tests {
                 parse_with(method, &[("content-length", length), ("content-type", "text/plain")]).err()
             };
             assert_eq!(sized("1000"), None);
-            assert_eq!(sized("1001"), Some(Refusal::BodyTooLarge { limit_bytes: 1_000 }));
+            assert_eq!(sized("1001"), Some(BadRequest::BodyTooLarge { limit_bytes: 1_000 }.into()));
         }
     }
 
@@ -406,35 +320,34 @@ pub(crate) mod tests {
                 Err(refusal) => Some(refusal),
             };
             if let Some(refusal) = refusal {
-                let (answer, document) = refusal.respond();
-                prop_assert!(answer.status.is_client_error(), "{:?}", refusal);
-                prop_assert!(serde_json::from_str::<serde_json::Value>(&document).is_ok());
+                let response = refusal.respond();
+                prop_assert!(response.head.status.is_client_error(), "{:?}", refusal);
+                prop_assert!(serde_json::from_slice::<serde_json::Value>(&response.body).is_ok());
             }
         }
     }
 
-    /// What becomes of a request to a stream that is there: what it is refused with, if it is.
+    /// Handles a request to an existing stream, and returns its refusal if it is refused.
     fn handled(request: &Request, body: Bytes) -> Option<Refusal> {
         let stream = head(1);
-        let refused = |outcome: Result<(), Refusal>| outcome.err();
-        match request {
+        let outcome = match request {
             Request::Create(create) => {
-                let creation = create.decide(body, None, stream.incarnation, 5_000);
-                refused(creation.map(|creation| assert!(create.respond(&creation.ack).status.is_success())))
+                let payload = create.prepare(body, None);
+                let decision = create.decide(&payload, None, stream.incarnation, 5_000);
+                decision.map(|decision| match decision {
+                    Decision::Create(creation) => create.respond(&creation.ack),
+                    Decision::Prepare(content_type) => panic!("nothing inherits {content_type}"),
+                })
             }
-            Request::Append(append) => {
-                refused(append.prepare(body).and_then(|payload| {
-                    match append.decide(Some(&stream), None, payload, 5_000) {
-                        Verdict::Refuse(refusal) => Err(refusal),
-                        Verdict::Commit(_, ack) | Verdict::Repeat(ack) => {
-                            assert!(append.respond(&ack).status.is_success());
-                            Ok(())
-                        }
-                    }
-                }))
-            }
-            Request::Read(read) => stream.position(read.from).err(),
-            Request::Head(_) | Request::Delete(_) | Request::Options | Request::Control(_) => None,
-        }
+            Request::Append(append) => append.prepare(body).map_err(Refusal::from).and_then(|payload| {
+                match append.decide(Some(&stream), None, payload, 5_000) {
+                    Verdict::Refuse(refusal) => Err(refusal),
+                    Verdict::Commit(_, ack) | Verdict::Repeat(ack) => Ok(append.respond(&ack)),
+                }
+            }),
+            Request::Read(read) => return stream.position(read.from).err(),
+            _ => return None,
+        };
+        outcome.map(|response| assert!(response.head.status.is_success())).err()
     }
 }

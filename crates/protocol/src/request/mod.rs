@@ -1,0 +1,9 @@
+//! Requests: what the rules read of a head, and the verbs that it comes to.
+
+pub(crate) mod head;
+mod parse;
+
+pub use head::{ParseContext, RequestHead};
+#[cfg(test)]
+pub(crate) use parse::tests;
+pub use parse::{METHODS, Request, check_probe, known_method};
