@@ -1,9 +1,8 @@
-//! POST: the body is received and split outside of the lock; under it the rules decide and the commit is queued.
+//! POST: the body is checked and split outside of the lock; under it the rules decide and the commit is queued.
 
-use std::{io, sync::Arc};
+use std::sync::Arc;
 
 use bytes::Bytes;
-use futures_util::Stream;
 use headwater_protocol::{
     Refusal,
     op::append::{Append, Appended, Payload},
@@ -12,10 +11,10 @@ use headwater_protocol::{
 };
 
 use crate::{
-    Inner,
     commit::Alteration,
     streams::OpenStream,
     transact::{Decision, Locked, Transaction},
+    writes::Writes,
 };
 
 /// An append whose body is here. Its value has the stream if the append is a repetition.
@@ -24,12 +23,9 @@ struct Appending<'a> {
     payload: Payload,
 }
 
-impl Inner {
-    pub(crate) async fn append<B>(self: &Arc<Self>, append: &Append, body: B) -> Result<Response, Refusal>
-    where
-        B: Stream<Item = io::Result<Bytes>> + Unpin,
-    {
-        let payload = append.prepare(self.receive(body).await?)?;
+impl Writes {
+    pub(crate) async fn append(self: &Arc<Self>, append: &Append, body: Bytes) -> Result<Response, Refusal> {
+        let payload = append.prepare(body)?;
         let (ack, repeated) = self.transact(&append.name, None, Appending { append, payload }).await?;
         // A repetition changes nothing, but it is a use of the stream.
         if let Some(stream) = repeated
@@ -46,15 +42,15 @@ impl Transaction for Appending<'_> {
 
     async fn decide(
         &self,
-        service: &Inner,
+        writes: &Writes,
         locked: &mut Locked<'_>,
     ) -> Result<Decision<Self::Value>, Refusal> {
         let stream = &mut locked.stream;
         let producer = match &self.append.claim {
-            Some(claim) => stream.writer.producer(stream.stream, claim, &*service.store).await?,
+            Some(claim) => stream.writer.producer(stream.stream, claim, &*writes.store).await?,
             None => None,
         };
-        let now_ms = service.clock.wall_ms();
+        let now_ms = writes.clock.wall_ms();
         match self.append.decide(stream.head().as_deref(), producer, self.payload.clone(), now_ms) {
             Verdict::Commit(change, ack) => Ok(Decision::Commit(Alteration::Put(change), None, (ack, None))),
             Verdict::Repeat(ack) => Ok(Decision::Keep((ack, Some(stream.stream.clone())))),

@@ -83,9 +83,15 @@ impl fmt::Debug for Body {
     }
 }
 
-/// How much memory request bodies take together.
-#[derive(Debug, Default)]
-pub(crate) struct BodyBudget(Arc<AtomicU64>);
+/// Receives request bodies within bounds.
+pub(crate) struct Bodies {
+    /// The memory that bodies take now, in bytes.
+    budget: Arc<AtomicU64>,
+    budget_max: u64,
+    /// The longest pause in a body.
+    timeout_ms: u64,
+    clock: Arc<dyn Clock>,
+}
 
 /// A part of the budget; given back when dropped.
 struct Share {
@@ -111,24 +117,23 @@ impl Drop for Share {
     }
 }
 
-impl BodyBudget {
-    /// How much they take now.
+impl Bodies {
+    pub(crate) fn new(config: &Config, clock: Arc<dyn Clock>) -> Self {
+        let (budget_max, timeout_ms) = (config.bodies_bytes_max, config.body_timeout_ms);
+        Self { budget: Arc::default(), budget_max, timeout_ms, clock }
+    }
+
+    /// Returns the memory that bodies take now, in bytes.
     pub(crate) fn bytes(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+        self.budget.load(Ordering::Relaxed)
     }
 
     /// Receives a whole body of at most `bytes_max` bytes.
-    pub(crate) async fn collect<B>(
-        &self,
-        mut body: B,
-        config: &Config,
-        bytes_max: u64,
-        clock: &dyn Clock,
-    ) -> Result<Bytes, Refusal>
+    pub(crate) async fn receive<B>(&self, mut body: B, bytes_max: u64) -> Result<Bytes, Refusal>
     where
         B: Stream<Item = io::Result<Bytes>> + Unpin,
     {
-        let mut share = Share { budget: self.0.clone(), bytes: 0 };
+        let mut share = Share { budget: self.budget.clone(), bytes: 0 };
         let mut first = Bytes::new();
         let mut rest = BytesMut::new();
         loop {
@@ -136,11 +141,11 @@ impl BodyBudget {
             let next = match body.next().now_or_never() {
                 Some(next) => next,
                 None => {
-                    let deadline_ms = clock.now_ms().saturating_add(config.body_timeout_ms);
+                    let deadline_ms = self.clock.now_ms().saturating_add(self.timeout_ms);
                     tokio::select! {
                         biased;
                         next = body.next() => next,
-                        () = clock.sleep_until(deadline_ms) => return Err(BadRequest::BodyTimeout.into()),
+                        () = self.clock.sleep_until(deadline_ms) => return Err(BadRequest::BodyTimeout.into()),
                     }
                 }
             };
@@ -150,12 +155,12 @@ impl BodyBudget {
             if bytes > bytes_max {
                 return Err(BadRequest::BodyTooLarge { limit_bytes: bytes_max }.into());
             }
-            share.grow(chunk.len() as u64, config.bodies_bytes_max)?;
+            share.grow(chunk.len() as u64, self.budget_max)?;
             // Most bodies come in one piece.
             if first.is_empty() && rest.is_empty() {
                 first = if chunk.len() <= COPIED_BYTES_MAX { Bytes::copy_from_slice(&chunk) } else { chunk };
             } else {
-                rest.extend_from_slice(&std::mem::take(&mut first));
+                rest.extend_from_slice(&mem::take(&mut first));
                 rest.extend_from_slice(&chunk);
             }
         }

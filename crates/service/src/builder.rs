@@ -1,15 +1,28 @@
 //! Starting a service: what it is made of, and the background work that belongs to it.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, OnceLock, atomic::AtomicU64},
+};
 
 use headwater_store::{Store, StoreError};
-use tokio::runtime::Handle;
+use tokio::{runtime::Handle, sync::watch};
 
 use crate::{
-    Inner, Service,
+    body::Bodies,
+    chunks::Chunks,
     clock::{Clock, SystemClock},
     config::Config,
+    events,
+    live_readers::LiveReaders,
+    metrics::Metrics,
+    read::Reads,
+    service::{Inner, Service},
+    streams::Streams,
+    subscriptions::{Core, Subscriptions, WakeEvents},
+    sweep::Sweeper,
     webhooks::Webhooks,
+    writes::{Incarnations, Writes},
 };
 
 /// A service that has not started yet; [`Service::builder`] makes one.
@@ -24,8 +37,10 @@ pub struct Builder {
 /// The work that a service does without being asked. Nothing expires, no memory of unused streams is released and no
 /// worker is woken unless [`Background::run`] runs beside the server.
 #[must_use = "nothing expires and no worker is woken unless `run` is spawned"]
-#[derive(Debug)]
-pub struct Background(Arc<Inner>);
+pub struct Background {
+    pub(crate) sweeper: Sweeper,
+    subscriptions: Option<Arc<Subscriptions>>,
+}
 
 impl Builder {
     pub(crate) fn new(store: Arc<dyn Store>) -> Self {
@@ -73,11 +88,60 @@ impl Builder {
     /// # Panics
     /// Panics outside of a Tokio runtime.
     pub async fn start(self) -> Result<(Service, Background), StoreError> {
-        let inner = Arc::new(Inner::new(self.store, self.clock, self.config, Handle::current()));
-        if self.has_subscriptions {
-            inner.start_subscriptions(self.webhooks).await?;
+        let Self { store, clock, config, webhooks, has_subscriptions } = self;
+        let (config, metrics) = (Arc::new(config), Arc::new(Metrics::new()));
+        let (draining, is_draining) = watch::channel(false);
+        let streams = Arc::new(Streams::new(store.clone(), clock.clone(), config.open_streams_max));
+        let writes = Arc::new(Writes {
+            store: store.clone(),
+            clock: clock.clone(),
+            streams: streams.clone(),
+            metrics: metrics.clone(),
+            incarnations: Incarnations::after(&*store),
+            subscriptions: OnceLock::new(),
+            runtime: Handle::current(),
+        });
+        if has_subscriptions {
+            let wake_events: Arc<dyn WakeEvents> = writes.clone();
+            let subscriptions = Subscriptions::start(Core {
+                store: store.clone(),
+                clock: clock.clone(),
+                limits: config.subscriptions.clone(),
+                base_path: config.base_path.clone(),
+                metrics: metrics.clone(),
+                draining: is_draining.clone(),
+                webhooks,
+                wake_events: Arc::downgrade(&wake_events),
+            });
+            // It is empty: nothing else sets it.
+            let _ = writes.subscriptions.set(subscriptions.await?);
         }
-        Ok((Service(inner.clone()), Background(inner)))
+        let subscriptions = writes.subscriptions.get().cloned();
+        let reads = Arc::new(Reads {
+            store: store.clone(),
+            clock: clock.clone(),
+            config: config.clone(),
+            streams: streams.clone(),
+            writes: writes.clone(),
+            metrics: metrics.clone(),
+            chunks: Chunks::new(config.chunk_cache_bytes),
+            events: events::cache(config.event_cache_bytes),
+            live_readers: LiveReaders::new(config.live_readers_max),
+            event_streams: AtomicU64::new(0),
+            draining: is_draining.clone(),
+        });
+        let sweeper = Sweeper {
+            store,
+            clock: clock.clone(),
+            streams: streams.clone(),
+            writes: writes.clone(),
+            idle_ms: config.idle_stream_ms,
+            draining: is_draining,
+        };
+        let bodies = Bodies::new(&config, clock.clone());
+        let background = Background { sweeper, subscriptions: subscriptions.clone() };
+        let inner = Inner { config, clock, metrics, streams, bodies, writes, reads, subscriptions, draining };
+        Ok((Service(Arc::new(inner)), background))
     }
 }
 
@@ -91,12 +155,17 @@ impl Background {
     /// Removes expired streams, releases the memory of unused ones and wakes the workers of subscriptions, until
     /// [`Service::drain`].
     pub async fn run(self) {
-        let subscriptions = self.0.subscriptions.get().cloned();
         let waking = async {
-            if let Some(subscriptions) = subscriptions {
+            if let Some(subscriptions) = self.subscriptions {
                 subscriptions.run().await;
             }
         };
-        tokio::join!(self.0.sweep_forever(), waking);
+        tokio::join!(self.sweeper.run(), waking);
+    }
+}
+
+impl fmt::Debug for Background {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Background").finish_non_exhaustive()
     }
 }

@@ -7,7 +7,7 @@ use headwater_protocol::{
 use headwater_store::{ReadRange, Store, StoreError};
 use quick_cache::{Weighter, sync::Cache};
 
-use crate::streams::refuse;
+use crate::refusal::refuse;
 
 /// What a key and its entry take besides the bytes, about.
 const ENTRY_BYTES: u64 = 128;

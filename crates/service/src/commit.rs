@@ -3,7 +3,6 @@
 
 use std::{mem, sync::Arc};
 
-use bytes::Bytes;
 use headwater_protocol::{
     Refusal,
     stream::{Change, StreamHead},
@@ -11,9 +10,10 @@ use headwater_protocol::{
 use headwater_store::{Commit, Edit, StoreError, Ticket};
 
 use crate::{
-    Inner,
-    streams::{OpenStream, Writer, refuse},
+    refusal::refuse,
+    streams::{OpenStream, Writer},
     subscriptions::{CommitWithLinks, InFlightLinks},
+    writes::Writes,
 };
 
 /// A stream, its locked writer and what a commit does to it.
@@ -31,14 +31,14 @@ pub(crate) enum Alteration {
 impl Alteration {
     /// The stream's state changes, and nothing is appended.
     pub(crate) const fn state(head: StreamHead) -> Self {
-        Self::Put(Change { head, bytes: Bytes::new(), producer: None })
+        Self::Put(Change::of_head(head))
     }
 }
 
 /// A queued commit. If its future is dropped, because a client went away, the commit is published all the same.
 #[must_use]
 pub(crate) struct Pending {
-    service: Arc<Inner>,
+    writes: Arc<Writes>,
     ticket: Option<Ticket>,
     publications: Vec<Publication>,
     bytes: u64,
@@ -52,7 +52,7 @@ struct Publication {
     head: Option<Arc<StreamHead>>,
 }
 
-impl Inner {
+impl Writes {
     /// Queues one commit that alters some streams, whose writers the caller has locked.
     pub(crate) fn commit<'a>(self: &Arc<Self>, parts: impl IntoIterator<Item = Part<'a>>) -> Pending {
         self.commit_with(parts, Vec::new())
@@ -104,7 +104,7 @@ impl Inner {
         let begun_us = self.clock.now_us();
         let ticket = Some(self.store.commit(Commit::new(commit.edits)));
         let links = commit.links;
-        Pending { service: self.clone(), ticket, publications, links, bytes, begun_us }
+        Pending { writes: self.clone(), ticket, publications, links, bytes, begun_us }
     }
 }
 
@@ -129,7 +129,7 @@ impl Pending {
     }
 
     fn finish(&mut self, result: Result<(), StoreError>) -> Result<Outcome, Refusal> {
-        let subscriptions = self.service.subscriptions.get();
+        let subscriptions = self.writes.subscriptions.get();
         if let Some(subscriptions) = subscriptions {
             subscriptions.resolved(mem::take(&mut self.links), result.is_ok());
         }
@@ -141,18 +141,18 @@ impl Pending {
                         subscriptions.published(&stream);
                     }
                 }
-                Err(_) => self.service.streams.abandon(&stream),
+                Err(_) => self.writes.streams.abandon(&stream),
             }
         }
         match result {
             Ok(()) => {
-                let took_us = self.service.clock.now_us().saturating_sub(self.begun_us);
-                self.service.metrics.committed(took_us, self.bytes);
+                let took_us = self.writes.clock.now_us().saturating_sub(self.begun_us);
+                self.writes.metrics.committed(took_us, self.bytes);
                 Ok(Outcome::Durable)
             }
             Err(StoreError::Stale { .. }) => Ok(Outcome::DecideAgain),
             Err(error) => {
-                self.service.metrics.commit_failed();
+                self.writes.metrics.commit_failed();
                 Err(refuse(error))
             }
         }
@@ -167,11 +167,11 @@ impl Pending {
 impl Drop for Pending {
     fn drop(&mut self) {
         if let Some(ticket) = self.ticket.take() {
-            let (service, publications) = (self.service.clone(), mem::take(&mut self.publications));
+            let (writes, publications) = (self.writes.clone(), mem::take(&mut self.publications));
             // Without its ticket: a runtime that is about to end drops what it is given.
             let links = mem::take(&mut self.links);
-            let mut pending = Self { service, ticket: None, publications, links, ..*self };
-            let runtime = self.service.runtime.clone();
+            let mut pending = Self { writes, ticket: None, publications, links, ..*self };
+            let runtime = self.writes.runtime.clone();
             runtime.spawn(async move { pending.finish(ticket.await).map(drop) });
         }
     }

@@ -1,53 +1,48 @@
 //! PUT: a stream is created, or found to be there already. A fork counts in its source with the same commit.
 
-use std::{io, sync::Arc};
+use std::sync::Arc;
 
 use bytes::Bytes;
-use futures_util::Stream;
 use headwater_protocol::{
-    Conflict, Missing, Refusal, Unavailable,
-    content_type::ContentType,
+    Conflict, ContentType, Missing, Refusal, Unavailable,
     fork::ForkRequest,
-    op::create::{self, Create, Created, ForkPoint, Payload, Site},
+    op::create::{self, Create, Created, Creation, ForkPoint, Payload, Site},
     response::Response,
     stream::StreamHead,
 };
 
 use crate::{
-    Inner, chunks,
+    chunks,
     commit::Alteration,
     transact::{Decision, Locked, LockedStream, Transaction},
+    writes::Writes,
 };
 
-/// A creation whose body is here.
+/// A creation whose body is prepared.
 struct Creating<'a> {
     create: &'a Create,
     payload: &'a Payload,
 }
 
-/// The outcome of one attempt to create a stream.
-enum Attempt {
-    /// The stream is created, or was there already.
+/// The outcome of a creation.
+enum Step {
+    /// The stream is there.
     Done(Created),
     /// A stream that is over has to be removed first.
     Expired,
-    /// The payload has to be prepared for this content type first, which a fork inherits.
+    /// The body has to be prepared for this content type, which the fork's source has.
     Prepare(ContentType),
 }
 
-impl Inner {
-    pub(crate) async fn create<B>(self: &Arc<Self>, create: &Create, body: B) -> Result<Response, Refusal>
-    where
-        B: Stream<Item = io::Result<Bytes>> + Unpin,
-    {
-        let body = self.receive(body).await?;
-        let mut payload = create.prepare(body.clone(), None);
+impl Writes {
+    pub(crate) async fn create(self: &Arc<Self>, create: &Create, body: Bytes) -> Result<Response, Refusal> {
         let source = create.fork.as_ref().map(|fork| &fork.source).filter(|source| **source != create.name);
+        let mut payload = create.prepare(body.clone(), None);
         loop {
             match self.transact(&create.name, source, Creating { create, payload: &payload }).await? {
-                Attempt::Done(created) => return Ok(create.respond(&created)),
-                Attempt::Expired => self.expire(&create.name).await?,
-                Attempt::Prepare(inherited) => payload = create.prepare(body.clone(), Some(&inherited)),
+                Step::Done(created) => return Ok(create.respond(&created)),
+                Step::Expired => self.expire(&create.name).await?,
+                Step::Prepare(content_type) => payload = create.prepare(body.clone(), Some(&content_type)),
             }
         }
     }
@@ -60,8 +55,7 @@ impl Inner {
         head: Option<&'a StreamHead>,
         now_ms: u64,
     ) -> Result<ForkPoint<'a>, Refusal> {
-        let head = head.ok_or(Missing::ForkSource)?;
-        head.usable(now_ms).map_err(|missing| match missing {
+        let head = head.ok_or(Missing::ForkSource)?.usable(now_ms).map_err(|missing| match missing {
             Missing::Gone => Refusal::from(Conflict::ForkSourceDeleted),
             _ => Missing::ForkSource.into(),
         })?;
@@ -80,32 +74,27 @@ impl Inner {
 }
 
 impl Transaction for Creating<'_> {
-    type Value = Attempt;
+    type Value = Step;
 
-    async fn decide(
-        &self,
-        service: &Inner,
-        locked: &mut Locked<'_>,
-    ) -> Result<Decision<Self::Value>, Refusal> {
+    async fn decide(&self, writes: &Writes, locked: &mut Locked<'_>) -> Result<Decision<Step>, Refusal> {
         let Self { create, payload } = *self;
-        let now_ms = service.clock.wall_ms();
+        let now_ms = writes.clock.wall_ms();
         match create.site(locked.stream.head().as_deref(), now_ms)? {
             Site::Free => {}
-            Site::Expired => return Ok(Decision::Keep(Attempt::Expired)),
-            Site::Same(created) => return Ok(Decision::Keep(Attempt::Done(created))),
+            Site::Expired => return Ok(Decision::Keep(Step::Expired)),
+            Site::Same(created) => return Ok(Decision::Keep(Step::Done(created))),
         }
         let source = locked.other.as_ref();
         let source_head = source.and_then(LockedStream::head);
         let fork = match &create.fork {
-            Some(request) => Some(service.fork_point(request, source, source_head.as_deref(), now_ms).await?),
+            Some(request) => Some(writes.fork_point(request, source, source_head.as_deref(), now_ms).await?),
             None => None,
         };
-        Ok(match create.decide(payload, fork, service.next_incarnation(), now_ms)? {
-            create::Decision::Create(creation) => {
-                let done = Attempt::Done(creation.ack);
-                Decision::Commit(Alteration::Put(creation.change), creation.source, done)
+        Ok(match create.decide(payload, fork, writes.incarnations.next(writes.clock.wall_us()), now_ms)? {
+            create::Decision::Create(Creation { change, source, ack }) => {
+                Decision::Commit(Alteration::Put(change), source, Step::Done(ack))
             }
-            create::Decision::Prepare(content_type) => Decision::Keep(Attempt::Prepare(content_type)),
+            create::Decision::Prepare(content_type) => Decision::Keep(Step::Prepare(content_type)),
         })
     }
 }

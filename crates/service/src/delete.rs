@@ -12,9 +12,9 @@ use headwater_protocol::{
 };
 
 use crate::{
-    Inner,
     commit::Alteration,
     transact::{Decision, Locked, Transaction},
+    writes::Writes,
 };
 
 /// A removal of a stream that was a fork of `origin` when it was looked at. Its value is `None` if it isn't any more.
@@ -35,7 +35,7 @@ struct Removed {
     orphan: Option<StreamName>,
 }
 
-impl Inner {
+impl Writes {
     pub(crate) async fn delete(self: &Arc<Self>, delete: &Delete) -> Result<Response, Refusal> {
         let removed = self.remove(&delete.name, Reason::Request(delete)).await?;
         if let Some(orphan) = removed.orphan {
@@ -55,7 +55,7 @@ impl Inner {
 
     async fn remove(self: &Arc<Self>, name: &StreamName, reason: Reason<'_>) -> Result<Removed, Refusal> {
         loop {
-            let origin = self.open(name).await?.view().head.and_then(|head| head.fork.clone());
+            let origin = self.streams.open(name).await?.view().head.and_then(|head| head.fork.clone());
             let source = origin.as_ref().map(|origin| &origin.source);
             let removing = Removing { reason, origin: origin.as_ref() };
             if let Some(removed) = self.transact(name, source, removing).await? {
@@ -70,7 +70,7 @@ impl Transaction for Removing<'_> {
 
     async fn decide(
         &self,
-        service: &Inner,
+        writes: &Writes,
         locked: &mut Locked<'_>,
     ) -> Result<Decision<Self::Value>, Refusal> {
         let head = locked.stream.head();
@@ -79,7 +79,7 @@ impl Transaction for Removing<'_> {
             return Ok(Decision::Keep(None));
         }
         let kept = Some(Removed { orphan: None });
-        Ok(match self.reason.decide(head.as_deref(), service.clock.wall_ms())? {
+        Ok(match self.reason.decide(head.as_deref(), writes.clock.wall_ms())? {
             None => Decision::Keep(kept),
             Some(Removal::Keep(head)) => Decision::Commit(Alteration::state(head), None, kept),
             Some(Removal::Remove) => {

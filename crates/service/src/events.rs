@@ -1,6 +1,6 @@
-//! Event streams, done: the session says what to do, this does it. Readers of one event share its bytes.
+//! Event streams: the session of the rules is driven, and readers of one event share its bytes.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 use bytes::Bytes;
 use futures_util::stream;
@@ -9,7 +9,7 @@ use headwater_protocol::{
     cache::Class,
     content_type::SseEncoding,
     cursor::Cursor,
-    live::{EventSession, EventStep, EventTimes},
+    live::{self, EventSession, EventStep, EventTimes},
     offset::Incarnation,
     op::read::Read,
     progress::{Progress, chunk_target},
@@ -17,23 +17,23 @@ use headwater_protocol::{
     stream::StreamHead,
 };
 use quick_cache::{Weighter, sync::Cache};
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::{
-    Body, Found, Inner,
+    Body,
     chunks::{Chunk, Span},
-    clock::Alarm,
-    read::touch_again_ms,
-    streams::{OpenStream, View},
+    follower::Follower,
+    read::{ReadResponse, Reads},
+    streams::OpenStream,
 };
 
-/// What a key and its entry take besides the bytes, about.
+/// The memory of an entry besides its bytes, about.
 const ENTRY_BYTES: u64 = 160;
 
-/// Events that were encoded: readers who stand at the same place send the same bytes.
+/// Encoded events: readers at the same position send the same bytes.
 pub(crate) type EventCache = Cache<EventKey, Bytes, ByBytes>;
 
-/// All that an event's bytes depend on.
+/// Everything that the bytes of an event depend on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct EventKey {
     incarnation: Incarnation,
@@ -59,113 +59,104 @@ pub(crate) fn cache(bytes_max: u64) -> EventCache {
     Cache::with_weighter(items, bytes_max, ByBytes)
 }
 
-struct Reader {
-    service: Arc<Inner>,
+/// A response that follows a stream.
+struct EventReader {
+    reads: Arc<Reads>,
     read: Read,
-    stream: Arc<OpenStream>,
-    changes: watch::Receiver<View>,
-    alarm: Alarm,
+    follower: Follower,
     session: EventSession,
     encoding: SseEncoding,
-    incarnation: Incarnation,
     _permit: OwnedSemaphorePermit,
 }
 
-impl Inner {
-    pub(crate) async fn events(
+impl Reads {
+    pub(crate) async fn follow_events(
         self: &Arc<Self>,
         read: Read,
         stream: Arc<OpenStream>,
         head: &StreamHead,
         position: u64,
-    ) -> Result<Found, Refusal> {
-        let permit = self.live_permit()?;
-        // What can't be read is refused while there still is a status to say so.
+    ) -> Result<ReadResponse, Refusal> {
+        let permit = self.live_readers.permit()?;
+        // An unreadable range is refused while there still is a status to do so.
         let target = chunk_target(position, head.tail, self.config.chunk_bytes);
         let (_, source) = self.chunk(&stream, head, Span { from: position, target }).await?;
-        let (now_ms, wall_ms) = (self.clock.now_ms(), self.clock.wall_ms());
-        let lifetime_ms = self.event_stream_lifetime_ms(wall_ms);
-        let wall_end_ms = wall_ms.saturating_add(lifetime_ms);
-        let response = read.respond_events(&self.read_context(head, wall_ms), wall_end_ms);
+        let context = self.context(head);
+        let lifetime_ms = self.event_stream_lifetime_ms(context.now_ms);
+        let response = read.respond_events(&context, context.now_ms.saturating_add(lifetime_ms));
+        let now_ms = self.clock.now_ms();
         let end_ms = now_ms.saturating_add(lifetime_ms);
         let times = EventTimes { end_ms, heartbeat_ms: self.config.sse_heartbeat_ms };
-        let reader = Reader {
-            service: self.clone(),
-            changes: stream.subscribe(),
-            alarm: Alarm::new(self.clock.clone()),
+        let reader = EventReader {
+            reads: self.clone(),
+            read,
+            follower: Follower::new(self.writes.clone(), stream, head.incarnation),
             session: EventSession::new(position, self.config.chunk_bytes, times, now_ms),
             encoding: head.content_type.sse_encoding(),
-            incarnation: head.incarnation,
-            read,
-            stream,
             _permit: permit,
         };
         let events = stream::unfold(reader, |mut reader| async move {
             let event = reader.next().await?;
-            reader.service.metrics.read_bytes(Class::EventStream, event.len() as u64);
+            reader.reads.metrics.read_bytes(Class::EventStream, event.len() as u64);
             Some((event, reader))
         });
-        Ok(Found { head: response, body: Body::Events(Box::pin(events)), source })
+        Ok(ReadResponse { head: response, body: Body::Events(Box::pin(events)), source })
+    }
+
+    /// Returns how long an event stream lasts that begins at `wall_ms`. Those that caches share end all at once, at a
+    /// common wall time, so that their readers ask for the next one together; others that begin together end apart.
+    fn event_stream_lifetime_ms(&self, wall_ms: u64) -> u64 {
+        let longest_ms = self.config.sse_lifetime_ms;
+        if self.config.policies.cache.event_stream_max_age_s.is_some() {
+            return live::shared_end_ms(longest_ms, wall_ms) - wall_ms;
+        }
+        let spread_ms = longest_ms / 6;
+        let number = self.event_streams.fetch_add(1, Ordering::Relaxed);
+        // Multiples of the golden ratio cover the spread evenly, however many there are.
+        let part = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+        longest_ms - (spread_ms.saturating_mul(part) >> 32)
     }
 }
 
-impl Reader {
-    /// The next bytes to send; `None` at the end.
+impl EventReader {
+    /// Returns the next bytes to send; `None` at the end.
     async fn next(&mut self) -> Option<Bytes> {
         loop {
-            let mut view = self.changes.borrow_and_update().clone();
-            if view.abandoned {
-                self.stream = self.service.open(&self.read.name).await.ok()?;
-                self.changes = self.stream.subscribe();
-                view = self.changes.borrow_and_update().clone();
-            }
-            let (now_ms, wall_ms) = (self.service.clock.now_ms(), self.service.clock.wall_ms());
-            // A stream that was recreated under the same name is another one: this reader's is gone.
-            let usable = self.service.usable(&self.stream, view.head.clone()).ok();
-            let head = usable.filter(|head| head.incarnation == self.incarnation);
-            if let Some(durable) = view.head.filter(|_| head.is_some()) {
-                self.service.touch(&self.stream, &durable, wall_ms);
-            }
-            let draining = *self.service.draining.borrow();
-            match (self.session.poll(head.as_deref(), now_ms, draining), head) {
+            let head = self.follower.head().await.ok();
+            let now_ms = self.reads.clock.now_ms();
+            match (self.session.poll(head.as_deref(), now_ms, self.reads.is_draining()), head) {
                 (EventStep::Data { from, target, last }, Some(head)) => {
                     let span = Span { from, target };
-                    let (chunk, _) = self.service.chunk(&self.stream, &head, span).await.ok()?;
-                    if let Some(event) = self.data(&head, from, &chunk, last, (now_ms, wall_ms)) {
+                    let (chunk, _) = self.reads.chunk(self.follower.stream(), &head, span).await.ok()?;
+                    if let Some(event) = self.data(&head, from, &chunk, last, now_ms) {
                         return Some(event);
                     }
                 }
                 (EventStep::Control(progress), Some(head)) => {
                     let mut text = String::new();
-                    sse::write_control(&mut text, progress, self.cursor(&head, progress, wall_ms));
+                    sse::write_control(&mut text, progress, self.cursor(&head, progress));
                     return Some(Bytes::from(text));
                 }
                 (EventStep::Heartbeat, _) => return Some(Bytes::from_static(sse::HEARTBEAT)),
-                (EventStep::Wait { until_ms }, head) => {
-                    let touch_ms = head.map_or(u64::MAX, |head| touch_again_ms(&head, wall_ms));
-                    tokio::select! {
-                        _ = self.changes.changed() => {}
-                        () = self.alarm.ring(until_ms.min(now_ms.saturating_add(touch_ms))) => {}
-                    }
-                }
+                (EventStep::Wait { until_ms }, _) => self.follower.changed(until_ms).await,
                 (EventStep::End | EventStep::Data { .. } | EventStep::Control(_), _) => return None,
             }
         }
     }
 
-    /// A data event and the control event that follows it; `None` when nothing of the chunk can be sent yet.
+    /// Returns a data event and the control event that follows it; `None` if nothing of the chunk can be sent yet.
     fn data(
         &mut self,
         head: &StreamHead,
         from: u64,
         chunk: &Chunk,
         last: bool,
-        (now_ms, wall_ms): (u64, u64),
+        now_ms: u64,
     ) -> Option<Bytes> {
         let complete = sse::complete_bytes(self.encoding, &chunk.body, last);
         let sent = if complete == chunk.body.len() { chunk.end } else { from + complete as u64 };
         let progress = self.session.on_data(head, sent, chunk.end, now_ms)?;
-        let cursor = self.cursor(head, progress, wall_ms);
+        let cursor = self.cursor(head, progress);
         let key = EventKey {
             incarnation: head.incarnation,
             from,
@@ -182,10 +173,10 @@ impl Reader {
             sse::write_control(&mut text, progress, cursor);
             Ok::<_, std::convert::Infallible>(Bytes::from(text))
         };
-        self.service.event_cache.get_or_insert_with(&key, encode).ok()
+        self.reads.events.get_or_insert_with(&key, encode).ok()
     }
 
-    fn cursor(&self, head: &StreamHead, progress: Progress, wall_ms: u64) -> Cursor {
-        self.read.next_cursor(&self.service.read_context(head, wall_ms), progress.next.position)
+    fn cursor(&self, head: &StreamHead, progress: Progress) -> Cursor {
+        self.read.next_cursor(&self.reads.context(head), progress.next.position)
     }
 }

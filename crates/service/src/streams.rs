@@ -7,7 +7,10 @@ use std::{
     collections::HashMap,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{
+            AtomicBool, AtomicU64, AtomicUsize,
+            Ordering::{Acquire, Relaxed, Release},
+        },
     },
 };
 
@@ -19,18 +22,24 @@ use headwater_protocol::{
     producer::{Claim, ProducerId, ProducerState},
     stream::StreamHead,
 };
-use headwater_store::{Store, StoreError};
+use headwater_store::Store;
 use tokio::sync::{Mutex, MutexGuard, Notify, OnceCell, watch};
+
+use crate::{clock::Clock, refusal::refuse};
 
 /// Producers that a stream keeps in memory; beyond that it forgets all and asks the store again.
 const PRODUCERS_CACHED_MAX: usize = 1_024;
 /// A sliding deadline is committed when it has moved by so much: at most one commit a second for reads.
 const TOUCH_STEP_MS: u64 = 1_000;
 
-/// All streams in memory.
-#[derive(Debug, Default)]
+/// All streams in memory, of which there are at most `max`.
 pub(crate) struct Streams {
     map: DashMap<StreamName, Arc<OpenStream>>,
+    /// The size of the map, whose own count takes all its locks.
+    count: AtomicUsize,
+    max: usize,
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
 }
 
 /// A stream in memory.
@@ -86,38 +95,53 @@ pub(crate) struct View {
 }
 
 impl Streams {
-    /// The stream of that name, loaded; it may be one that doesn't exist.
-    pub(crate) async fn open(
-        &self,
-        name: &StreamName,
-        store: &dyn Store,
-        now_ms: u64,
-    ) -> Result<Arc<OpenStream>, StoreError> {
+    pub(crate) fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, max: usize) -> Self {
+        Self { map: DashMap::default(), count: AtomicUsize::new(0), max, store, clock }
+    }
+
+    /// Returns the stream of that name, loaded; it may be one that doesn't exist.
+    pub(crate) async fn open(&self, name: &StreamName) -> Result<Arc<OpenStream>, Refusal> {
+        if self.count() >= self.max {
+            self.evict(u64::MAX);
+            if self.count() >= self.max {
+                return Err(Unavailable::Overloaded { what: "open streams" }.into());
+            }
+        }
+        let now_ms = self.clock.now_ms();
         let found = self.map.get(name).map(|stream| stream.clone());
-        // Whoever holds the stream keeps it from being evicted, also while it is loaded.
-        let stream = match found {
-            Some(stream) => stream,
-            None => match self.map.entry(name.clone()) {
-                Entry::Occupied(entry) => entry.get().clone(),
-                Entry::Vacant(entry) => {
-                    entry.insert(Arc::new(OpenStream::fresh(name.clone(), now_ms, 0))).clone()
-                }
-            },
-        };
-        stream.used_ms.fetch_max(now_ms, Ordering::Relaxed);
-        stream.loaded.get_or_try_init(|| async { store.load(name).await.map(Loaded::new) }).await?;
+        // From here on the stream can't be evicted, also while it is loaded: it is held.
+        let stream = found.unwrap_or_else(|| self.insert(OpenStream::fresh(name.clone(), now_ms, 0)));
+        stream.used_ms.fetch_max(now_ms, Relaxed);
+        let load = || async { self.store.load(name).await.map(Loaded::new).map_err(refuse) };
+        stream.loaded.get_or_try_init(load).await?;
         Ok(stream)
     }
 
-    /// Takes a stream out of memory after a failed commit, for good: the next request loads it again. What stays is
-    /// when it was used, which may be just what a full disk couldn't take.
+    /// Inserts a stream, unless there is one; returns the one that is there.
+    fn insert(&self, fresh: OpenStream) -> Arc<OpenStream> {
+        match self.map.entry(fresh.name.clone()) {
+            Entry::Occupied(entry) => entry.get().clone(),
+            Entry::Vacant(entry) => {
+                self.count.fetch_add(1, Relaxed);
+                entry.insert(Arc::new(fresh)).clone()
+            }
+        }
+    }
+
+    fn remove_if(&self, name: &StreamName, condition: impl FnOnce(&Arc<OpenStream>) -> bool) -> bool {
+        let removed = self.map.remove_if(name, |_, known| condition(known)).is_some();
+        self.count.fetch_sub(usize::from(removed), Relaxed);
+        removed
+    }
+
+    /// Removes a stream from memory after a failed commit, for good: the next request loads it again. What stays is the
+    /// time of its last use, which may be just what a full disk couldn't take.
     pub(crate) fn abandon(&self, stream: &Arc<OpenStream>) {
-        let removed = self.map.remove_if(&stream.name, |_, known| Arc::ptr_eq(known, stream)).is_some();
-        let touched_ms = stream.touched_ms.load(Ordering::Relaxed);
+        let removed = self.remove_if(&stream.name, |known| Arc::ptr_eq(known, stream));
+        let touched_ms = stream.touched_ms.load(Relaxed);
         if removed && touched_ms > 0 {
-            let used_ms = stream.used_ms.load(Ordering::Relaxed);
-            let fresh = Arc::new(OpenStream::fresh(stream.name.clone(), used_ms, touched_ms));
-            self.map.entry(stream.name.clone()).or_insert(fresh);
+            let used_ms = stream.used_ms.load(Relaxed);
+            self.insert(OpenStream::fresh(stream.name.clone(), used_ms, touched_ms));
         }
         if let Some(loaded) = stream.loaded.get() {
             loaded.view.send_modify(|view| view.abandoned = true);
@@ -125,25 +149,32 @@ impl Streams {
         }
     }
 
-    /// Takes a stream that doesn't exist out of memory, unless somebody else holds it.
-    pub(crate) fn forget_absent(&self, stream: Arc<OpenStream>) {
-        let name = stream.name.clone();
-        drop(stream);
-        self.map.remove_if(&name, |_, known| Arc::strong_count(known) == 1 && known.is_absent());
+    /// Returns the refusal of a request to a stream. A stream that doesn't exist leaves memory, unless it is held
+    /// elsewhere.
+    pub(crate) fn forget(&self, stream: Arc<OpenStream>, refusal: impl Into<Refusal>) -> Refusal {
+        let refusal = refusal.into();
+        if matches!(refusal, Refusal::Missing(Missing::NotFound)) {
+            let name = stream.name.clone();
+            drop(stream);
+            self.remove_if(&name, |known| Arc::strong_count(known) == 1 && known.is_absent());
+        }
+        refusal
     }
 
-    /// Takes streams out of memory that nobody has used since `before_ms`. Gives those that have to be touched first.
+    /// Removes streams from memory that are not in use and were last used before the steady time `before_ms`. Returns
+    /// those whose deadline has to be committed first.
     pub(crate) fn evict(&self, before_ms: u64) -> Vec<StreamName> {
-        let mut untouched = Vec::new();
+        let mut unsaved = Vec::new();
         self.map.retain(|name, stream| {
-            let idle = Arc::strong_count(stream) == 1 && stream.used_ms.load(Ordering::Relaxed) < before_ms;
+            let idle = Arc::strong_count(stream) == 1 && stream.used_ms.load(Relaxed) < before_ms;
             if idle && stream.unsaved_deadline_ms().is_some() {
-                untouched.push(name.clone());
+                unsaved.push(name.clone());
                 return true;
             }
+            self.count.fetch_sub(usize::from(idle), Relaxed);
             !idle
         });
-        untouched
+        unsaved
     }
 
     /// Wakes all readers that wait.
@@ -155,8 +186,9 @@ impl Streams {
         }
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.map.len()
+    /// Returns the number of streams in memory.
+    pub(crate) fn count(&self) -> usize {
+        self.count.load(Relaxed)
     }
 }
 
@@ -189,7 +221,7 @@ impl OpenStream {
         self.loaded().writer.try_lock().ok()
     }
 
-    /// What readers see now.
+    /// Returns what readers see now.
     pub(crate) fn view(&self) -> View {
         self.loaded().view.borrow().clone()
     }
@@ -244,9 +276,23 @@ impl OpenStream {
         }
     }
 
-    /// A head with the deadline as use has moved it.
+    /// Returns a durable state, with the deadline as use has moved it, if the stream is usable.
+    ///
+    /// # Errors
+    /// Fails if it doesn't exist, is kept for its forks only, or is over.
+    pub(crate) fn usable(
+        &self,
+        durable: Option<Arc<StreamHead>>,
+        wall_ms: u64,
+    ) -> Result<Arc<StreamHead>, Missing> {
+        let head = self.current(durable.ok_or(Missing::NotFound)?);
+        head.usable(wall_ms)?;
+        Ok(head)
+    }
+
+    /// Returns a head with the deadline as use has moved it.
     pub(crate) fn current(&self, head: Arc<StreamHead>) -> Arc<StreamHead> {
-        let touched_ms = self.touched_ms.load(Ordering::Relaxed);
+        let touched_ms = self.touched_ms.load(Relaxed);
         let moved_ms = head.lifetime.deadline_ms(touched_ms);
         match head.lifetime {
             Lifetime::Sliding { .. } if moved_ms > head.deadline_ms && !head.soft_deleted => {
@@ -262,7 +308,7 @@ impl OpenStream {
     pub(crate) fn touch(&self, head: &StreamHead, wall_ms: u64) -> bool {
         let Lifetime::Sliding { .. } = head.lifetime else { return false };
         let Some(deadline_ms) = head.lifetime.deadline_ms(wall_ms) else { return false };
-        self.touched_ms.fetch_max(wall_ms, Ordering::Relaxed);
+        self.touched_ms.fetch_max(wall_ms, Relaxed);
         head.deadline_ms.is_some_and(|stored_ms| deadline_ms >= stored_ms.saturating_add(TOUCH_STEP_MS))
     }
 
@@ -279,18 +325,18 @@ impl OpenStream {
 impl LinkCache {
     /// Returns whether a link exists, if that is known for this version of all subscriptions.
     pub(crate) fn at(&self, version: u64) -> Option<bool> {
-        (self.version.load(Ordering::Acquire) == version).then(|| self.is_linked.load(Ordering::Acquire))
+        (self.version.load(Acquire) == version).then(|| self.is_linked.load(Acquire))
     }
 
     /// Remembers whether a link exists at a version.
     pub(crate) fn set(&self, version: u64, is_linked: bool) {
-        self.is_linked.store(is_linked, Ordering::Release);
-        self.version.store(version, Ordering::Release);
+        self.is_linked.store(is_linked, Release);
+        self.version.store(version, Release);
     }
 
     /// Makes the next commit ask.
     pub(crate) fn forget(&self) {
-        self.version.store(0, Ordering::Release);
+        self.version.store(0, Release);
     }
 }
 
@@ -339,17 +385,5 @@ impl Writer {
     /// Forgets the producers of an earlier life.
     pub(crate) fn forget_producers(&mut self) {
         self.producers.clear();
-    }
-}
-
-/// What a client learns of a store's failure; the operator learns the rest from the log.
-pub(crate) fn refuse(error: StoreError) -> Refusal {
-    match error {
-        StoreError::Full => Unavailable::StorageFull.into(),
-        StoreError::Missing(_) => Missing::NotFound.into(),
-        error => {
-            tracing::error!(%error, "the store failed");
-            Unavailable::StorageFailed.into()
-        }
     }
 }

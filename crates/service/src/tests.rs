@@ -10,9 +10,7 @@ use headwater_store::{StoreError, faulty::Faulty};
 use headwater_store_mem::MemStore;
 use http::{HeaderName, HeaderValue, StatusCode, Version};
 
-use crate::{Body, Response, Service, clock::ManualClock, config::Config};
-
-type TestService = Service;
+use crate::{Background, Body, Response, Service, clock::ManualClock, config::Config};
 
 const NOW_MS: u64 = 1_800_000_000_000;
 
@@ -45,7 +43,8 @@ impl RequestHead for Head {
 }
 
 struct World {
-    service: TestService,
+    service: Service,
+    background: Background,
     store: Arc<Faulty<MemStore>>,
     clock: Arc<ManualClock>,
 }
@@ -60,8 +59,8 @@ impl World {
         let clock = Arc::new(ManualClock::new(NOW_MS));
         let builder = Service::builder(store.clone()).clock(clock.clone()).config(config);
         let started = builder.without_subscriptions().start().now_or_never().expect("nothing to read");
-        let (service, _) = started.unwrap();
-        Self { service, store, clock }
+        let (service, background) = started.unwrap();
+        Self { service, background, store, clock }
     }
 
     fn send(
@@ -362,7 +361,7 @@ async fn expired_streams_are_swept_and_used_ones_stay() {
     world.clock.advance(Duration::from_secs(6));
     world.text("used").await;
     world.clock.advance(Duration::from_secs(6));
-    world.service.0.sweep().await;
+    world.background.sweeper.sweep().await;
     settle().await;
     assert_eq!(world.status("HEAD", "unused").await, StatusCode::NOT_FOUND);
     assert_eq!(world.status("HEAD", "used").await, StatusCode::OK);
@@ -408,11 +407,11 @@ async fn unused_heads_leave_memory_and_come_back() {
     world.text("a").await;
     world.clock.advance(Duration::from_secs(61));
     // The first sweep commits where reads have moved the deadline; then the stream may go.
-    world.service.0.sweep().await;
+    world.background.sweeper.sweep().await;
     settle().await;
     world.clock.advance(Duration::from_secs(61));
-    world.service.0.sweep().await;
-    assert_eq!(world.service.0.streams.len(), 0);
+    world.background.sweeper.sweep().await;
+    assert_eq!(world.service.0.streams.count(), 0);
     world.clock.advance(Duration::from_secs(800));
     assert_eq!(world.text("a").await, "x");
 }
@@ -424,7 +423,7 @@ async fn names_without_streams_leave_nothing_in_memory() {
         assert_eq!(world.status("GET", &format!("none-{index}?offset=-1")).await, StatusCode::NOT_FOUND);
         assert_eq!(world.status("DELETE", &format!("none-{index}")).await, StatusCode::NOT_FOUND);
     }
-    assert_eq!(world.service.0.streams.len(), 0);
+    assert_eq!(world.service.0.streams.count(), 0);
 }
 
 #[tokio::test]

@@ -6,12 +6,12 @@ use headwater_protocol::stream::StreamHead;
 use tokio::sync::MutexGuard;
 
 use crate::{
-    Inner,
     commit::Alteration,
     streams::{OpenStream, Writer},
+    writes::Writes,
 };
 
-impl Inner {
+impl Writes {
     /// Counts a use of a stream whose head is durable. The new deadline is committed in the background once it has moved
     /// far enough.
     pub(crate) fn touch(self: &Arc<Self>, stream: &Arc<OpenStream>, durable: &StreamHead, wall_ms: u64) {

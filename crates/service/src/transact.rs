@@ -8,9 +8,9 @@ use headwater_store::Edit;
 use tokio::sync::MutexGuard;
 
 use crate::{
-    Inner,
     commit::{Alteration, Outcome, Part, Pending},
     streams::{OpenStream, Writer},
+    writes::Writes,
 };
 
 /// A change that is decided while its streams are locked.
@@ -27,7 +27,7 @@ pub(crate) trait Transaction: Sync {
     /// failed.
     fn decide(
         &self,
-        service: &Inner,
+        writes: &Writes,
         locked: &mut Locked<'_>,
     ) -> impl Future<Output = Result<Decision<Self::Value>, Refusal>> + Send;
 }
@@ -54,7 +54,7 @@ pub(crate) struct LockedStream<'a> {
     pub(crate) writer: MutexGuard<'a, Writer>,
 }
 
-impl Inner {
+impl Writes {
     /// Changes a stream, and possibly another one with it. A refusal is final only when everything that it was based on
     /// is durable.
     pub(crate) async fn transact<T: Transaction>(
@@ -64,9 +64,9 @@ impl Inner {
         transaction: T,
     ) -> Result<T::Value, Refusal> {
         loop {
-            let stream = self.open(name).await?;
+            let stream = self.streams.open(name).await?;
             let other = match other {
-                Some(other) => Some(self.open(other).await?),
+                Some(other) => Some(self.streams.open(other).await?),
                 None => None,
             };
             let mut locked = Locked::lock(&stream, other.as_ref()).await;
@@ -85,10 +85,7 @@ impl Inner {
                 Err(refusal) => Err(refusal),
             };
             if locked.are_durable().await {
-                if let Err(refusal) = &kept {
-                    self.forget(stream, refusal);
-                }
-                return kept;
+                return kept.map_err(|refusal| self.streams.forget(stream, refusal));
             }
         }
     }
@@ -118,13 +115,13 @@ impl<'a> Locked<'a> {
     /// Queues the commit, then unlocks.
     fn commit(
         mut self,
-        service: &Arc<Inner>,
+        writes: &Arc<Writes>,
         alteration: Alteration,
         other: Option<StreamHead>,
         edits: Vec<Edit>,
     ) -> Pending {
         let other = self.other.as_mut().zip(other).map(|(locked, head)| locked.part(Alteration::state(head)));
-        service.commit_with(std::iter::once(self.stream.part(alteration)).chain(other), edits)
+        writes.commit_with(std::iter::once(self.stream.part(alteration)).chain(other), edits)
     }
 
     /// Unlocks, and returns whether all commits that were queued are durable now; `false` if one has failed.

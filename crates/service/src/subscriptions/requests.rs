@@ -31,7 +31,7 @@ use super::{
     stored::{self, Common},
     transition::Transition,
 };
-use crate::streams::refuse;
+use crate::refusal::refuse;
 
 /// The number of control requests at a time, if their bodies are small.
 pub(super) const PERMITS: usize = 1_024;

@@ -19,7 +19,7 @@ use super::{
     registry::{Entry, LinkEntry, Registry, document},
     stored::{self, Common, Malformed},
 };
-use crate::streams::refuse;
+use crate::refusal::refuse;
 
 /// The number of documents that are read at a time.
 const PAGE: usize = 10_000;

@@ -173,7 +173,7 @@ impl World {
     }
 
     fn subscriptions(&self) -> &Arc<Subscriptions> {
-        self.service.0.subscriptions.get().unwrap()
+        self.service.0.subscriptions.as_ref().unwrap()
     }
 
     fn received(&self) -> Vec<Value> {

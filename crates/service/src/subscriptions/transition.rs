@@ -15,7 +15,7 @@ use super::{
     Subscriptions,
     registry::{self, Entry, Registry},
 };
-use crate::streams::refuse;
+use crate::refusal::refuse;
 
 /// What changes.
 pub(super) struct Transition {

@@ -1,0 +1,232 @@
+//! The front of the service: a request's head is parsed, then the request is executed.
+
+use std::{fmt, io, sync::Arc};
+
+use bytes::Bytes;
+use futures_util::Stream;
+use headwater_protocol::{
+    BadRequest, Missing, ParseContext, Refusal, Request, RequestHead, Unavailable,
+    cross_origin::{self, ORIGIN},
+    op::{read::Read, subscription::Control},
+    request::{self, METHODS, check_probe},
+    response::{self, ResponseHead},
+    subscription::CONTROL_BODY_BYTES_MAX,
+};
+use headwater_store::Store;
+use tokio::sync::watch;
+
+use crate::{
+    Builder,
+    body::{Bodies, Body},
+    clock::Clock,
+    config::Config,
+    metrics::{Levels, Metrics},
+    read::{ReadResponse, Reads},
+    streams::Streams,
+    subscriptions::{self, Subscriptions},
+    writes::Writes,
+};
+
+/// Durable Streams over any transport. Clones share everything.
+#[derive(Clone, Debug)]
+pub struct Service(pub(crate) Arc<Inner>);
+
+/// The components of a service.
+pub(crate) struct Inner {
+    pub(crate) config: Arc<Config>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) streams: Arc<Streams>,
+    pub(crate) bodies: Bodies,
+    pub(crate) writes: Arc<Writes>,
+    pub(crate) reads: Arc<Reads>,
+    pub(crate) subscriptions: Option<Arc<Subscriptions>>,
+    pub(crate) draining: watch::Sender<bool>,
+}
+
+/// A request whose head was parsed.
+#[derive(Debug)]
+pub struct Call {
+    route: Route,
+    /// The request's `Origin`, if the response depends on it.
+    origin: Option<Box<[u8]>>,
+    method: &'static str,
+    started_us: u64,
+}
+
+#[derive(Debug)]
+enum Route {
+    Stream(Request),
+    Health,
+    Metrics,
+    Refused(Refusal),
+}
+
+/// A response on its way to the client.
+#[derive(Debug)]
+pub struct Response {
+    /// The status and the headers.
+    pub head: ResponseHead,
+    /// The body, which may be endless.
+    pub body: Body,
+}
+
+/// The path of the liveness probe.
+const HEALTH_PATH: &str = "/health";
+/// The path of the metrics.
+const METRICS_PATH: &str = "/metrics";
+
+impl Service {
+    /// Starts to build a service on a store. One store belongs to one service.
+    pub fn builder(store: Arc<dyn Store>) -> Builder {
+        Builder::new(store)
+    }
+
+    /// Makes live readers end and refuses new requests; requests that were begun are completed.
+    pub fn drain(&self) {
+        self.0.draining.send_replace(true);
+        // Live readers watch their streams only: they are woken through them and see that the service drains.
+        self.0.streams.wake_readers();
+    }
+
+    /// Resolves when the service drains, or was dropped.
+    pub fn drained(&self) -> impl Future<Output = ()> + use<> {
+        let mut draining = self.0.draining.subscribe();
+        async move { drop(draining.wait_for(|draining| *draining).await) }
+    }
+
+    /// Parses a request's head.
+    pub fn parse(&self, head: &impl RequestHead) -> Call {
+        let Inner { config, clock, draining, .. } = &*self.0;
+        let started_us = clock.now_us();
+        let parsed = match (head.path(), *draining.borrow()) {
+            (_, true) => Err(Unavailable::ShuttingDown.into()),
+            (HEALTH_PATH, _) => check_probe(head).map(|()| Route::Health).map_err(Refusal::from),
+            (METRICS_PATH, _) => check_probe(head).map(|()| Route::Metrics).map_err(Refusal::from),
+            _ => {
+                let Config { base_path, body_bytes_max, .. } = &**config;
+                let (body_bytes_max, now_ms) = (*body_bytes_max, clock.wall_ms());
+                Request::parse(head, &ParseContext { base_path, body_bytes_max, now_ms }).map(Route::Stream)
+            }
+        };
+        let origin = match config.origins {
+            cross_origin::Origins::Any => None,
+            cross_origin::Origins::Only(_) => head.header(&ORIGIN).next().map(Into::into),
+        };
+        let method = request::known_method(head.method());
+        Call { route: parsed.unwrap_or_else(Route::Refused), origin, method, started_us }
+    }
+
+    /// Executes a request. The body is read only if the head was good.
+    pub async fn execute<B>(&self, call: Call, body: B) -> Response
+    where
+        B: Stream<Item = io::Result<Bytes>> + Unpin,
+    {
+        let Call { route, origin, method, started_us } = call;
+        let is_probe = matches!(route, Route::Health | Route::Metrics);
+        let result = self.0.dispatch(route, body, started_us).await;
+        let Response { mut head, body } = result.unwrap_or_else(|refusal| refusal.respond().into());
+        if !is_probe {
+            self.0.metrics.request(method, head.status.as_u16());
+        }
+        self.0.config.origins.decorate(&mut head.headers, origin.as_deref());
+        Response { head, body: if method == "HEAD" { Body::Empty } else { body } }
+    }
+}
+
+impl Call {
+    /// Refuses the request for a reason that only the adapter can see: a limit of its connection.
+    #[must_use]
+    pub fn refused(self, refusal: Refusal) -> Self {
+        Self { route: Route::Refused(refusal), ..self }
+    }
+
+    /// Returns whether the request is refused whatever its body is, so that the body needn't be asked for
+    /// (`Expect: 100-continue`).
+    #[must_use]
+    pub const fn is_refused(&self) -> bool {
+        matches!(self.route, Route::Refused(_))
+    }
+}
+
+impl From<headwater_protocol::Response> for Response {
+    fn from(headwater_protocol::Response { head, body, .. }: headwater_protocol::Response) -> Self {
+        Self { head, body: if body.is_empty() { Body::Empty } else { Body::Full(body) } }
+    }
+}
+
+impl Inner {
+    async fn dispatch<B>(&self, route: Route, body: B, started_us: u64) -> Result<Response, Refusal>
+    where
+        B: Stream<Item = io::Result<Bytes>> + Unpin,
+    {
+        let request = match route {
+            Route::Refused(refusal) => return Err(refusal),
+            Route::Health => return Ok(response::health().into()),
+            Route::Metrics => return Ok(response::metrics(self.metrics.encode(self.levels())).into()),
+            Route::Stream(request) => request,
+        };
+        // Rare requests are boxed, so that the future of the common ones stays small.
+        let response = match request {
+            Request::Read(read) => return self.read(read, started_us).await,
+            Request::Append(append) => {
+                let body = self.bodies.receive(body, self.config.body_bytes_max).await?;
+                self.writes.append(&append, body).await?
+            }
+            Request::Create(create) => {
+                let body = self.bodies.receive(body, self.config.body_bytes_max).await?;
+                Box::pin(self.writes.create(&create, body)).await?
+            }
+            Request::Head(head) => self.reads.head(&head).await?,
+            Request::Delete(delete) => Box::pin(self.writes.delete(&delete)).await?,
+            Request::Control(control) => Box::pin(self.control(control, body)).await?,
+            Request::Options => cross_origin::respond_to_options(),
+            // The rules may know verbs that this service doesn't.
+            _ => return Err(BadRequest::MethodNotAllowed { allowed: &METHODS }.into()),
+        };
+        Ok(response.into())
+    }
+
+    async fn read(&self, read: Read, started_us: u64) -> Result<Response, Refusal> {
+        let ReadResponse { mut head, body, source } = self.reads.read(read).await?;
+        self.metrics.read(&head, source, body.bytes_left().unwrap_or_default());
+        response::cache_status(&mut head, source);
+        response::server_timing(&mut head, self.clock.now_us().saturating_sub(started_us));
+        Ok(Response { head, body })
+    }
+
+    /// Receives the body of a control request and has it executed.
+    async fn control<B>(&self, control: Control, body: B) -> Result<headwater_protocol::Response, Refusal>
+    where
+        B: Stream<Item = io::Result<Bytes>> + Unpin,
+    {
+        let subscriptions = self.subscriptions.as_ref().ok_or(Missing::NotFound)?;
+        let body = if subscriptions::has_body(&control) {
+            self.bodies.receive(body, CONTROL_BODY_BYTES_MAX).await?
+        } else {
+            Bytes::new()
+        };
+        subscriptions.execute(control, body).await
+    }
+
+    fn levels(&self) -> Levels {
+        let counts = self.subscriptions.as_ref().map(|subscriptions| subscriptions.counts());
+        let (subscriptions, subscription_links) = counts.unwrap_or_default();
+        Levels {
+            subscriptions,
+            subscription_links,
+            live_readers: self.reads.live_readers.count(),
+            open_streams: self.streams.count(),
+            request_body_bytes: self.bodies.bytes(),
+        }
+    }
+}
+
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Service")
+            .field("config", &self.config)
+            .field("streams", &self.streams.count())
+            .finish_non_exhaustive()
+    }
+}
