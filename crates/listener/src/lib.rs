@@ -1,4 +1,4 @@
-//! What the adapters' `serve` functions share below HTTP.
+#![doc = include_str!("../README.md")]
 //!
 //! - [`bind`] opens a listening socket with the options that Headwater wants.
 //! - [`Connections`] holds the limits that an adapter enforces on its connections.
