@@ -1,4 +1,4 @@
-//! What runs for every request: `cargo bench -p headwater-protocol`.
+//! The functions that run for every request: `cargo bench -p headwater-protocol`.
 
 #![expect(clippy::expect_used, reason = "it measures known good input")]
 
@@ -80,14 +80,14 @@ fn requests(c: &mut Criterion) {
 
 fn decisions(c: &mut Criterion) {
     let (stream, append, body) = (stream(), append(), Bytes::from(vec![7; 256]));
-    c.bench_function("decide and answer an append", |b| {
+    c.bench_function("decide an append", |b| {
         b.iter(|| {
             let payload = append.prepare(body.clone()).expect("bytes");
             append.decide(black_box(Some(&stream)), None, payload, EPOCH_MS)
         });
     });
     let (read, policies) = (read(), ReadPolicies::default());
-    c.bench_function("answer a read", |b| {
+    c.bench_function("respond to a read", |b| {
         let context = ReadContext { stream: &stream, policies: &policies, now_ms: EPOCH_MS };
         b.iter(|| read.respond(black_box(&context), 100, 1_000));
     });

@@ -77,6 +77,7 @@ impl Class {
 
 /// The settings of Cache-Control.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct CachePolicy {
     /// The visibility of streams that were created without `Stream-Visibility`.
     pub visibility: Visibility,

@@ -53,13 +53,13 @@ impl ContentType {
         &self.0
     }
 
-    /// Whether both name the same type; parameters don't count.
+    /// Returns whether both name the same type; parameters don't count.
     #[must_use]
     pub fn matches(&self, other: &Self) -> bool {
         essence(&self.0).eq_ignore_ascii_case(essence(&other.0))
     }
 
-    /// Whether the stream keeps message boundaries (section 9.1).
+    /// Returns whether the stream keeps message boundaries (section 9.1).
     #[must_use]
     pub fn is_json(&self) -> bool {
         essence(&self.0).eq_ignore_ascii_case("application/json")
@@ -90,7 +90,7 @@ fn essence(text: &str) -> &str {
     text.get(..end).unwrap_or(text).trim_ascii_end()
 }
 
-/// Whether a text is a token (RFC 9110, 5.6.2).
+/// Returns whether a text is a token (RFC 9110, 5.6.2).
 fn is_token(text: &str) -> bool {
     !text.is_empty()
         && text.bytes().all(|byte| {

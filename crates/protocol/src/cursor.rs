@@ -25,6 +25,7 @@ pub enum CursorMode {
 
 /// The settings of cursors.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct CursorPolicy {
     /// The quantity that a cursor counts.
     pub mode: CursorMode,
@@ -62,7 +63,7 @@ impl Cursor {
 pub struct Moment {
     /// The stream's incarnation.
     pub incarnation: Incarnation,
-    /// When the stream last changed, in milliseconds since 1970, strictly growing with each change.
+    /// The time of the stream's last change, in milliseconds since 1970; each change makes it larger.
     pub changed_ms: u64,
     /// The position at which the response ends.
     pub position: u64,

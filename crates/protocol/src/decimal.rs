@@ -25,7 +25,7 @@ pub fn parse_safe(text: &str) -> Option<u64> {
     parse(text).filter(|&number| number <= SAFE_INTEGER_MAX)
 }
 
-/// Reads a number of so many digits, leading zeroes included.
+/// Reads a number whose count of digits is in `lengths`, leading zeroes included.
 pub(crate) fn digits(text: &str, lengths: RangeInclusive<usize>) -> Option<u64> {
     let is_number = lengths.contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
     if is_number { text.parse().ok() } else { None }

@@ -58,7 +58,7 @@ impl EntityTag {
     }
 }
 
-/// Whether one of the `If-None-Match` field lines names an encoded tag, by weak comparison.
+/// Returns whether one of the `If-None-Match` field lines names an encoded tag, by weak comparison.
 ///
 /// A line that isn't a list of entity tags matches nothing after the point where it stops being one.
 pub(crate) fn none_match_names<'a>(lines: impl IntoIterator<Item = &'a [u8]>, tag: &str) -> bool {

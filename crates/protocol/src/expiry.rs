@@ -59,7 +59,7 @@ impl Lifetime {
     }
 }
 
-/// Whether a stream with this deadline has ended.
+/// Returns whether a stream with this deadline has ended.
 pub(crate) fn is_past(deadline_ms: Option<u64>, now_ms: u64) -> bool {
     deadline_ms.is_some_and(|deadline_ms| now_ms >= deadline_ms)
 }

@@ -95,7 +95,7 @@ impl ForkRequest {
         }
     }
 
-    /// Whether an existing fork was created by an equal request.
+    /// Returns whether an existing fork was created by an equal request.
     #[must_use]
     pub fn asked_for(&self, origin: &ForkOrigin) -> bool {
         self.source == origin.source && self.offset == origin.offset && self.sub_offset == origin.sub_offset
@@ -124,7 +124,7 @@ impl StreamHead {
         head
     }
 
-    /// Whether the stream was deleted and no fork needs it.
+    /// Returns whether the stream was deleted and no fork needs it.
     #[must_use]
     pub const fn is_unneeded(&self) -> bool {
         self.soft_deleted && self.forks == 0

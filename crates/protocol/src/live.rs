@@ -77,7 +77,7 @@ pub const fn shared_end_ms(lifetime_ms: u64, now_ms: u64) -> u64 {
 /// The times of an event stream.
 #[derive(Clone, Copy, Debug)]
 pub struct EventTimes {
-    /// When the response ends, in milliseconds since 1970.
+    /// The time at which the response ends, in milliseconds since 1970.
     pub end_ms: u64,
     /// The longest silence, in milliseconds; at least 1.
     pub heartbeat_ms: u64,

@@ -15,7 +15,7 @@ use crate::{
     response::{Response, ResponseHead, offset_value, text_value},
 };
 
-/// Why a request is answered with an error.
+/// The reason for which a request is answered with an error.
 ///
 /// Parsers return the group [`BadRequest`]; every group converts into a `Refusal` with `?`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -24,7 +24,7 @@ pub enum Refusal {
     /// The request is wrong by itself.
     #[error(transparent)]
     Request(#[from] BadRequest),
-    /// What the request names isn't there, or is there no longer.
+    /// A stream or an offset isn't there, or is there no longer.
     #[error(transparent)]
     Missing(#[from] Missing),
     /// The request doesn't fit the stream as it is now.
@@ -39,7 +39,7 @@ pub enum Refusal {
     Subscription(#[from] SubscriptionRefusal),
 }
 
-/// What a request names isn't there, or is there no longer.
+/// A stream or an offset that a request names isn't there, or is there no longer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Missing {

@@ -71,7 +71,7 @@ impl ResponseHead {
         Self { status, headers: HeaderMap::with_capacity(READ_HEADERS), class }
     }
 
-    /// Whether the client has the bytes already, so that the response has no body (RFC 9110, 15.4.5).
+    /// Returns whether the client has the bytes already, so that the response has no body (RFC 9110, 15.4.5).
     #[must_use]
     pub fn is_not_modified(&self) -> bool {
         self.status == StatusCode::NOT_MODIFIED

@@ -199,7 +199,7 @@ impl StreamHead {
         Ok(offset.position)
     }
 
-    /// Whether `after` is this state after an append of so many bytes that has changed nothing else.
+    /// Returns whether `after` is this state after an append of `bytes` bytes that has changed nothing else.
     #[must_use]
     pub fn is_append(&self, after: &Self, bytes: usize) -> bool {
         // All fields by name: a new one can't be forgotten here.

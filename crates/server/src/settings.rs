@@ -14,11 +14,7 @@ use clap::{
 };
 use headwater_listener::Connections;
 use headwater_protocol::{
-    cache::{CachePolicy, Visibility},
-    cross_origin::Origins,
-    cursor::{CursorMode, CursorPolicy},
-    op::read::ReadPolicies,
-    path::BasePath,
+    cache::Visibility, cross_origin::Origins, cursor::CursorMode, op::read::ReadPolicies, path::BasePath,
 };
 use headwater_service::config::Config;
 use http::HeaderValue;
@@ -313,6 +309,24 @@ fn with_defaults(mut command: Command, text: &str) -> anyhow::Result<Command> {
     Ok(command)
 }
 
+impl Caching {
+    fn policies(&self) -> ReadPolicies {
+        let mut policies = ReadPolicies::default();
+        let cache = &mut policies.cache;
+        cache.visibility = self.visibility;
+        cache.chunk_max_age_s = self.cache_chunk.as_secs();
+        cache.chunk_stale_while_revalidate_s = self.cache_chunk_stale.as_secs();
+        cache.chunk_immutable = self.cache_immutable;
+        cache.tail_max_age_s = self.cache_tail.as_secs();
+        cache.long_poll_max_age_s = self.cache_long_poll.as_secs();
+        cache.long_poll_timeout_max_age_s = self.cache_long_poll_timeout.as_secs();
+        cache.event_stream_max_age_s = Some(self.cache_sse.as_secs()).filter(|&age_s| age_s > 0);
+        policies.cursor.mode = self.cursor;
+        policies.cursor.interval_ms = milliseconds(self.cursor_interval);
+        policies
+    }
+}
+
 impl Settings {
     /// Returns the service's configuration.
     ///
@@ -322,22 +336,7 @@ impl Settings {
         let Self { reading, caching, bounds, .. } = self;
         Ok(Config {
             base_path: self.base_path.clone(),
-            policies: ReadPolicies {
-                cache: CachePolicy {
-                    visibility: caching.visibility,
-                    chunk_max_age_s: caching.cache_chunk.as_secs(),
-                    chunk_stale_while_revalidate_s: caching.cache_chunk_stale.as_secs(),
-                    chunk_immutable: caching.cache_immutable,
-                    tail_max_age_s: caching.cache_tail.as_secs(),
-                    long_poll_max_age_s: caching.cache_long_poll.as_secs(),
-                    long_poll_timeout_max_age_s: caching.cache_long_poll_timeout.as_secs(),
-                    event_stream_max_age_s: Some(caching.cache_sse.as_secs()).filter(|&age_s| age_s > 0),
-                },
-                cursor: CursorPolicy {
-                    mode: caching.cursor,
-                    interval_ms: milliseconds(caching.cursor_interval),
-                },
-            },
+            policies: caching.policies(),
             origins: origins(&self.cors_origins)?,
             body_bytes_max: bounds.body_max.as_u64(),
             bodies_bytes_max: bounds.bodies_max.as_u64(),

@@ -1,8 +1,7 @@
 //! What an operator may choose, as the service needs it. Every bound of the service is here.
 
 use headwater_protocol::{
-    cache::CachePolicy, cross_origin::Origins, cursor::CursorPolicy, op::read::ReadPolicies, path::BasePath,
-    subscription::target::LocalTargets,
+    cross_origin::Origins, op::read::ReadPolicies, path::BasePath, subscription::target::LocalTargets,
 };
 
 /// The service's settings.
@@ -84,7 +83,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             base_path: BasePath::parse("/v1/stream").expect("a plain path"),
-            policies: ReadPolicies { cache: CachePolicy::default(), cursor: CursorPolicy::default() },
+            policies: ReadPolicies::default(),
             origins: Origins::Any,
             body_bytes_max: 16 << 20,
             bodies_bytes_max: 256 << 20,

@@ -145,7 +145,7 @@ impl Create {
         }
     }
 
-    /// Whether the stream is the one that this request would have created. A fork inherits what its request leaves out.
+    /// Returns whether the stream is the one that this request would have created. A fork inherits what its request leaves out.
     fn describes(&self, head: &StreamHead) -> bool {
         let forked = self.fork.is_some();
         let content_type = match &self.content_type {

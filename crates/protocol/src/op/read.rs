@@ -48,6 +48,7 @@ pub struct Read {
 
 /// The settings of responses to reads.
 #[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
 pub struct ReadPolicies {
     /// The settings of Cache-Control.
     pub cache: CachePolicy,

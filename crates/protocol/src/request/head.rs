@@ -108,7 +108,7 @@ pub(crate) fn single<'a>(
     }
 }
 
-/// Whether `Stream-Closed` is `true`. Any other value counts as absent (section 4.1).
+/// Returns whether `Stream-Closed` is `true`. Any other value counts as absent (section 4.1).
 pub(crate) fn says_closed(head: &impl RequestHead) -> Result<bool, BadRequest> {
     let mut values = head.header(&names::STREAM_CLOSED);
     match (values.next(), values.next()) {

@@ -141,7 +141,7 @@ impl Config {
         Ok((Self { pattern, delivery, lease_ttl_ms, description, hash }, streams))
     }
 
-    /// Whether the pattern links this stream. It never links the subscription's own wake stream, whose events would cause
+    /// Returns whether the pattern links this stream. It never links the subscription's own wake stream, whose events would cause
     /// more events.
     #[must_use]
     pub fn discovers(&self, name: &StreamName) -> bool {

@@ -123,7 +123,7 @@ impl KeyRing {
         self.0.iter().rev().find(|key| key.from_ms <= now_ms).or(self.0.first())
     }
 
-    /// Whether a new key is needed: there is none, or the newest one has nearly reached its age.
+    /// Returns whether a new key is needed: there is none, or the newest one has nearly reached its age.
     #[must_use]
     pub fn wants_key(&self, lifetime_ms: Option<u64>, now_ms: u64) -> bool {
         let Some(newest) = self.0.last() else { return true };

@@ -34,7 +34,7 @@ impl Link {
         Self { explicit: false, acked: Some(after.offset(position)), tail: None }
     }
 
-    /// Whether the stream has bytes that no worker has processed.
+    /// Returns whether the stream has bytes that no worker has processed.
     #[must_use]
     pub fn is_pending(&self) -> bool {
         self.tail > self.acked

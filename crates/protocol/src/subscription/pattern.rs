@@ -88,7 +88,7 @@ impl Pattern {
         prefix
     }
 
-    /// Whether a name matches. The work is bounded by the product of both lengths.
+    /// Returns whether a name matches. The work is bounded by the product of both lengths.
     #[must_use]
     pub fn matches(&self, name: &StreamName) -> bool {
         let names: Vec<&str> = name.as_str().split('/').collect();

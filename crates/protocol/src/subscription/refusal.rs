@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::response::Response;
 
-/// Why a control request is refused. It has changed nothing.
+/// The reason for which a control request is refused. It has changed nothing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SubscriptionRefusal {

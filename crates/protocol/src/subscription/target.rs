@@ -98,7 +98,7 @@ impl WebhookUrl {
         self.uri.port_u16().unwrap_or(if self.is_local { 80 } else { 443 })
     }
 
-    /// Whether the connection is encrypted.
+    /// Returns whether the connection is encrypted.
     #[must_use]
     pub const fn is_tls(&self) -> bool {
         !self.is_local
@@ -110,7 +110,7 @@ impl WebhookUrl {
         (self.host(), self.port())
     }
 
-    /// Whether a connection for this URL may go to an address: a public one, or for a URL of this machine its own.
+    /// Returns whether a connection for this URL may go to an address: a public one, or for a URL of this machine its own.
     #[must_use]
     pub fn may_connect(&self, address: IpAddr) -> bool {
         if self.is_local { address.to_canonical().is_loopback() } else { is_public(address) }
@@ -122,7 +122,7 @@ fn host(authority: &Authority) -> String {
     host.trim_end_matches('.').to_ascii_lowercase()
 }
 
-/// Whether an address is reachable from the whole internet: not of this machine, of a private or special network, or of a
+/// Returns whether an address is reachable from the whole internet: not of this machine, of a private or special network, or of a
 /// cloud's metadata service, in whatever form it is written.
 #[must_use]
 pub fn is_public(address: IpAddr) -> bool {
@@ -132,7 +132,7 @@ pub fn is_public(address: IpAddr) -> bool {
     }
 }
 
-/// Whether an address is in none of the special ranges (RFC 6890), nor a public one that a cloud uses inside its machines.
+/// Returns whether an address is in none of the special ranges (RFC 6890), nor a public one that a cloud uses inside its machines.
 fn is_public_v4(address: Ipv4Addr) -> bool {
     !matches!(
         address.octets(),
@@ -150,7 +150,7 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
     )
 }
 
-/// Whether an address is global unicast, and none that leads to an IPv4 address or nowhere.
+/// Returns whether an address is global unicast, and none that leads to an IPv4 address or nowhere.
 fn is_public_v6(address: Ipv6Addr) -> bool {
     match address.segments() {
         // An IPv4 address in another form is checked as that.

@@ -5,9 +5,9 @@
 //! |---|---|---|
 //! | idle | something is pending, and no retry is due later | waking, next generation |
 //! | idle | a worker claims pending work (pull-wake) | leased, next generation |
-//! | waking | the webhook answers 2xx | leased, by nobody in particular |
-//! | waking | the webhook answers `done` | idle |
-//! | waking | the webhook answers anything else, or nothing | waking, a retry is scheduled |
+//! | waking | the webhook's response is 2xx | leased, without a holder |
+//! | waking | the webhook's response is `done` | idle |
+//! | waking | the webhook's response is anything else, or none comes | waking, a retry is scheduled |
 //! | waking | a callback | leased, or idle if it is done |
 //! | waking | a worker claims (pull-wake) | leased |
 //! | waking | a worker claims, and nothing is pending any more | idle |
@@ -159,10 +159,11 @@ impl Wakes {
         Self { retry: Some(Retry { failures, next_attempt_ms }), ..self.clone() }
     }
 
-    /// A worker asks for the work.
+    /// Returns the state after a worker's claim.
     ///
     /// # Errors
-    /// [`SubscriptionRefusal::AlreadyClaimed`] while somebody has it, [`SubscriptionRefusal::NothingPending`].
+    /// [`SubscriptionRefusal::AlreadyClaimed`] while another worker holds the lease,
+    /// [`SubscriptionRefusal::NothingPending`] if there is no work.
     pub fn on_claim(
         &self,
         worker: &str,
@@ -183,7 +184,7 @@ impl Wakes {
         Ok(Self { generation, phase: Phase::Leased { holder: Some(worker.into()), until_ms }, retry: None })
     }
 
-    /// Returns the state after a sign of life from the worker: the lease begins again.
+    /// Returns the state after a heartbeat of the worker: the lease begins again.
     #[must_use]
     pub fn on_heartbeat(&self, lease_ttl_ms: u64, now_ms: u64) -> Self {
         let holder = if let Phase::Leased { holder, .. } = &self.phase { holder.clone() } else { None };
@@ -215,7 +216,7 @@ impl Wakes {
         if is_current { Ok(()) } else { Err(SubscriptionRefusal::Fenced) }
     }
 
-    /// Whether the last delivery has failed.
+    /// Returns whether the last delivery has failed.
     #[must_use]
     pub const fn is_failing(&self) -> bool {
         self.retry.is_some()
