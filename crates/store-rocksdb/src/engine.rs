@@ -15,6 +15,7 @@ use headwater_store::StoreError;
 use crate::{
     commit_log::{CommitLog, SLOT_BYTES, Slot},
     head::HeadPrefix,
+    keys::NAMES,
     memtable::{Lookup, Memtable},
     memtables::Memtables,
     queue::Queue,
@@ -87,7 +88,7 @@ impl Engine {
         match found {
             Lookup::Found(prefix) => Ok(Some(prefix)),
             Lookup::Deleted => Ok(None),
-            Lookup::Absent => self.rocks.get(&Query::head_prefix(name)),
+            Lookup::Absent => self.rocks.get(&Query::new(NAMES, name.as_bytes(), HeadPrefix::decode)),
         }
     }
 

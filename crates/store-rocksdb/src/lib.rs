@@ -46,7 +46,7 @@ use headwater_protocol::{
 use headwater_store::{Chunk, Commit, Document, ReadRange, Store, StoreFuture, Ticket};
 
 use engine::Engine;
-use memtable::Lookup;
+use keys::{CONTROL, NAMES, producers};
 pub use open::OpenError;
 use read::Page;
 use rocks::Query;
@@ -89,11 +89,8 @@ impl Store for RocksStore {
     fn load<'a>(&'a self, name: &'a StreamName) -> StoreFuture<'a, Option<StreamHead>> {
         Box::pin(async move {
             let found = self.engine.memtables().head(name.as_str(), StreamHead::clone);
-            match found {
-                Lookup::Found(head) => Ok(Some(head)),
-                Lookup::Deleted => Ok(None),
-                Lookup::Absent => self.get(Query::head(name.as_str())).await,
-            }
+            let query = || Query::new(NAMES, name.as_str().as_bytes().to_vec(), head::decode);
+            self.look_up(found, query).await
         })
     }
 
@@ -103,12 +100,10 @@ impl Store for RocksStore {
         id: &'a ProducerId,
     ) -> StoreFuture<'a, Option<ProducerState>> {
         Box::pin(async move {
-            let found = self.engine.memtables().producer(incarnation.get(), id.as_str());
-            match found {
-                Lookup::Found(state) => Ok(Some(state)),
-                Lookup::Deleted => Ok(None),
-                Lookup::Absent => self.get(Query::producer(incarnation.get(), id.as_str())).await,
-            }
+            let (incarnation, id) = (incarnation.get(), id.as_str());
+            let found = self.engine.memtables().producer(incarnation, id);
+            let key = || producers::encode_key(incarnation, id);
+            self.look_up(found, || Query::new(producers::FAMILY, key(), producers::decode_value)).await
         })
     }
 
@@ -137,11 +132,8 @@ impl Store for RocksStore {
     fn document<'a>(&'a self, key: &'a str) -> StoreFuture<'a, Option<Bytes>> {
         Box::pin(async move {
             let found = self.engine.memtables().document(key);
-            match found {
-                Lookup::Found(value) => Ok(Some(value)),
-                Lookup::Deleted => Ok(None),
-                Lookup::Absent => Ok(self.get(Query::document(key)).await?.map(Bytes::from)),
-            }
+            let decode = |value: &[u8]| Ok(Bytes::copy_from_slice(value));
+            self.look_up(found, || Query::new(CONTROL, key.as_bytes().to_vec(), decode)).await
         })
     }
 

@@ -1,6 +1,6 @@
 //! Reads: from the memtables, then from RocksDB.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, iter};
 
 use bytes::Bytes;
 use headwater_protocol::{offset::Incarnation, path::StreamName};
@@ -9,6 +9,7 @@ use headwater_store::{Chunk, Document, ReadRange, StoreError, gather::Gather};
 use crate::{
     RocksStore, checkpointer,
     engine::{Engine, lock},
+    keys::{CONTROL, NAMES},
     memtable::Lookup,
     rocks::Query,
 };
@@ -17,11 +18,19 @@ use crate::{
 const STALE_DEADLINES_MAX: usize = 10_000;
 
 impl RocksStore {
-    /// Asks RocksDB: at once if the value is in memory, otherwise on a thread that may wait for the disk.
-    pub(crate) async fn get<T: 'static + Send>(
+    /// Completes a look at the memtables by one at RocksDB: at once if the value is in memory, otherwise on a thread that
+    /// may wait for the disk.
+    pub(crate) async fn look_up<T: 'static + Send>(
         &self,
-        query: Query<'static, T>,
+        found: Lookup<T>,
+        query: impl FnOnce() -> Query<'static, T>,
     ) -> Result<Option<T>, StoreError> {
+        match found {
+            Lookup::Found(value) => return Ok(Some(value)),
+            Lookup::Deleted => return Ok(None),
+            Lookup::Absent => {}
+        }
+        let query = query();
         match self.engine.rocks.get_cached(&query)? {
             Some(value) => Ok(value),
             None => self.on_disk(move |engine| engine.rocks.get(&query)).await,
@@ -156,7 +165,7 @@ pub(crate) fn list(engine: &Engine, page: &Page) -> Result<Vec<StreamName>, Stor
         let names = memtables.names().filter(|(name, _)| page.contains(name));
         Merge::over(names.map(|(name, exists)| (name.into(), exists.then_some(()))), page.limit)
     };
-    engine.rocks.names(page.first(), |name| page.visit(&mut merge, name, ()))?;
+    engine.rocks.entries(NAMES, page.first(), |name, _| page.visit(&mut merge, name, ()))?;
     merge.finish().map(|(name, ())| stored_name(&name)).collect()
 }
 
@@ -173,7 +182,7 @@ pub(crate) fn documents(engine: &Engine, page: &Page) -> Result<Vec<Document>, S
         Merge::over(copied, page.limit)
     };
     let visit = |key: &str, value: &[u8]| page.visit(&mut merge, key, Bytes::copy_from_slice(value));
-    engine.rocks.documents(page.first(), visit)?;
+    engine.rocks.entries(CONTROL, page.first(), visit)?;
     Ok(merge.finish().collect())
 }
 
@@ -188,9 +197,11 @@ pub(crate) fn expired(engine: &Engine, until_ms: u64, limit: usize) -> Result<Ve
         let current_ms = checkpointer::current_deadline_ms(engine, name)?;
         Ok::<_, StoreError>((current_ms == Some(deadline_ms)).then_some(()))
     };
-    let recent = recent.into_iter().map(|key| Ok((current(key.0, &key.1)?, key)));
-    let recent: Vec<_> = recent.collect::<Result<_, StoreError>>()?;
-    let mut merge = Merge::over(recent.into_iter().map(|(current, key)| (key, current)), limit);
+    let mut merge = Merge::over(iter::empty(), limit);
+    for (deadline_ms, name) in recent {
+        let current = current(deadline_ms, &name)?;
+        merge.entries.insert((deadline_ms, name), current);
+    }
     let mut stale = Vec::new();
     engine.rocks.deadlines(until_ms, |deadline_ms, name| {
         let current = current(deadline_ms, name)?;

@@ -5,7 +5,6 @@
 
 use std::{borrow::Cow, path::Path};
 
-use headwater_protocol::{producer::ProducerState, stream::StreamHead};
 use headwater_store::{
     StoreError,
     gather::{Gather, Part},
@@ -17,8 +16,8 @@ use rocksdb::{
 
 use crate::{
     codec::Malformed,
-    head::{self, HeadPrefix},
-    keys::{control, expiry, format, log, names, producers},
+    head,
+    keys::{CONTROL, NAMES, expiry, format, log, producers},
     memtable::{Memtable, StreamEntry},
     tuning::{self, Tuning},
 };
@@ -49,39 +48,15 @@ pub(crate) struct Query<'k, T> {
     decode: fn(&[u8]) -> Result<T, Malformed>,
 }
 
-impl Query<'_, StreamHead> {
-    /// Asks for a stream's head.
-    pub(crate) fn head(name: &str) -> Self {
-        let key = Cow::Owned(names::encode_key(name).to_vec());
-        Self { family: names::FAMILY, key, decode: head::decode }
+impl<'k, T> Query<'k, T> {
+    pub(crate) fn new(
+        family: &'static str,
+        key: impl Into<Cow<'k, [u8]>>,
+        decode: fn(&[u8]) -> Result<T, Malformed>,
+    ) -> Self {
+        Self { family, key: key.into(), decode }
     }
-}
 
-impl<'k> Query<'k, HeadPrefix> {
-    /// Asks for the part of a stream's head that the store itself needs.
-    pub(crate) const fn head_prefix(name: &'k str) -> Self {
-        let key = Cow::Borrowed(names::encode_key(name));
-        Self { family: names::FAMILY, key, decode: HeadPrefix::decode }
-    }
-}
-
-impl Query<'_, ProducerState> {
-    /// Asks for a producer's state.
-    pub(crate) fn producer(incarnation: u64, id: &str) -> Self {
-        let key = Cow::Owned(producers::encode_key(incarnation, id));
-        Self { family: producers::FAMILY, key, decode: producers::decode_value }
-    }
-}
-
-impl Query<'_, Vec<u8>> {
-    /// Asks for a document.
-    pub(crate) fn document(key: &str) -> Self {
-        let key = Cow::Owned(control::encode_key(key).to_vec());
-        Self { family: control::FAMILY, key, decode: |value| Ok(value.to_vec()) }
-    }
-}
-
-impl<T> Query<'_, T> {
     fn read(&self, value: Result<Option<DBPinnableSlice<'_>>, Error>) -> Result<Option<T>, StoreError> {
         let value = value.map_err(unreadable)?;
         let decoded = value.map(|value| (self.decode)(&value)).transpose();
@@ -96,11 +71,11 @@ impl Rocks {
         let (family, log_family) = (|| tuning.family(&cache), || tuning.log_family(&cache));
         let families = [
             ColumnFamilyDescriptor::new(format::FAMILY, family()),
-            ColumnFamilyDescriptor::new(names::FAMILY, family()),
+            ColumnFamilyDescriptor::new(NAMES, family()),
             ColumnFamilyDescriptor::new(log::FAMILY, log_family()),
             ColumnFamilyDescriptor::new(producers::FAMILY, family()),
             ColumnFamilyDescriptor::new(expiry::FAMILY, family()),
-            ColumnFamilyDescriptor::new(control::FAMILY, family()),
+            ColumnFamilyDescriptor::new(CONTROL, family()),
         ];
         DB::open_cf_descriptors(&tuning.database(), folder, families).map(Self)
     }
@@ -177,28 +152,14 @@ impl Rocks {
         Ok(())
     }
 
-    /// Visits the stream names from `first` on in byte order, until `visit` returns `false`.
-    pub(crate) fn names(&self, first: &str, mut visit: impl FnMut(&str) -> bool) -> Result<(), StoreError> {
-        self.entries(names::FAMILY, names::encode_key(first), |name, _| visit(name))
-    }
-
-    /// Visits the documents from the key `first` on in byte order of their keys, until `visit` returns `false`.
-    pub(crate) fn documents(
-        &self,
-        first: &str,
-        visit: impl FnMut(&str, &[u8]) -> bool,
-    ) -> Result<(), StoreError> {
-        self.entries(control::FAMILY, control::encode_key(first), visit)
-    }
-
-    /// Visits the entries of a family whose keys are texts.
-    fn entries(
+    /// Visits the entries of a family whose keys are texts, from `first` on in byte order, until `visit` returns `false`.
+    pub(crate) fn entries(
         &self,
         family: &str,
-        first: &[u8],
+        first: &str,
         mut visit: impl FnMut(&str, &[u8]) -> bool,
     ) -> Result<(), StoreError> {
-        let mode = IteratorMode::From(first, Direction::Forward);
+        let mode = IteratorMode::From(first.as_bytes(), Direction::Forward);
         for entry in self.0.iterator_cf(self.family(family)?, mode) {
             let (key, value) = entry.map_err(unreadable)?;
             let text = std::str::from_utf8(&key).map_err(|_| damaged(family, &key))?;
@@ -264,16 +225,16 @@ impl Rocks {
         let mut batch = WriteBatch::default();
         self.put_streams(&mut batch, memtable)?;
         let (names, expiry, control) =
-            (self.family(names::FAMILY)?, self.family(expiry::FAMILY)?, self.family(control::FAMILY)?);
+            (self.family(NAMES)?, self.family(expiry::FAMILY)?, self.family(CONTROL)?);
         let mut value = Vec::new();
         for (name, incarnation) in &memtable.names {
             match incarnation {
                 Some(incarnation) => {
                     value.clear();
                     head::encode(&memtable.stream(*incarnation).head, &mut value);
-                    batch.put_cf(names, names::encode_key(name), &value);
+                    batch.put_cf(names, name.as_bytes(), &value);
                 }
-                None => batch.delete_cf(names, names::encode_key(name)),
+                None => batch.delete_cf(names, name.as_bytes()),
             }
         }
         for (deadline_ms, name) in stale_deadlines {
@@ -284,8 +245,8 @@ impl Rocks {
         }
         for (key, value) in &memtable.documents {
             match value {
-                Some(value) => batch.put_cf(control, control::encode_key(key), value),
-                None => batch.delete_cf(control, control::encode_key(key)),
+                Some(value) => batch.put_cf(control, key.as_bytes(), value),
+                None => batch.delete_cf(control, key.as_bytes()),
             }
         }
         put_progress(&mut batch, through, incarnation_last);
@@ -347,7 +308,7 @@ impl Rocks {
     /// Waits until everything written is durable.
     pub(crate) fn flush(&self) -> Result<(), StoreError> {
         let [format, names, log, producers, expiry, control] =
-            [format::FAMILY, names::FAMILY, log::FAMILY, producers::FAMILY, expiry::FAMILY, control::FAMILY]
+            [format::FAMILY, NAMES, log::FAMILY, producers::FAMILY, expiry::FAMILY, CONTROL]
                 .map(|family| self.family(family));
         // All of them or an error: what isn't flushed must not free a slot.
         let families = [format?, names?, log?, producers?, expiry?, control?];

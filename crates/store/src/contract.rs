@@ -206,7 +206,7 @@ cases! {
     }
 
     /// A recreated stream remembers nobody.
-    async fn producers_belong_to_one_life_of_a_stream(store) {
+    async fn producers_belong_to_one_incarnation_of_a_stream(store) {
         let id = ProducerId::parse("p").unwrap();
         let state = ProducerState { epoch: 3, seq_last: 9 };
         let change = Change { head: head(7, 1, 1), bytes: Bytes::from_static(b"x"), producer: Some((id.clone(), state)) };

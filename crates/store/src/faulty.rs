@@ -1,4 +1,4 @@
-//! A store that fails on purpose: for tests of what the layers above do then.
+//! A store that fails on demand, for tests of the layers above.
 
 use std::{
     collections::VecDeque,
@@ -16,7 +16,7 @@ use headwater_protocol::{
 
 use crate::{Chunk, Commit, Document, ReadRange, Store, StoreError, StoreFuture, Ticket, TicketSender};
 
-/// Wraps a store; without orders it behaves as that store does.
+/// A wrapper of a store that fails, delays or loses commits on demand. Until then it behaves like that store.
 #[derive(Debug)]
 pub struct Faulty<S> {
     inner: S,
@@ -48,7 +48,7 @@ impl<S: Store> Faulty<S> {
         self.orders().failing_reads.push_back(error);
     }
 
-    /// From now on commits are queued and not durable.
+    /// Holds all following commits: they are queued and don't become durable.
     pub fn hold(&self) {
         self.orders().holding = true;
     }
@@ -63,24 +63,19 @@ impl<S: Store> Faulty<S> {
         self.orders().holding_loads = false;
     }
 
-    /// How many commits are queued.
+    /// Returns the number of commits that are held.
     pub fn held(&self) -> usize {
         self.orders().held.len()
     }
 
-    /// What was queued becomes durable, and commits go through again.
+    /// Commits everything that is held, and holds no further commits.
     pub async fn release(&self) {
-        let held = {
-            let mut orders = self.orders();
-            orders.holding = false;
-            std::mem::take(&mut orders.held)
-        };
-        for (commit, sender) in held {
+        for (commit, sender) in self.take_held() {
             sender.resolve(self.inner.commit(commit).await);
         }
     }
 
-    /// The first of what was queued fails, the rest goes on as with [`Faulty::release`].
+    /// Fails the first held commit, and releases the others as [`Faulty::release`] does.
     pub async fn release_but_first(&self, error: StoreError) {
         let first = {
             let mut orders = self.orders();
@@ -92,16 +87,17 @@ impl<S: Store> Faulty<S> {
         self.release().await;
     }
 
-    /// The power fails: what was queued is lost.
+    /// Loses everything that is held, as a power cut would, and holds no further commits.
     pub fn lose(&self) {
-        let held = {
-            let mut orders = self.orders();
-            orders.holding = false;
-            std::mem::take(&mut orders.held)
-        };
-        for (_, sender) in held {
+        for (_, sender) in self.take_held() {
             sender.resolve(Err(StoreError::failed("lost")));
         }
+    }
+
+    fn take_held(&self) -> Vec<(Commit, TicketSender)> {
+        let mut orders = self.orders();
+        orders.holding = false;
+        std::mem::take(&mut orders.held)
     }
 
     fn orders(&self) -> MutexGuard<'_, Orders> {

@@ -145,58 +145,6 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
 /// A document with its key.
 pub type Document = (Box<str>, Bytes);
 
-impl<S: Store + ?Sized> Store for Arc<S> {
-    fn incarnation_last(&self) -> u64 {
-        (**self).incarnation_last()
-    }
-
-    fn load<'a>(&'a self, name: &'a StreamName) -> StoreFuture<'a, Option<StreamHead>> {
-        (**self).load(name)
-    }
-
-    fn producer<'a>(
-        &'a self,
-        incarnation: Incarnation,
-        id: &'a ProducerId,
-    ) -> StoreFuture<'a, Option<ProducerState>> {
-        (**self).producer(incarnation, id)
-    }
-
-    fn commit(&self, commit: Commit) -> Ticket {
-        (**self).commit(commit)
-    }
-
-    fn read(&self, incarnation: Incarnation, range: ReadRange) -> StoreFuture<'_, Chunk> {
-        (**self).read(incarnation, range)
-    }
-
-    fn expired(&self, until_ms: u64, limit: usize) -> StoreFuture<'_, Vec<StreamName>> {
-        (**self).expired(until_ms, limit)
-    }
-
-    fn list<'a>(
-        &'a self,
-        prefix: &'a str,
-        after: Option<&'a StreamName>,
-        limit: usize,
-    ) -> StoreFuture<'a, Vec<StreamName>> {
-        (**self).list(prefix, after, limit)
-    }
-
-    fn document<'a>(&'a self, key: &'a str) -> StoreFuture<'a, Option<Bytes>> {
-        (**self).document(key)
-    }
-
-    fn documents<'a>(
-        &'a self,
-        prefix: &'a str,
-        after: Option<&'a str>,
-        limit: usize,
-    ) -> StoreFuture<'a, Vec<Document>> {
-        (**self).documents(prefix, after, limit)
-    }
-}
-
 /// The edits of one request, made durable together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
