@@ -15,7 +15,7 @@
 //! 6. **Logs have no gaps.** A commit whose bytes don't begin where their log ends is refused
 //!    ([`StoreError::Misplaced`]) and changes nothing. A log begins where the first commit of its incarnation does.
 //! 7. **Incarnations are never used twice.** [`Store::incarnation_last`] never goes back, not after removals and, in a
-//!    store that outlives its process, not after a restart. Each belongs to one incarnation of one stream.
+//!    store that outlives its process, not after a restart. Each belongs to one stream, which gets another one when it is created again.
 //!
 //! [`Edit::check`] is rules 2 and 6. With the feature `test-util`, `contract` has all of them as tests and `faulty` wraps a
 //! store so that it fails on demand.
