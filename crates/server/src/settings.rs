@@ -334,24 +334,24 @@ impl Settings {
     /// When an item of `--cors-origins` can't be a header value.
     pub(crate) fn service(&self) -> anyhow::Result<Config> {
         let Self { reading, caching, bounds, .. } = self;
-        Ok(Config {
-            base_path: self.base_path.clone(),
-            policies: caching.policies(),
-            origins: origins(&self.cors_origins)?,
-            body_bytes_max: bounds.body_max.as_u64(),
-            bodies_bytes_max: bounds.bodies_max.as_u64(),
-            body_timeout_ms: milliseconds(bounds.body_timeout),
-            chunk_bytes: reading.chunk_size.as_u64(),
-            chunk_cache_bytes: reading.chunk_cache.as_u64(),
-            event_cache_bytes: reading.event_cache.as_u64(),
-            long_poll_timeout_ms: milliseconds(reading.long_poll_timeout),
-            sse_lifetime_ms: milliseconds(reading.sse_lifetime),
-            sse_heartbeat_ms: milliseconds(reading.sse_heartbeat),
-            live_readers_max: bounds.live_max,
-            open_streams_max: bounds.open_streams_max,
-            idle_stream_ms: milliseconds(bounds.idle_stream),
-            subscriptions: self.subscriptions.service(),
-        })
+        let mut config = Config::default();
+        config.base_path = self.base_path.clone();
+        config.policies = caching.policies();
+        config.origins = origins(&self.cors_origins)?;
+        config.body_bytes_max = bounds.body_max.as_u64();
+        config.bodies_bytes_max = bounds.bodies_max.as_u64();
+        config.body_timeout_ms = milliseconds(bounds.body_timeout);
+        config.chunk_bytes = reading.chunk_size.as_u64();
+        config.chunk_cache_bytes = reading.chunk_cache.as_u64();
+        config.event_cache_bytes = reading.event_cache.as_u64();
+        config.long_poll_timeout_ms = milliseconds(reading.long_poll_timeout);
+        config.sse_lifetime_ms = milliseconds(reading.sse_lifetime);
+        config.sse_heartbeat_ms = milliseconds(reading.sse_heartbeat);
+        config.live_readers_max = bounds.live_max;
+        config.open_streams_max = bounds.open_streams_max;
+        config.idle_stream_ms = milliseconds(bounds.idle_stream);
+        config.subscriptions = self.subscriptions.service();
+        Ok(config)
     }
 
     /// The size of RocksDB's block cache, in bytes.

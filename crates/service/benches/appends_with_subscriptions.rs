@@ -1,4 +1,4 @@
-//! What subscriptions cost an append that they have nothing to do with: 10,000 of them, by name and by pattern.
+//! The cost of 10,000 subscriptions, by name and by pattern, for an append that they don't match.
 
 #![expect(clippy::expect_used, reason = "a bench")]
 
@@ -7,50 +7,26 @@ use std::{io, sync::Arc};
 use bytes::Bytes;
 use criterion::{Criterion, criterion_group, criterion_main};
 use futures_util::stream;
-use headwater_protocol::RequestHead;
 use headwater_service::{Service, config::Config};
 use headwater_store_mem::MemStore;
-use http::{HeaderName, Version};
+use http::{Request, Version};
 use tokio::runtime::Runtime;
 
 const SUBSCRIPTIONS: usize = 10_000;
 
-/// What each subscription is created with; `None`: there are none.
+/// The body that creates each subscription; `None` if there are none.
 type Subscribed = Option<fn(usize) -> String>;
 
-struct Head {
-    method: &'static str,
-    path: String,
-}
-
-impl RequestHead for Head {
-    fn method(&self) -> &str {
-        self.method
-    }
-    fn path(&self) -> &str {
-        &self.path
-    }
-    fn query(&self) -> Option<&str> {
-        None
-    }
-    fn authority(&self) -> Option<&str> {
-        Some("streams.example")
-    }
-    fn version(&self) -> Version {
-        Version::HTTP_2
-    }
-    fn header<'a>(&'a self, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> + use<'a> {
-        (name == http::header::CONTENT_TYPE).then_some(&b"text/plain"[..]).into_iter()
-    }
-}
-
 async fn send(service: &Service, method: &'static str, path: &str, body: &str) -> u16 {
-    let call = service.parse(&Head { method, path: format!("/v1/stream/{path}") });
+    let url = format!("/v1/stream/{path}");
+    let request = Request::builder().method(method).uri(url).version(Version::HTTP_10);
+    let request = request.header("content-type", "text/plain").body(()).expect("a request");
+    let call = service.parse(&request.into_parts().0);
     let body = stream::iter([Ok::<_, io::Error>(Bytes::copy_from_slice(body.as_bytes()))]);
     service.execute(call, body).await.head.status.as_u16()
 }
 
-/// A service with as many subscriptions as `body` makes, and a stream.
+/// Starts a service with a stream, and with subscriptions made by `body`.
 async fn service(body: Subscribed) -> Service {
     let mut config = Config::default();
     config.subscriptions.subscriptions_max = SUBSCRIPTIONS;

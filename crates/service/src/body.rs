@@ -1,4 +1,4 @@
-//! Bodies: request bodies are received within bounds, response bodies are bytes or an event stream.
+//! Request bodies, which are received within bounds, and response bodies, which are bytes or an event stream.
 
 use std::{
     convert::Infallible,
@@ -18,22 +18,22 @@ use http_body::{Frame, SizeHint};
 
 use crate::{clock::Clock, config::Config};
 
-/// A body up to this size is copied, so that it doesn't keep the whole of the buffer that it was received in, which the
-/// connection can go on with.
+/// Bodies up to this size are copied, so that they don't keep the whole buffer of the connection, which can then be
+/// used again.
 const COPIED_BYTES_MAX: usize = 2 << 10;
 
-/// What follows a response head.
+/// The body of a response.
 pub enum Body {
-    /// Nothing.
+    /// No bytes.
     Empty,
     /// Bytes of known length.
     Full(Bytes),
-    /// Events, until the stream ends.
+    /// The events of an event stream, as they come.
     Events(Pin<Box<dyn Stream<Item = Bytes> + Send>>),
 }
 
 impl Body {
-    /// How many bytes are left to send, if that is known.
+    /// Returns the number of bytes that are left to send, if it is known.
     #[must_use]
     pub fn bytes_left(&self) -> Option<u64> {
         match self {
@@ -43,7 +43,7 @@ impl Body {
         }
     }
 
-    /// The next bytes to send; `None` at the end.
+    /// Polls for the next bytes to send; `None` at the end.
     pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
         match self {
             Self::Empty => Poll::Ready(None),
@@ -93,7 +93,7 @@ pub(crate) struct Bodies {
     clock: Arc<dyn Clock>,
 }
 
-/// A part of the budget; given back when dropped.
+/// A part of the budget, which is returned when dropped.
 struct Share {
     budget: Arc<AtomicU64>,
     bytes: u64,
@@ -137,7 +137,7 @@ impl Bodies {
         let mut first = Bytes::new();
         let mut rest = BytesMut::new();
         loop {
-            // Most bodies are there already: then nobody needs a timer.
+            // Most bodies have arrived already: then no timer is needed.
             let next = match body.next().now_or_never() {
                 Some(next) => next,
                 None => {

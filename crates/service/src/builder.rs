@@ -118,7 +118,7 @@ impl Builder {
         }
         let subscriptions = writes.subscriptions.get().cloned();
         let reads = Arc::new(Reads {
-            store: store.clone(),
+            store,
             clock: clock.clone(),
             config: config.clone(),
             streams: streams.clone(),
@@ -130,14 +130,8 @@ impl Builder {
             event_streams: AtomicU64::new(0),
             draining: is_draining.clone(),
         });
-        let sweeper = Sweeper {
-            store,
-            clock: clock.clone(),
-            streams: streams.clone(),
-            writes: writes.clone(),
-            idle_ms: config.idle_stream_ms,
-            draining: is_draining,
-        };
+        let sweeper =
+            Sweeper { writes: writes.clone(), idle_ms: config.idle_stream_ms, draining: is_draining };
         let bodies = Bodies::new(&config, clock.clone());
         let background = Background { sweeper, subscriptions: subscriptions.clone() };
         let inner = Inner { config, clock, metrics, streams, bodies, writes, reads, subscriptions, draining };

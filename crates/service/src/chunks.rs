@@ -1,4 +1,4 @@
-//! Reading: ranges of a stream as bodies, through a bounded cache, each read once however many ask for it.
+//! Ranges of streams as bodies, through a bounded cache: concurrent requests for a range share one read.
 
 use bytes::{Bytes, BytesMut};
 use headwater_protocol::{
@@ -9,10 +9,10 @@ use quick_cache::{Weighter, sync::Cache};
 
 use crate::refusal::refuse;
 
-/// What a key and its entry take besides the bytes, about.
+/// The memory of an entry besides its bytes, about.
 const ENTRY_BYTES: u64 = 128;
 
-/// A range as it is answered: it never changes, so it may be kept for as long as there is room.
+/// A range as readers get it. It never changes, so it may be cached for as long as there is room.
 #[derive(Clone, Debug)]
 pub(crate) struct Chunk {
     /// The stored bytes, or the array of the messages.
@@ -21,14 +21,14 @@ pub(crate) struct Chunk {
     pub(crate) end: u64,
 }
 
-/// A range: from a position to the first append boundary at or after the target.
+/// A range from a position to the first append boundary at or after the target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Span {
     pub(crate) from: u64,
     pub(crate) target: u64,
 }
 
-/// The cache.
+/// The cache of chunks.
 #[derive(Debug)]
 pub(crate) struct Chunks(Cache<(Incarnation, Span), Chunk, ByBytes>);
 
@@ -47,7 +47,8 @@ impl Chunks {
         Self(Cache::with_weighter(items, bytes_max, ByBytes))
     }
 
-    /// A range of a stream, and where it came from. The key holds the stream's own incarnation, which fixes its ancestors too.
+    /// Returns a range of a stream, and where it came from. The stream's own incarnation in the key fixes its ancestors
+    /// too.
     pub(crate) async fn read(
         &self,
         store: &dyn Store,
@@ -110,7 +111,8 @@ fn join(mut parts: Vec<Bytes>) -> Bytes {
     whole.freeze()
 }
 
-/// The stored bytes of the append that begins at a position; empty at the tail. Nobody may delete the stream meanwhile.
+/// Reads the stored bytes of the append that begins at a position; none at the tail. The stream must not be deleted
+/// meanwhile.
 pub(crate) async fn next_append(
     store: &dyn Store,
     head: &StreamHead,

@@ -1,5 +1,5 @@
-//! From a decision to durability: queue the commit, advance the writers' heads, and publish when it is durable,
-//! whoever still waits for it.
+//! From a decision to durability: a commit is queued, the writers' heads advance, and it is published when it is
+//! durable, even if the request is gone by then.
 
 use std::{mem, sync::Arc};
 
@@ -22,27 +22,27 @@ pub(crate) type Part<'a> = (&'a Arc<OpenStream>, &'a mut Writer, Alteration);
 /// What a commit does to a stream.
 #[expect(clippy::large_enum_variant, reason = "nearly all of them are Put")]
 pub(crate) enum Alteration {
-    /// The stream changes, or begins.
+    /// The stream is created or changed.
     Put(Change),
-    /// The stream goes.
+    /// The stream is removed.
     Remove,
 }
 
 impl Alteration {
-    /// The stream's state changes, and nothing is appended.
+    /// Changes the state of the stream, and appends nothing.
     pub(crate) const fn state(head: StreamHead) -> Self {
         Self::Put(Change::of_head(head))
     }
 }
 
-/// A queued commit. If its future is dropped, because a client went away, the commit is published all the same.
+/// A queued commit. If its future is dropped because the client went away, a task publishes the commit.
 #[must_use]
 pub(crate) struct Pending {
     writes: Arc<Writes>,
     ticket: Option<Ticket>,
     publications: Vec<Publication>,
     bytes: u64,
-    begun_us: u64,
+    queued_us: u64,
     links: InFlightLinks,
 }
 
@@ -53,13 +53,8 @@ struct Publication {
 }
 
 impl Writes {
-    /// Queues one commit that alters some streams, whose writers the caller has locked.
-    pub(crate) fn commit<'a>(self: &Arc<Self>, parts: impl IntoIterator<Item = Part<'a>>) -> Pending {
-        self.commit_with(parts, Vec::new())
-    }
-
-    /// Queues one commit that alters some streams, whose writers the caller has locked, and has more edits.
-    pub(crate) fn commit_with<'a>(
+    /// Queues one commit that alters streams whose writers are locked, and has edits of documents in it.
+    pub(crate) fn commit<'a>(
         self: &Arc<Self>,
         parts: impl IntoIterator<Item = Part<'a>>,
         edits: Vec<Edit>,
@@ -81,7 +76,7 @@ impl Writes {
                 Alteration::Put(change) => {
                     bytes += change.bytes.len() as u64;
                     if let Some((id, state)) = &change.producer {
-                        writer.note_producer(id.clone(), *state);
+                        writer.remember_producer(id.clone(), *state);
                     }
                     Some(Arc::new(change.head.clone()))
                 }
@@ -101,24 +96,24 @@ impl Writes {
                 Alteration::Remove => Edit::Remove { name, expected },
             });
         }
-        let begun_us = self.clock.now_us();
+        let queued_us = self.clock.now_us();
         let ticket = Some(self.store.commit(Commit::new(commit.edits)));
         let links = commit.links;
-        Pending { writes: self.clone(), ticket, publications, links, bytes, begun_us }
+        Pending { writes: self.clone(), ticket, publications, links, bytes, queued_us }
     }
 }
 
-/// How a commit ended.
+/// The result of a commit.
 #[must_use]
 pub(crate) enum Outcome {
-    /// It is durable and visible.
+    /// The commit is durable and visible.
     Durable,
-    /// One that it was decided on has failed, so that nothing was done: open the streams again and decide anew.
+    /// A commit that this one was based on has failed, so that nothing was done: the streams have to be opened again.
     DecideAgain,
 }
 
 impl Pending {
-    /// Resolves when the commit is durable and visible, or never will be.
+    /// Resolves when the commit is durable and visible, or has failed.
     pub(crate) async fn durable(mut self) -> Result<Outcome, Refusal> {
         let result = match &mut self.ticket {
             Some(ticket) => ticket.await,
@@ -146,7 +141,7 @@ impl Pending {
         }
         match result {
             Ok(()) => {
-                let took_us = self.writes.clock.now_us().saturating_sub(self.begun_us);
+                let took_us = self.writes.clock.now_us().saturating_sub(self.queued_us);
                 self.writes.metrics.committed(took_us, self.bytes);
                 Ok(Outcome::Durable)
             }
@@ -168,7 +163,7 @@ impl Drop for Pending {
     fn drop(&mut self) {
         if let Some(ticket) = self.ticket.take() {
             let (writes, publications) = (self.writes.clone(), mem::take(&mut self.publications));
-            // Without its ticket: a runtime that is about to end drops what it is given.
+            // The task's copy has no ticket: a runtime that is shutting down drops the task, which must end here.
             let links = mem::take(&mut self.links);
             let mut pending = Self { writes, ticket: None, publications, links, ..*self };
             let runtime = self.writes.runtime.clone();

@@ -1,69 +1,79 @@
-//! What an operator may choose, as the service needs it. Every bound of the service is here.
+//! The configuration of a service, with all of its bounds.
+//!
+//! ```
+//! use headwater_service::config::Config;
+//!
+//! let mut config = Config::default();
+//! config.body_bytes_max = 1 << 20;
+//! config.subscriptions.links_max = 10_000;
+//! ```
 
 use headwater_protocol::{
     cross_origin::Origins, op::read::ReadPolicies, path::BasePath, subscription::target::LocalTargets,
 };
 
-/// The service's settings.
+/// The configuration of a service.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Config {
-    /// Where streams live.
+    /// The path under which all streams are.
     pub base_path: BasePath,
-    /// Ages and cursors.
+    /// The ages of cacheable responses, and cursors.
     pub policies: ReadPolicies,
-    /// Which sites' pages may use the streams.
+    /// The origins whose pages may use the streams (CORS).
     pub origins: Origins,
     /// The largest request body, in bytes.
     pub body_bytes_max: u64,
-    /// All request bodies that are being received together, in bytes.
+    /// The memory for all request bodies that are being received, in bytes.
     pub bodies_bytes_max: u64,
-    /// The longest pause in a request body.
+    /// The longest pause in a request body, in milliseconds.
     pub body_timeout_ms: u64,
-    /// The distance of the places where answers end, in bytes.
+    /// The distance between the ends of chunks, in bytes.
     pub chunk_bytes: u64,
-    /// Memory for chunks that were read, in bytes.
+    /// The memory for cached chunks, in bytes.
     pub chunk_cache_bytes: u64,
-    /// Memory for events that were encoded, in bytes.
+    /// The memory for cached events, in bytes.
     pub event_cache_bytes: u64,
-    /// How long a long-poll waits.
+    /// The time after which a long-poll ends without data, in milliseconds.
     pub long_poll_timeout_ms: u64,
-    /// How long an event stream lasts at most; it lasts at least five sixths of that.
+    /// The longest lifetime of an event stream, in milliseconds. Each ends at a random-looking point in its last sixth.
     pub sse_lifetime_ms: u64,
-    /// How long an event stream may be silent.
+    /// The longest silence of an event stream, in milliseconds.
     pub sse_heartbeat_ms: u64,
-    /// Live readers (long-polls and event streams) at a time.
+    /// The largest number of live readers (long-polls and event streams) at a time.
     pub live_readers_max: usize,
-    /// Streams whose heads are in memory.
+    /// The largest number of streams whose heads are in memory.
     pub open_streams_max: usize,
-    /// How long an unused stream's head stays in memory.
+    /// The time for which the head of an unused stream stays in memory, in milliseconds.
     pub idle_stream_ms: u64,
-    /// Of subscriptions.
-    pub subscriptions: Subscriptions,
+    /// The configuration of subscriptions.
+    pub subscriptions: SubscriptionConfig,
 }
 
-/// What bounds subscriptions, and how webhooks are sent.
+/// The bounds of subscriptions, and how their webhooks are sent.
 #[derive(Clone, Debug)]
-pub struct Subscriptions {
-    /// Subscriptions at a time.
+#[non_exhaustive]
+pub struct SubscriptionConfig {
+    /// The largest number of subscriptions.
     pub subscriptions_max: usize,
-    /// Their links together.
+    /// The largest number of links of all subscriptions together.
     pub links_max: usize,
-    /// Webhooks on their way at a time.
+    /// The largest number of webhooks in flight.
     pub deliveries_max: usize,
-    /// The same for one target.
+    /// The largest number of webhooks in flight to one target.
     pub deliveries_per_target_max: usize,
-    /// How long a webhook may take; never longer than its lease.
+    /// The longest time that a webhook may take, in milliseconds; it never exceeds the lease.
     pub webhook_timeout_ms: u64,
-    /// How long a signing key is used before the next one is made; `None`: for ever.
+    /// The time after which a signing key is replaced, in milliseconds; `None`: never.
     pub webhook_key_lifetime_ms: Option<u64>,
     /// Whether webhooks may go to this machine.
     pub local_targets: LocalTargets,
-    /// The server as the world reaches it, such as `https://streams.example`; `None`: as who creates a subscription
-    /// does.
+    /// The origin of callback URLs, such as `https://streams.example`; `None`: the one that the subscription was created
+    /// with.
     pub public_url: Option<Box<str>>,
 }
 
-impl Default for Subscriptions {
+impl Default for SubscriptionConfig {
     fn default() -> Self {
         Self {
             subscriptions_max: 10_000,
@@ -97,7 +107,7 @@ impl Default for Config {
             live_readers_max: 100_000,
             open_streams_max: 1_000_000,
             idle_stream_ms: 60_000,
-            subscriptions: Subscriptions::default(),
+            subscriptions: SubscriptionConfig::default(),
         }
     }
 }

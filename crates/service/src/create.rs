@@ -63,7 +63,7 @@ impl Writes {
         if let Some(source) = source.filter(|_| request.sub_offset > 0) {
             // The bytes that a sub-offset counts may still be on their way to the disk. If they don't arrive, this
             // refusal is not final.
-            if !source.is_durable().await {
+            if !source.wait_durable().await {
                 return Err(Unavailable::StorageFailed.into());
             }
             let next_append = chunks::next_append(&*self.store, head, position).await?;

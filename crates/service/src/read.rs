@@ -151,7 +151,7 @@ impl Reads {
         }
         // The store removes a stream before readers see that.
         let queued = stream.lock().await.queued;
-        stream.durable(queued).await;
+        stream.wait_durable(queued).await;
         let view = stream.view();
         if view.abandoned || view.head.is_none_or(|now| now.incarnation != head.incarnation) {
             return chunk;

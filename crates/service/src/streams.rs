@@ -1,4 +1,4 @@
-//! The streams in memory: for each the writer's state behind a lock, and what readers may see.
+//! The streams in memory: for each the writer's state behind a lock, and the durable state that readers see.
 //!
 //! A stream's working head advances when a commit is queued; readers see a head only when it is durable. After a
 //! failed commit the stream is abandoned and loaded again, so there is nothing to roll back.
@@ -27,9 +27,9 @@ use tokio::sync::{Mutex, MutexGuard, Notify, OnceCell, watch};
 
 use crate::{clock::Clock, refusal::refuse};
 
-/// Producers that a stream keeps in memory; beyond that it forgets all and asks the store again.
+/// The producers that a stream keeps in memory. Beyond that it forgets all of them and asks the store again.
 const PRODUCERS_CACHED_MAX: usize = 1_024;
-/// A sliding deadline is committed when it has moved by so much: at most one commit a second for reads.
+/// A sliding deadline is committed when it has moved this far: reads cause at most one commit a second.
 const TOUCH_STEP_MS: u64 = 1_000;
 
 /// All streams in memory, of which there are at most `max`.
@@ -47,10 +47,10 @@ pub(crate) struct Streams {
 pub(crate) struct OpenStream {
     pub(crate) name: StreamName,
     loaded: OnceCell<Loaded>,
-    /// The steady time when it was last looked for: unused ones leave memory.
+    /// The steady time of the last request to it: unused streams leave memory.
     used_ms: AtomicU64,
-    /// The wall time of the last use that prolongs a sliding stream; 0 if there was none. No deadline, so that a later life
-    /// of the name gains nothing from it.
+    /// The wall time of the last use that prolongs a sliding stream; 0 if there was none. It isn't a deadline, so that a
+    /// later incarnation gains nothing from it.
     touched_ms: AtomicU64,
     /// Whether subscriptions have links to it.
     pub(crate) links: LinkCache,
@@ -65,32 +65,33 @@ pub(crate) struct LinkCache {
     is_linked: AtomicBool,
 }
 
+/// The state of a stream that was loaded.
 #[derive(Debug)]
 struct Loaded {
     writer: Mutex<Writer>,
     view: watch::Sender<View>,
-    /// Tells that commits became durable or failed, also those that readers needn't be woken for.
-    settled: Notify,
+    /// Notified when commits become durable or fail, also those that readers needn't be woken for.
+    resolved: Notify,
 }
 
-/// What writers work on.
+/// The state that writers change.
 #[derive(Debug)]
 pub(crate) struct Writer {
-    /// The head after all queued commits; `None`: no stream.
+    /// The head after all queued commits; `None` if there is no stream.
     pub(crate) head: Option<Arc<StreamHead>>,
-    /// Counts the queued commits.
+    /// The number of commits that were queued.
     pub(crate) queued: u64,
     producers: HashMap<ProducerId, ProducerState>,
 }
 
-/// What readers see: the durable state.
+/// The durable state, which readers see.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct View {
-    /// The head; `None`: no stream.
+    /// The head; `None` if there is no stream.
     pub(crate) head: Option<Arc<StreamHead>>,
-    /// How many of the queued commits are durable.
+    /// The number of queued commits that are durable.
     pub(crate) durable: u64,
-    /// A commit failed: open the stream again.
+    /// Whether a commit has failed, so that the stream has to be opened again.
     pub(crate) abandoned: bool,
 }
 
@@ -145,7 +146,7 @@ impl Streams {
         }
         if let Some(loaded) = stream.loaded.get() {
             loaded.view.send_modify(|view| view.abandoned = true);
-            loaded.settled.notify_waiters();
+            loaded.resolved.notify_waiters();
         }
     }
 
@@ -211,12 +212,12 @@ impl OpenStream {
         self.loaded.get().is_none_or(|loaded| loaded.view.borrow().head.is_none())
     }
 
-    /// The writer's state, for one at a time.
+    /// Locks the writer's state.
     pub(crate) async fn lock(&self) -> MutexGuard<'_, Writer> {
         self.loaded().writer.lock().await
     }
 
-    /// The writer's state, if nobody has it.
+    /// Locks the writer's state, unless it is locked.
     pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, Writer>> {
         self.loaded().writer.try_lock().ok()
     }
@@ -226,7 +227,7 @@ impl OpenStream {
         self.loaded().view.borrow().clone()
     }
 
-    /// What readers see from now on.
+    /// Returns what readers see from now on.
     pub(crate) fn subscribe(&self) -> watch::Receiver<View> {
         self.loaded().view.subscribe()
     }
@@ -235,13 +236,13 @@ impl OpenStream {
         self.loaded().view.borrow().abandoned
     }
 
-    /// Makes a durable state visible. Commits become durable in order, but who waited for them may say so in any.
+    /// Makes a durable state visible. Commits become durable in order, but may be published in any.
     pub(crate) fn publish(&self, queued: u64, head: Option<Arc<StreamHead>>) {
         self.loaded().view.send_if_modified(|view| {
             if queued <= view.durable {
                 return false;
             }
-            let noticed = match (&view.head, &head) {
+            let is_visible = match (&view.head, &head) {
                 (Some(before), Some(after)) => {
                     (before.tail, &before.closed, before.incarnation, before.soft_deleted)
                         != (after.tail, &after.closed, after.incarnation, after.soft_deleted)
@@ -251,18 +252,18 @@ impl OpenStream {
             };
             view.durable = queued;
             view.head = head;
-            noticed
+            is_visible
         });
-        self.loaded().settled.notify_waiters();
+        self.loaded().resolved.notify_waiters();
     }
 
-    /// Resolves when the first `queued` commits are durable. `false`: one of them failed, and the stream has to be
-    /// opened again.
-    pub(crate) async fn durable(&self, queued: u64) -> bool {
+    /// Waits until the first `queued` commits are durable; `false` if one has failed, so that the stream has to be opened
+    /// again.
+    pub(crate) async fn wait_durable(&self, queued: u64) -> bool {
         let loaded = self.loaded();
         loop {
-            // Before the look: what settles after it wakes this.
-            let settled = loaded.settled.notified();
+            // Before the check, so that a commit that resolves after it wakes this.
+            let resolved = loaded.resolved.notified();
             {
                 let view = loaded.view.borrow();
                 if view.durable >= queued {
@@ -272,7 +273,7 @@ impl OpenStream {
                     return false;
                 }
             }
-            settled.await;
+            resolved.await;
         }
     }
 
@@ -304,7 +305,7 @@ impl OpenStream {
         }
     }
 
-    /// Counts a use; says whether it should be committed.
+    /// Counts a use of the stream. Returns whether the deadline has moved far enough to be committed.
     pub(crate) fn touch(&self, head: &StreamHead, wall_ms: u64) -> bool {
         let Lifetime::Sliding { .. } = head.lifetime else { return false };
         let Some(deadline_ms) = head.lifetime.deadline_ms(wall_ms) else { return false };
@@ -312,7 +313,7 @@ impl OpenStream {
         head.deadline_ms.is_some_and(|stored_ms| deadline_ms >= stored_ms.saturating_add(TOUCH_STEP_MS))
     }
 
-    /// The deadline that use has moved to and the store doesn't know.
+    /// Returns the deadline that use has moved to, unless it is committed.
     pub(crate) fn unsaved_deadline_ms(&self) -> Option<u64> {
         let loaded = self.loaded.get()?;
         let view = loaded.view.borrow();
@@ -346,13 +347,13 @@ impl Loaded {
         Self {
             writer: Mutex::new(Writer { head: head.clone(), queued: 0, producers: HashMap::new() }),
             view: watch::Sender::new(View { head, ..View::default() }),
-            settled: Notify::new(),
+            resolved: Notify::new(),
         }
     }
 }
 
 impl Writer {
-    /// What the stream remembers of the claim's producer, queued commits included.
+    /// Returns the state of a claim's producer after all queued commits.
     pub(crate) async fn producer(
         &mut self,
         stream: &OpenStream,
@@ -364,25 +365,25 @@ impl Writer {
             return Ok(Some(*state));
         }
         // The store knows durable state only, so a queued commit of this producer must be durable first.
-        if !stream.durable(self.queued).await {
+        if !stream.wait_durable(self.queued).await {
             return Err(Unavailable::StorageFailed.into());
         }
         let state = store.producer(head.incarnation, &claim.id).await.map_err(refuse)?;
         if let Some(state) = state {
-            self.note_producer(claim.id.clone(), state);
+            self.remember_producer(claim.id.clone(), state);
         }
         Ok(state)
     }
 
-    /// Notes a producer's state as of a queued commit.
-    pub(crate) fn note_producer(&mut self, id: ProducerId, state: ProducerState) {
+    /// Remembers a producer's state.
+    pub(crate) fn remember_producer(&mut self, id: ProducerId, state: ProducerState) {
         if self.producers.len() >= PRODUCERS_CACHED_MAX {
             self.producers.clear();
         }
         self.producers.insert(id, state);
     }
 
-    /// Forgets the producers of an earlier life.
+    /// Forgets the producers of an earlier incarnation.
     pub(crate) fn forget_producers(&mut self) {
         self.producers.clear();
     }

@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use headwater_store::Store;
 use tokio::sync::watch;
 
-use crate::{clock::Clock, streams::Streams, writes::Writes};
+use crate::writes::Writes;
 
 /// The time between two sweeps.
 const SWEEP_MS: u64 = 1_000;
@@ -14,9 +13,6 @@ const BATCH: usize = 1_000;
 
 /// Removes what is over from the store, and what is unused from memory.
 pub(crate) struct Sweeper {
-    pub(crate) store: Arc<dyn Store>,
-    pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) streams: Arc<Streams>,
     pub(crate) writes: Arc<Writes>,
     /// The time for which an unused stream stays in memory.
     pub(crate) idle_ms: u64,
@@ -27,9 +23,9 @@ pub(crate) struct Sweeper {
 impl Sweeper {
     /// Sweeps until the service drains.
     pub(crate) async fn run(self) {
-        let mut draining = self.draining.clone();
+        let (clock, mut draining) = (&self.writes.clock, self.draining.clone());
         loop {
-            let next = self.clock.sleep_until(self.clock.now_ms().saturating_add(SWEEP_MS));
+            let next = clock.sleep_until(clock.now_ms().saturating_add(SWEEP_MS));
             tokio::select! {
                 _ = draining.changed() => return,
                 () = next => self.sweep().await,
@@ -38,11 +34,12 @@ impl Sweeper {
     }
 
     pub(crate) async fn sweep(&self) {
-        match self.store.expired(self.clock.wall_ms(), BATCH).await {
+        let Writes { store, clock, streams, .. } = &*self.writes;
+        match store.expired(clock.wall_ms(), BATCH).await {
             Ok(names) => {
                 for name in names {
                     // A deadline that use has moved is committed; one that is really past ends the stream.
-                    if let Ok(stream) = self.streams.open(&name).await {
+                    if let Ok(stream) = streams.open(&name).await {
                         self.writes.save_touch(&stream).await;
                     }
                     if let Err(refusal) = self.writes.expire(&name).await {
@@ -52,8 +49,8 @@ impl Sweeper {
             }
             Err(error) => tracing::error!(%error, "expired streams could not be looked up"),
         }
-        for name in self.streams.evict(self.clock.now_ms().saturating_sub(self.idle_ms)) {
-            if let Ok(stream) = self.streams.open(&name).await {
+        for name in streams.evict(clock.now_ms().saturating_sub(self.idle_ms)) {
+            if let Ok(stream) = streams.open(&name).await {
                 self.writes.save_touch(&stream).await;
             }
         }

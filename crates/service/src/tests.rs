@@ -1,45 +1,25 @@
-//! What only time and failure show: durability, crashes of clients, expiry, draining. Everything else is shown from
-//! outside by the conformance suite.
+//! Tests that need time and failures: durability, clients that go away, expiry, draining. The conformance suite tests
+//! everything else from outside.
 
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt, stream};
-use headwater_protocol::{RequestHead, names, offset::Incarnation};
+use headwater_protocol::{names, offset::Incarnation};
 use headwater_store::{StoreError, faulty::Faulty};
 use headwater_store_mem::MemStore;
-use http::{HeaderName, HeaderValue, StatusCode, Version};
+use http::{HeaderValue, Request, StatusCode, Version, request::Parts};
 
 use crate::{Background, Body, Response, Service, clock::ManualClock, config::Config};
 
 const NOW_MS: u64 = 1_800_000_000_000;
 
-struct Head {
-    method: &'static str,
-    target: String,
-    headers: Vec<(&'static str, String)>,
-}
-
-impl RequestHead for Head {
-    fn method(&self) -> &str {
-        self.method
-    }
-    fn path(&self) -> &str {
-        self.target.split('?').next().unwrap()
-    }
-    fn query(&self) -> Option<&str> {
-        self.target.split_once('?').map(|(_, query)| query)
-    }
-    fn authority(&self) -> Option<&str> {
-        None
-    }
-    fn version(&self) -> Version {
-        Version::HTTP_10
-    }
-    fn header<'a>(&'a self, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> + use<'a> {
-        let name = name.clone();
-        self.headers.iter().filter(move |(key, _)| name == *key).map(|(_, value)| value.as_bytes())
-    }
+/// The head of a request of HTTP/1.0, which needs no host.
+fn head(method: &str, target: &str, headers: &[(&'static str, &str)]) -> Parts {
+    let url = format!("/v1/stream/{target}");
+    let request = Request::builder().method(method).uri(url).version(Version::HTTP_10);
+    let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+    request.body(()).unwrap().into_parts().0
 }
 
 struct World {
@@ -70,8 +50,7 @@ impl World {
         headers: &[(&'static str, &str)],
         body: &'static str,
     ) -> impl Future<Output = Response> + Send + 'static {
-        let headers = headers.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
-        let call = self.service.parse(&Head { method, target: format!("/v1/stream/{target}"), headers });
+        let call = self.service.parse(&head(method, target, headers));
         let service = self.service.clone();
         let chunks = (!body.is_empty()).then(|| Ok(Bytes::from_static(body.as_bytes())));
         async move { service.execute(call, stream::iter(chunks)).await }
@@ -100,8 +79,8 @@ impl World {
     }
 }
 
-/// Lets all spawned tasks go as far as they can.
-async fn settle() {
+/// Lets all spawned tasks run until they wait.
+async fn run_tasks() {
     for _ in 0..50 {
         tokio::task::yield_now().await;
     }
@@ -118,7 +97,7 @@ async fn readers_never_see_what_is_not_durable() {
     world.create("a", &[]).await;
     world.store.hold();
     let append = tokio::spawn(world.append("a", "hello"));
-    settle().await;
+    run_tasks().await;
     assert!(!append.is_finished());
     assert_eq!(world.text("a").await, "");
     world.store.release().await;
@@ -134,7 +113,7 @@ async fn what_the_power_took_was_never_acknowledged_nor_seen() {
     world.store.hold();
     let first = tokio::spawn(world.append("a", "two"));
     let second = tokio::spawn(world.append("a", "three"));
-    settle().await;
+    run_tasks().await;
     world.store.lose();
     for lost in [first, second] {
         assert_eq!(lost.await.unwrap().head.status, StatusCode::INTERNAL_SERVER_ERROR);
@@ -150,11 +129,11 @@ async fn an_append_whose_client_went_away_is_published_all_the_same() {
     world.create("a", &[]).await;
     world.store.hold();
     let append = tokio::spawn(world.append("a", "hello"));
-    settle().await;
+    run_tasks().await;
     append.abort();
-    settle().await;
+    run_tasks().await;
     world.store.release().await;
-    settle().await;
+    run_tasks().await;
     assert_eq!(world.text("a").await, "hello");
 }
 
@@ -167,7 +146,7 @@ async fn a_request_may_be_dropped_outside_of_a_runtime() {
     assert!((&mut append).now_or_never().is_none());
     std::thread::spawn(move || drop(append)).join().unwrap();
     world.store.release().await;
-    settle().await;
+    run_tasks().await;
     assert_eq!(world.text("a").await, "hello");
 }
 
@@ -183,9 +162,9 @@ async fn a_repetition_is_answered_only_when_the_original_is_durable() {
     ];
     world.store.hold();
     let original = tokio::spawn(world.send("POST", "a", &producer, "x"));
-    settle().await;
+    run_tasks().await;
     let repetition = tokio::spawn(world.send("POST", "a", &producer, "x"));
-    settle().await;
+    run_tasks().await;
     assert!(!repetition.is_finished());
     world.store.release().await;
     assert_eq!(original.await.unwrap().head.status, StatusCode::OK);
@@ -206,12 +185,12 @@ async fn who_waits_for_a_commit_that_readers_do_not_notice_is_answered() {
     assert_eq!(world.send("POST", "a", &producer, "x").await.head.status, StatusCode::OK);
     world.store.hold();
     let fork = tokio::spawn(world.send("PUT", "b", &[("stream-forked-from", "/v1/stream/a")], ""));
-    settle().await;
+    run_tasks().await;
     let repetition = tokio::spawn(world.send("POST", "a", &producer, "x"));
-    settle().await;
+    run_tasks().await;
     assert!(!repetition.is_finished());
     world.store.release().await;
-    settle().await;
+    run_tasks().await;
     assert!(repetition.is_finished(), "the source counts its fork, which no reader sees");
     assert_eq!(repetition.await.unwrap().head.status, StatusCode::NO_CONTENT);
     assert_eq!(fork.await.unwrap().head.status, StatusCode::CREATED);
@@ -234,13 +213,13 @@ async fn what_was_decided_on_a_commit_that_failed_is_decided_again() {
     world.create("a", &[]).await;
     world.store.hold();
     let first = tokio::spawn(world.append("a", "one"));
-    settle().await;
+    run_tasks().await;
     let second = tokio::spawn(world.append("a", "two"));
-    settle().await;
+    run_tasks().await;
     let last = tokio::spawn(world.send("POST", "a", &close, "three"));
-    settle().await;
+    run_tasks().await;
     let too_late = tokio::spawn(world.append("a", "four"));
-    settle().await;
+    run_tasks().await;
     assert!(!too_late.is_finished(), "it waits until the stream is closed for good");
     world.store.release_but_first(StoreError::Full).await;
     assert_eq!(first.await.unwrap().head.status, StatusCode::INSUFFICIENT_STORAGE);
@@ -259,9 +238,9 @@ async fn nobody_is_refused_for_a_creation_that_failed() {
     let world = World::new();
     world.store.hold();
     let first = tokio::spawn(world.send("PUT", "a", &[("content-type", "text/plain")], ""));
-    settle().await;
+    run_tasks().await;
     let other = tokio::spawn(world.send("PUT", "a", &[("content-type", "image/png")], ""));
-    settle().await;
+    run_tasks().await;
     world.store.release_but_first(StoreError::Full).await;
     assert_eq!(first.await.unwrap().head.status, StatusCode::INSUFFICIENT_STORAGE);
     assert_eq!(other.await.unwrap().head.status, StatusCode::CREATED);
@@ -284,13 +263,13 @@ async fn a_waiting_long_poll_gets_the_bytes_or_a_204_at_its_deadline() {
     let world = World::new();
     world.create("a", &[]).await;
     let poll = tokio::spawn(world.send("GET", "a?offset=-1&live=long-poll", &[], ""));
-    settle().await;
+    run_tasks().await;
     world.append("a", "x").await;
     assert_eq!(poll.await.unwrap().head.status, StatusCode::OK);
     let idle = tokio::spawn(world.send("GET", "a?offset=now&live=long-poll", &[], ""));
-    settle().await;
+    run_tasks().await;
     world.clock.advance(Duration::from_millis(19_999));
-    settle().await;
+    run_tasks().await;
     assert!(!idle.is_finished());
     world.clock.advance(Duration::from_millis(1));
     assert_eq!(idle.await.unwrap().head.status, StatusCode::NO_CONTENT);
@@ -301,7 +280,7 @@ async fn a_long_poll_on_a_deleted_stream_ends() {
     let world = World::new();
     world.create("a", &[]).await;
     let poll = tokio::spawn(world.send("GET", "a?offset=-1&live=long-poll", &[], ""));
-    settle().await;
+    run_tasks().await;
     assert_eq!(world.status("DELETE", "a").await, StatusCode::NO_CONTENT);
     assert_eq!(poll.await.unwrap().head.status, StatusCode::NOT_FOUND);
 }
@@ -345,7 +324,7 @@ async fn draining_ends_live_readers_and_refuses_the_rest() {
     let mut events = world.send("GET", "a?offset=-1&live=sse", &[], "").await;
     next_event(&mut events.body).await;
     let poll = tokio::spawn(world.send("GET", "a?offset=-1&live=long-poll", &[], ""));
-    settle().await;
+    run_tasks().await;
     world.service.drain();
     assert!(next_event(&mut events.body).await.unwrap().starts_with("event: control\n"));
     assert_eq!(next_event(&mut events.body).await, None);
@@ -362,7 +341,7 @@ async fn expired_streams_are_swept_and_used_ones_stay() {
     world.text("used").await;
     world.clock.advance(Duration::from_secs(6));
     world.background.sweeper.sweep().await;
-    settle().await;
+    run_tasks().await;
     assert_eq!(world.status("HEAD", "unused").await, StatusCode::NOT_FOUND);
     assert_eq!(world.status("HEAD", "used").await, StatusCode::OK);
     world.clock.advance(Duration::from_secs(10));
@@ -376,7 +355,7 @@ async fn a_use_that_a_full_store_cannot_take_counts_all_the_same() {
     world.clock.advance(Duration::from_secs(6));
     world.store.fail_next_commit(StoreError::Full);
     assert_eq!(world.text("a").await, "");
-    settle().await;
+    run_tasks().await;
     world.clock.advance(Duration::from_secs(6));
     assert_eq!(world.status("HEAD", "a").await, StatusCode::OK);
     world.clock.advance(Duration::from_secs(6));
@@ -389,7 +368,7 @@ async fn a_use_while_a_stream_is_deleted_does_not_prolong_the_next_one() {
     world.create("a", &[("stream-ttl", "3600")]).await;
     world.store.hold();
     let deletion = tokio::spawn(world.send("DELETE", "a", &[], ""));
-    settle().await;
+    run_tasks().await;
     assert_eq!(world.text("a").await, "", "it is not durably gone");
     world.store.release().await;
     assert_eq!(deletion.await.unwrap().head.status, StatusCode::NO_CONTENT);
@@ -408,7 +387,7 @@ async fn unused_heads_leave_memory_and_come_back() {
     world.clock.advance(Duration::from_secs(61));
     // The first sweep commits where reads have moved the deadline; then the stream may go.
     world.background.sweeper.sweep().await;
-    settle().await;
+    run_tasks().await;
     world.clock.advance(Duration::from_secs(61));
     world.background.sweeper.sweep().await;
     assert_eq!(world.service.0.streams.count(), 0);
@@ -497,19 +476,15 @@ async fn live_readers_are_bounded() {
 async fn a_body_that_does_not_come_is_408_and_one_without_end_is_413() {
     let world = World::new();
     world.create("a", &[]).await;
-    let head = || Head {
-        method: "POST",
-        target: "/v1/stream/a".to_owned(),
-        headers: vec![("content-type", "text/plain".to_owned())],
-    };
+    let head = head("POST", "a", &[("content-type", "text/plain")]);
     let service = world.service.clone();
-    let call = service.parse(&head());
+    let call = service.parse(&head);
     let silent = tokio::spawn(async move { service.execute(call, stream::pending().boxed()).await });
-    settle().await;
+    run_tasks().await;
     world.clock.advance(Duration::from_secs(30));
     assert_eq!(silent.await.unwrap().head.status, StatusCode::REQUEST_TIMEOUT);
     let endless = stream::repeat_with(|| Ok(Bytes::from(vec![0; 1 << 20])));
-    let response = world.service.execute(world.service.parse(&head()), endless).await;
+    let response = world.service.execute(world.service.parse(&head), endless).await;
     assert_eq!(response.head.status, StatusCode::PAYLOAD_TOO_LARGE);
     assert_eq!(world.text("a").await, "");
 }
@@ -522,6 +497,7 @@ async fn a_clock_set_back_repeats_no_incarnation() {
         let response = world.send("PUT", "a", &[("content-type", "text/plain")], "").await;
         seen.push(response.head.headers.get(names::STREAM_NEXT_OFFSET).cloned());
         assert_eq!(world.status("DELETE", "a").await, StatusCode::NO_CONTENT);
+        world.clock.set_wall_ms(NOW_MS - 3_600_000);
     }
     assert!(seen.is_sorted_by(|a: &Option<HeaderValue>, b| a < b), "{seen:?}");
 }
@@ -548,11 +524,11 @@ async fn event_streams_that_caches_share_end_together_whenever_they_began() {
         world.clock.advance(Duration::from_secs(10));
     }
     for second in 30..60 {
-        settle().await;
+        run_tasks().await;
         assert!(streams.iter().all(|stream| !stream.is_finished()), "{second}");
         world.clock.advance(Duration::from_secs(1));
     }
-    settle().await;
+    run_tasks().await;
     assert!(streams.iter().all(tokio::task::JoinHandle::is_finished));
 }
 
@@ -563,11 +539,11 @@ async fn a_wall_clock_set_back_holds_nobody_who_waits() {
     let mut events = world.send("GET", "a?offset=-1&live=sse", &[], "").await.body;
     assert!(next_event(&mut events).await.unwrap().contains("upToDate"));
     let poll = tokio::spawn(world.send("GET", "a?offset=now&live=long-poll", &[], ""));
-    settle().await;
+    run_tasks().await;
     world.clock.set_wall_ms(NOW_MS - 3_600_000);
     world.clock.advance(Duration::from_secs(15));
     assert_eq!(next_event(&mut events).await.unwrap(), ":\n\n", "the heartbeat");
-    settle().await;
+    run_tasks().await;
     assert!(!poll.is_finished());
     world.clock.advance(Duration::from_secs(5));
     assert_eq!(poll.await.unwrap().head.status, StatusCode::NO_CONTENT);
@@ -581,9 +557,9 @@ async fn a_wall_clock_set_forward_ends_streams_and_no_waits() {
     world.create("a", &[]).await;
     world.create("mortal", &[("stream-ttl", "1800")]).await;
     let poll = tokio::spawn(world.send("GET", "a?offset=now&live=long-poll", &[], ""));
-    settle().await;
+    run_tasks().await;
     world.clock.set_wall_ms(NOW_MS + 3_600_000);
-    settle().await;
+    run_tasks().await;
     assert_eq!(world.status("HEAD", "mortal").await, StatusCode::NOT_FOUND);
     assert!(!poll.is_finished());
     world.append("a", "x").await;

@@ -37,6 +37,6 @@ impl Writes {
         let version = head.version + 1;
         let mut head = (*current).clone();
         head.version = version;
-        self.commit([(stream, &mut *writer, Alteration::state(head))]).detach();
+        self.commit([(stream, &mut *writer, Alteration::state(head))], Vec::new()).detach();
     }
 }

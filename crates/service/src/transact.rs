@@ -84,7 +84,7 @@ impl Writes {
                 Ok(Decision::Keep(value)) => Ok(value),
                 Err(refusal) => Err(refusal),
             };
-            if locked.are_durable().await {
+            if locked.wait_durable().await {
                 return kept.map_err(|refusal| self.streams.forget(stream, refusal));
             }
         }
@@ -121,15 +121,15 @@ impl<'a> Locked<'a> {
         edits: Vec<Edit>,
     ) -> Pending {
         let other = self.other.as_mut().zip(other).map(|(locked, head)| locked.part(Alteration::state(head)));
-        writes.commit_with(std::iter::once(self.stream.part(alteration)).chain(other), edits)
+        writes.commit(std::iter::once(self.stream.part(alteration)).chain(other), edits)
     }
 
-    /// Unlocks, and returns whether all commits that were queued are durable now; `false` if one has failed.
-    async fn are_durable(self) -> bool {
+    /// Unlocks and waits until all queued commits are durable; `false` if one has failed.
+    async fn wait_durable(self) -> bool {
         let Self { stream, other } = self;
         let (stream, other) = (stream.unlock(), other.map(LockedStream::unlock));
         for (stream, queued) in std::iter::once(stream).chain(other) {
-            if !stream.durable(queued).await {
+            if !stream.wait_durable(queued).await {
                 return false;
             }
         }
@@ -156,7 +156,7 @@ impl<'a> LockedStream<'a> {
     }
 
     /// Waits until all queued commits are durable; `false` if one has failed.
-    pub(crate) async fn is_durable(&self) -> bool {
-        self.stream.durable(self.writer.queued).await
+    pub(crate) async fn wait_durable(&self) -> bool {
+        self.stream.wait_durable(self.writer.queued).await
     }
 }

@@ -2,7 +2,7 @@
 
 use clap::Args;
 use headwater_protocol::subscription::target::LocalTargets;
-use headwater_service::config;
+use headwater_service::config::SubscriptionConfig;
 use humantime::Duration;
 
 use super::{milliseconds, some_time};
@@ -48,21 +48,20 @@ pub(crate) struct Subscriptions {
 
 impl Subscriptions {
     /// Returns the service's configuration of subscriptions.
-    pub(super) fn service(&self) -> config::Subscriptions {
-        config::Subscriptions {
-            subscriptions_max: self.subscriptions_max,
-            links_max: self.subscription_links_max,
-            deliveries_max: self.webhooks_max.max(1),
-            deliveries_per_target_max: self.webhooks_per_target_max.max(1),
-            webhook_timeout_ms: milliseconds(self.webhook_timeout),
-            webhook_key_lifetime_ms: Some(milliseconds(self.webhook_key_lifetime)).filter(|&ms| ms > 0),
-            local_targets: if self.webhook_allow_localhost {
-                LocalTargets::Allowed
-            } else {
-                LocalTargets::Refused
-            },
-            public_url: self.public_url.clone(),
+    pub(super) fn service(&self) -> SubscriptionConfig {
+        let mut config = SubscriptionConfig::default();
+        config.subscriptions_max = self.subscriptions_max;
+        config.links_max = self.subscription_links_max;
+        config.deliveries_max = self.webhooks_max.max(1);
+        config.deliveries_per_target_max = self.webhooks_per_target_max.max(1);
+        config.webhook_timeout_ms = milliseconds(self.webhook_timeout);
+        config.webhook_key_lifetime_ms =
+            Some(milliseconds(self.webhook_key_lifetime)).filter(|&lifetime_ms| lifetime_ms > 0);
+        if self.webhook_allow_localhost {
+            config.local_targets = LocalTargets::Allowed;
         }
+        config.public_url = self.public_url.clone();
+        config
     }
 }
 

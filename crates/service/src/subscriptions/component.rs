@@ -19,13 +19,15 @@ use headwater_store::{Edit, Store};
 use tokio::sync::{Notify, Semaphore, watch};
 
 use super::{registry::Registry, requests};
-use crate::{clock::Clock, config, metrics::Metrics, streams::OpenStream, webhooks::Webhooks};
+use crate::{
+    clock::Clock, config::SubscriptionConfig, metrics::Metrics, streams::OpenStream, webhooks::Webhooks,
+};
 
 /// What subscriptions need of the service.
 pub(crate) struct Core {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) limits: config::Subscriptions,
+    pub(crate) limits: SubscriptionConfig,
     pub(crate) base_path: BasePath,
     pub(crate) metrics: Arc<Metrics>,
     /// Becomes true when the service drains.
