@@ -12,7 +12,7 @@ use headwater_protocol::{
 
 use crate::{
     commit::Alteration,
-    streams::OpenStream,
+    open_stream::OpenStream,
     transact::{Decision, Locked, Transaction},
     writes::Writes,
 };

@@ -10,8 +10,8 @@ use headwater_protocol::{
 use headwater_store::{Commit, Edit, StoreError, Ticket};
 
 use crate::{
+    open_stream::{OpenStream, Writer},
     refusal::refuse,
-    streams::{OpenStream, Writer},
     subscriptions::{CommitWithLinks, InFlightLinks},
     writes::Writes,
 };
@@ -65,27 +65,15 @@ impl Writes {
         for (stream, writer, alteration) in parts {
             let name = stream.name.clone();
             let expected = writer.head.as_ref().map_or(0, |head| head.version);
+            let change = match &alteration {
+                Alteration::Put(change) => Some(change),
+                Alteration::Remove => None,
+            };
             if let Some(subscriptions) = self.subscriptions.get() {
-                let change = match &alteration {
-                    Alteration::Put(change) => Some(change),
-                    Alteration::Remove => None,
-                };
                 subscriptions.add_link_edits(stream, writer.head.as_deref(), change, &mut commit);
             }
-            writer.head = match &alteration {
-                Alteration::Put(change) => {
-                    bytes += change.bytes.len() as u64;
-                    if let Some((id, state)) = &change.producer {
-                        writer.remember_producer(id.clone(), *state);
-                    }
-                    Some(Arc::new(change.head.clone()))
-                }
-                Alteration::Remove => {
-                    writer.forget_producers();
-                    None
-                }
-            };
-            writer.queued += 1;
+            bytes += change.map_or(0, |change| change.bytes.len() as u64);
+            writer.advance(change);
             publications.push(Publication {
                 stream: stream.clone(),
                 queued: writer.queued,

@@ -23,8 +23,8 @@ use crate::{
     Body,
     chunks::{Chunk, Span},
     follower::Follower,
+    open_stream::OpenStream,
     read::{ReadResponse, Reads},
-    streams::OpenStream,
 };
 
 /// The memory of an entry besides its bytes, about.

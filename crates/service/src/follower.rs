@@ -7,7 +7,7 @@ use tokio::sync::watch;
 
 use crate::{
     clock::Alarm,
-    streams::{OpenStream, View},
+    open_stream::{OpenStream, View},
     writes::Writes,
 };
 

@@ -46,6 +46,7 @@ mod events;
 mod follower;
 mod live_readers;
 mod metrics;
+mod open_stream;
 mod read;
 mod refusal;
 mod service;

@@ -25,7 +25,8 @@ use crate::{
     follower::Follower,
     live_readers::LiveReaders,
     metrics::Metrics,
-    streams::{OpenStream, Streams},
+    open_stream::OpenStream,
+    streams::Streams,
     writes::Writes,
 };
 

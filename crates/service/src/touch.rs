@@ -7,7 +7,7 @@ use tokio::sync::MutexGuard;
 
 use crate::{
     commit::Alteration,
-    streams::{OpenStream, Writer},
+    open_stream::{OpenStream, Writer},
     writes::Writes,
 };
 

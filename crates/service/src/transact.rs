@@ -9,7 +9,7 @@ use tokio::sync::MutexGuard;
 
 use crate::{
     commit::{Alteration, Outcome, Part, Pending},
-    streams::{OpenStream, Writer},
+    open_stream::{OpenStream, Writer},
     writes::Writes,
 };
 

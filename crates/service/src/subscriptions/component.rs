@@ -20,7 +20,7 @@ use tokio::sync::{Notify, Semaphore, watch};
 
 use super::{registry::Registry, requests};
 use crate::{
-    clock::Clock, config::SubscriptionConfig, metrics::Metrics, streams::OpenStream, webhooks::Webhooks,
+    clock::Clock, config::SubscriptionConfig, metrics::Metrics, open_stream::OpenStream, webhooks::Webhooks,
 };
 
 /// What subscriptions need of the service.

@@ -19,7 +19,7 @@ use super::{
     Subscriptions,
     registry::{self, LinkEntry, Registry},
 };
-use crate::{refusal::refuse, streams::OpenStream};
+use crate::{open_stream::OpenStream, refusal::refuse};
 
 /// The number of stream names that are listed at a time.
 const NAMES: usize = 10_000;
