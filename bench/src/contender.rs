@@ -8,7 +8,7 @@ use std::process::Command;
 
 use anyhow::{Result, bail};
 
-/// Where streams live, on every server.
+/// The base path of streams, on every server.
 pub(crate) const BASE_PATH: &str = "/v1/stream";
 
 /// A server and the way it is configured.
@@ -22,7 +22,7 @@ pub(crate) struct Contender {
     configure: fn(&mut Command, &Place<'_>),
 }
 
-/// Where the program comes from.
+/// The source of the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Source {
     /// A binary of this workspace.
@@ -33,7 +33,7 @@ pub(crate) enum Source {
     Node,
 }
 
-/// What a server is given to work with.
+/// The port and directory of a server.
 pub(crate) struct Place<'a> {
     pub(crate) port: u16,
     pub(crate) data_dir: &'a Path,
@@ -111,7 +111,7 @@ impl Contender {
         CONTENDERS.iter()
     }
 
-    /// One of this repository's servers.
+    /// Whether this is a server of this repository.
     pub(crate) fn is_ours(&self) -> bool {
         matches!(self.source, Source::Workspace(_))
     }

@@ -35,7 +35,7 @@ impl Disk {
         rustix::fs::syncfs(directory).context("cannot sync the disk")
     }
 
-    /// How many bytes it has written, everything included that was waiting; `None` if nobody counts.
+    /// Syncs the disk and returns the bytes it has written; `None` if the system doesn't count them.
     pub(crate) fn written_bytes(&self) -> Result<Option<u64>> {
         self.sync()?;
         Ok(fs::read_to_string(&self.stat).ok().and_then(|stat| written_bytes(&stat)))

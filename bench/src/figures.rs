@@ -1,13 +1,13 @@
 //! What a measurement found: figures, each with a unit and a direction.
 
-/// Which way is better.
+/// The better direction of a figure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Better {
     More,
     Less,
 }
 
-/// What a figure counts, and how it is called in tables and in the JSON.
+/// The kind of a figure, and its names in tables and in the JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Metric {
     pub(crate) key: &'static str,
@@ -53,7 +53,7 @@ metrics! {
     RESTART: "restart_s", "restart s", Less;
 }
 
-/// One measurement's figures, in the order of the table.
+/// The figures of a measurement, in the order of the table.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Figures {
     values: Vec<(Metric, f64)>,

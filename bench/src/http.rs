@@ -36,14 +36,14 @@ pub fn request(method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) 
 pub struct Connection {
     address: SocketAddr,
     stream: TcpStream,
-    /// What was received and not used yet; it begins with the answer that is being read.
+    /// Received bytes, from the beginning of the current response.
     buffer: Vec<u8>,
     /// The payload of the last answer, if it came in chunks.
     payload: Vec<u8>,
     keep_alive: bool,
 }
 
-/// How much room there is for what the next read brings.
+/// The room for the next read.
 const READ_BYTES: usize = 8 << 10;
 /// The most that one read drops. The memory behind it is never touched.
 const DROP_BYTES: usize = 1 << 20;

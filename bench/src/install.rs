@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::contender::{Contender, Source};
 
-/// What Node needs to run the reference server: all pinned by the lock file.
+/// The files that Node needs to run the reference server, pinned by the lock file.
 const NODE_FILES: [(&str, &str); 3] = [
     ("package.json", include_str!("../node/package.json")),
     ("package-lock.json", include_str!("../node/package-lock.json")),

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use anyhow::{Result, bail};
 
-/// How long every message is.
+/// The length of every message.
 pub(crate) const MESSAGE_BYTES: usize = 256;
 
 const MARK: u8 = b'~';
@@ -17,7 +17,7 @@ const SEQUENCE_DIGITS: usize = 8;
 /// From the mark to the end of the time.
 const STAMP_BYTES: usize = 2 + SEQUENCE_DIGITS + 16;
 
-/// What a message says about itself.
+/// The header of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stamp {
     pub(crate) sequence: u32,

@@ -18,7 +18,7 @@ const BAR_HEIGHT: u32 = 16;
 const BAR_STEP: u32 = 22;
 const GAP: u32 = 8;
 const NAME_WIDTH: u32 = 118;
-/// Where the second chart begins.
+/// The left edge of the second chart.
 const SECOND_CHART: u32 = 560;
 const FIRST_BAR_MAX: u32 = 310;
 const SECOND_BAR_MAX: u32 = 280;
@@ -76,7 +76,7 @@ fn draw_workload(svg: &mut String, y: u32, workload: &Workload, summary: &Summar
     y + TITLE_HEIGHT + BAR_STEP * u32::try_from(contenders.len()).unwrap_or_default() + GAP
 }
 
-/// What the second chart shows.
+/// The metric of the second chart.
 fn cost(summary: &Summary<'_>) -> Option<Metric> {
     let metrics = summary.metrics();
     [CPU_OPERATION, CPU_MIB, CPU_DELIVERY, KIB_STREAM].into_iter().find(|cost| metrics.contains(cost))

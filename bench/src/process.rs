@@ -1,4 +1,4 @@
-//! What a process has used so far, as /proc tells it.
+//! The resources that a process has used, from /proc.
 
 use std::collections::HashMap;
 use std::fs;
@@ -22,7 +22,7 @@ struct Thread {
     context_switches: u64,
 }
 
-/// What a process used between two moments.
+/// The resources that a process used between two snapshots.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Usage {
     pub(crate) elapsed: Duration,
@@ -33,7 +33,7 @@ pub(crate) struct Usage {
     pub(crate) rss_kib: u64,
 }
 
-/// How far the ticks may be off: a tick at each end, and some for threads on other cores.
+/// The error of the ticks: one at each end, and some for threads on other cores.
 const TICKS_TOLERANCE: Duration = Duration::from_millis(40);
 
 impl Snapshot {

@@ -12,7 +12,7 @@ use crate::figures::{Figures, P50, P99, P999};
 #[derive(Clone)]
 pub(crate) struct Recorder(Arc<Mutex<Record>>);
 
-/// What was counted.
+/// The recorded figures.
 pub(crate) struct Record {
     /// Since when it counts; nothing does before and after.
     counting_since: Option<Instant>,

@@ -9,7 +9,7 @@ use crate::figures::{Figures, LOAD_CPU, Metric, median, shown};
 use crate::run::Measurement;
 use crate::workload::Workload;
 
-/// What the tables mean, for below them.
+/// The notes below the tables.
 const LEGEND: &str = "Medians over rounds. A row `a : b` is a's figure divided by b's, the median of the rounds' \
                       ratios: above 1 a has more, which is better for what is per second and worse for all else.";
 
@@ -40,7 +40,7 @@ impl<'a> Summary<'a> {
         Self { measurements: measurements.iter().filter(of_workload).collect() }
     }
 
-    /// Who was measured, in the order in which contenders are listed.
+    /// The measured contenders, in the order in which they are listed.
     pub(crate) fn contenders(&self) -> Vec<&'static Contender> {
         let measured = |contender: &&Contender| {
             self.measurements.iter().any(|measurement| measurement.contender.name == contender.name)
@@ -69,7 +69,7 @@ impl<'a> Summary<'a> {
             .filter_map(|measurement| Some((measurement.round, measurement.outcome.as_ref().ok()?)))
     }
 
-    /// Every metric that anybody has, in the order of the first who has it.
+    /// The metrics of all measurements, in the order of their first occurrence.
     pub(crate) fn metrics(&self) -> Vec<Metric> {
         let mut metrics = Vec::new();
         for figures in self.measurements.iter().filter_map(|measurement| measurement.outcome.as_ref().ok()) {

@@ -17,16 +17,16 @@ use crate::server::{Launch, Server};
 use crate::trial::Trial;
 use crate::workload::Workload;
 
-/// What to measure, and how.
+/// The plan of a run.
 pub(crate) struct Plan {
     pub(crate) contenders: Vec<Entrant>,
     pub(crate) workloads: Vec<Workload>,
     pub(crate) rounds: u32,
-    /// How long to count, instead of each workload's own time.
+    /// The time to count, instead of each workload's own.
     pub(crate) duration: Option<Duration>,
     pub(crate) warm_up: Duration,
     pub(crate) streams: usize,
-    /// Where data directories are made.
+    /// The parent of the data directories.
     pub(crate) dir: PathBuf,
 }
 
@@ -36,7 +36,7 @@ pub(crate) struct Entrant {
     pub(crate) program: Vec<OsString>,
 }
 
-/// One measurement, or why there is none.
+/// A measurement, or why it failed.
 pub(crate) struct Measurement {
     pub(crate) workload: String,
     pub(crate) contender: &'static Contender,
@@ -127,7 +127,7 @@ impl Plan {
     }
 }
 
-/// One line a measurement: what runs, what came of it, and how long everything will take.
+/// The progress line of each measurement: its name, its result, and the time left.
 struct Progress<'a> {
     plan: &'a Plan,
     begun: Instant,
@@ -135,12 +135,12 @@ struct Progress<'a> {
     all: usize,
     /// The time that measurements count and warm up, of all that are still to come.
     planned: Duration,
-    /// What measurements took beyond that, so far.
+    /// The overhead of the measurements so far.
     beyond: Duration,
     current: Instant,
 }
 
-/// What a measurement takes beyond its planned time, before any was done.
+/// The assumed overhead of a measurement before any was done.
 const BEYOND_GUESS: Duration = Duration::from_secs(2);
 
 impl<'a> Progress<'a> {
@@ -189,7 +189,7 @@ impl<'a> Progress<'a> {
         }
     }
 
-    /// One measurement less.
+    /// Counts a measurement as done.
     fn skip(&mut self, workload: &Workload) {
         self.done += 1;
         self.planned = self.planned.saturating_sub(self.planned_for(workload));
@@ -199,7 +199,7 @@ impl<'a> Progress<'a> {
         self.plan.duration(workload) + self.plan.warm_up
     }
 
-    /// How long everything will have taken.
+    /// The expected total time.
     fn estimate(&self) -> Duration {
         let done = u32::try_from(self.done).unwrap_or(u32::MAX);
         let left = u32::try_from(self.all - self.done).unwrap_or(u32::MAX);

@@ -16,14 +16,14 @@ use crate::disk::Disk;
 use crate::process::Snapshot;
 use headwater_bench::http;
 
-/// How long a server may take until it answers.
+/// The longest time until a server responds.
 const READY_TIMEOUT: Duration = Duration::from_secs(300);
-/// How often it is asked. A restart is measured to this.
+/// The interval between requests meanwhile: the resolution of a restart's time.
 const READY_PAUSE: Duration = Duration::from_millis(1);
-/// What a server may do after it has begun to answer, before it is measured: prepare files, give memory back.
+/// The pause before a measurement, in which a new server may prepare files and give memory back.
 const SETTLE: Duration = Duration::from_secs(1);
 
-/// How to start a contender, as often as needed.
+/// The parameters of a contender's process.
 pub(crate) struct Launch<'a> {
     pub(crate) contender: &'static Contender,
     pub(crate) program: &'a [OsString],
@@ -45,7 +45,7 @@ impl<'a> Server<'a> {
         remove_dir(&launch.data_dir)?;
         fs::create_dir_all(&launch.data_dir)
             .with_context(|| format!("cannot create {}", launch.data_dir.display()))?;
-        // What the server before this one left to be written shall not be written on this one's time.
+        // Pending writes of the previous server must not count for this one.
         let disk = Disk::of(&launch.data_dir)?;
         disk.sync()?;
         let (process, address) = spawn(&launch)?;

@@ -18,11 +18,11 @@ use headwater_bench::http::{self, Connection};
 /// A workload's view of the measurement it is part of.
 pub(crate) struct Trial<'a> {
     pub(crate) server: Server<'a>,
-    /// How long to load the server before it counts.
+    /// The time of load before counting begins.
     pub(crate) warm_up: Duration,
-    /// How long to count.
+    /// The time to count.
     pub(crate) duration: Duration,
-    /// How many streams `streams-100k` makes.
+    /// The number of streams that `streams-100k` creates.
     pub(crate) streams: usize,
 }
 
@@ -37,15 +37,15 @@ pub(crate) struct Load {
 #[derive(Clone, Default)]
 pub(crate) struct Stop(Arc<AtomicBool>);
 
-/// What was used while it counted.
+/// The resources used while counting.
 pub(crate) struct Observed {
     pub(crate) server: Usage,
     pub(crate) ours: Usage,
-    /// What the disk wrote for the whole load, warming up included.
+    /// The bytes that the disk wrote for the whole load, including the warm-up.
     pub(crate) disk_bytes: Option<u64>,
 }
 
-/// How long tasks may take to finish what they are doing.
+/// The longest time for tasks to finish their last operation.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
 
 impl Trial<'_> {

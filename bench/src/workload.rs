@@ -41,9 +41,9 @@ enum Kind {
     ManyStreams,
 }
 
-/// How many streams and connections appends go to and come from.
+/// The number of streams and connections of appends.
 const SHAPES: [(usize, usize); 4] = [(1, 1), (1, 64), (64, 64), (1000, 256)];
-/// How many live readers there are.
+/// The number of live readers.
 const READERS: [usize; 3] = [1, 100, 1000];
 
 impl Workload {

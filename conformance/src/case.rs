@@ -14,7 +14,7 @@ pub(crate) struct Case {
     pub(crate) module: &'static str,
     /// The sentence, which is the name of the function.
     pub(crate) name: &'static str,
-    /// Where the rule is written down.
+    /// The place where the rule is written down.
     pub(crate) source: &'static str,
     /// The proof.
     pub(crate) run: fn(&Target),

@@ -13,22 +13,22 @@ use crate::options::Options;
 /// Longer than any response may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What the suite was told about the server's settings.
+/// The settings of the server under test that cases depend on.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Facts {
-    /// How long a long-poll waits.
+    /// The duration of a long-poll.
     pub(crate) long_poll_timeout: Duration,
-    /// Where catch-up answers end.
+    /// The multiple of bytes at which catch-up responses end.
     pub(crate) chunk_size: usize,
     /// The largest request body.
     pub(crate) body_max: usize,
-    /// How long the head of a request may take.
+    /// The longest time for the head of a request.
     pub(crate) header_timeout: Duration,
 }
 
 /// The server under test.
 pub(crate) struct Target {
-    /// What the suite was told about its settings.
+    /// Its settings.
     pub(crate) facts: Facts,
     /// Host and port.
     pub(crate) authority: String,
@@ -127,7 +127,7 @@ impl Target {
         Connection::open(&self.authority)
     }
 
-    /// The server still answers everybody else.
+    /// Checks that the server still serves other clients.
     #[track_caller]
     pub(crate) fn assert_alive(&self) {
         self.at("/health").get("").status(200).body_is(r#"{"status":"ok"}"#);
@@ -141,7 +141,7 @@ pub(crate) struct Stream<'t> {
     pub(crate) target: &'t Target,
     /// The path of the URL, from the root of the server.
     pub(crate) path: String,
-    /// What creations and appends say unless they are told otherwise.
+    /// The content type of creations and appends by default.
     pub(crate) content_type: &'static str,
 }
 
@@ -231,7 +231,7 @@ impl<'t> Stream<'t> {
         self.head().status(200).next_offset()
     }
 
-    /// Everything in the stream, chunk after chunk. Not for JSON streams, whose chunks are arrays.
+    /// Reads the whole stream, chunk after chunk. Not for JSON streams, whose chunks are arrays.
     #[track_caller]
     pub(crate) fn contents(&self) -> Vec<u8> {
         let mut from = "-1".to_owned();
@@ -261,7 +261,7 @@ impl<'t> Stream<'t> {
         outcome
     }
 
-    /// What readers can know: the metadata and the first chunk.
+    /// The state visible to readers: the metadata and the first chunk.
     #[track_caller]
     fn observed(&self) -> (Vec<Option<String>>, Vec<u8>) {
         let head = self.head();
@@ -272,7 +272,7 @@ impl<'t> Stream<'t> {
         (metadata, self.read("-1").status(200).body.clone())
     }
 
-    /// Where an offset of this stream's incarnation is `position` bytes after its beginning.
+    /// The offset `position` bytes after the beginning of this incarnation.
     #[track_caller]
     pub(crate) fn offset_at(&self, position: usize) -> String {
         offset::with_position(&self.tail(), position as u64)

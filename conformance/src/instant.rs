@@ -5,12 +5,12 @@ use std::time::Duration;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-/// This much later than now.
+/// The instant `later` from now.
 pub(crate) fn from_now(later: Duration) -> OffsetDateTime {
     OffsetDateTime::now_utc() + later
 }
 
-/// This many hours from now, in whole seconds.
+/// The instant `hours` from now, in whole seconds.
 pub(crate) fn in_hours(hours: u64) -> OffsetDateTime {
     from_now(Duration::from_secs(3600 * hours)).replace_nanosecond(0).expect("zero is a nanosecond")
 }

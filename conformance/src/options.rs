@@ -17,7 +17,7 @@ pub(crate) struct Options {
     #[arg(long, default_value = "server")]
     pub(crate) target: String,
 
-    /// How long the server under test holds a long-poll.
+    /// The duration of a long-poll on the server under test.
     #[arg(long, default_value = "600ms", value_parser = humantime::parse_duration)]
     pub(crate) long_poll_timeout: Duration,
 
@@ -29,7 +29,7 @@ pub(crate) struct Options {
     #[arg(long, default_value = "16MiB", value_parser = parse_size)]
     pub(crate) body_max: usize,
 
-    /// How long the server under test waits for the head of a request.
+    /// The header timeout of the server under test.
     #[arg(long, default_value = "2s", value_parser = humantime::parse_duration)]
     pub(crate) header_timeout: Duration,
 
@@ -37,7 +37,7 @@ pub(crate) struct Options {
     #[arg(long)]
     pub(crate) sources: bool,
 
-    /// What `libtest-mimic` understands.
+    /// The options of `libtest-mimic`.
     #[command(flatten)]
     pub(crate) harness: libtest_mimic::Arguments,
 }

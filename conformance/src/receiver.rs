@@ -10,7 +10,7 @@ use std::{
 
 use serde_json::Value;
 
-/// How long a webhook may take to come.
+/// The longest time until a webhook arrives.
 const TIMEOUT: Duration = Duration::from_secs(15);
 
 /// A receiver; it ends with the program.
@@ -54,7 +54,7 @@ impl Webhook {
 }
 
 impl Receiver {
-    /// One that responses every webhook with 200 and nothing.
+    /// Returns a receiver that responds to every webhook with 200 and an empty body.
     pub(crate) fn new() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port of this machine");
         let address = listener.local_addr().expect("it is bound");
@@ -63,14 +63,14 @@ impl Receiver {
         std::thread::spawn(move || {
             for socket in listener.incoming().map_while(Result::ok) {
                 let shared = shared.clone();
-                // Who asks badly gets no response; the case that waits for it will say so.
+                // A malformed request gets no response; the case that waits for it fails.
                 std::thread::spawn(move || shared.receive(socket));
             }
         });
         Self { address, state }
     }
 
-    /// Where it listens.
+    /// The URL of the receiver.
     pub(crate) fn url(&self) -> String {
         format!("http://{}/hook?a=1", self.address)
     }
@@ -93,7 +93,7 @@ impl Receiver {
         received[number].clone()
     }
 
-    /// How many came so far.
+    /// The number of webhooks so far.
     pub(crate) fn count(&self) -> usize {
         self.state.received.lock().expect("nobody panics with it").len()
     }

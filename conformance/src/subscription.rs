@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::client::{Stream, Target};
 
-/// How long something may take that happens in the background.
+/// The longest time for work in the background.
 const TIMEOUT: Duration = Duration::from_secs(15);
 
 /// A subscription, and a folder of streams that only it knows.
@@ -19,11 +19,11 @@ pub(crate) struct Subscription<'t> {
     pub(crate) folder: String,
 }
 
-/// How far a worker is with one stream.
+/// An acknowledgement: a stream and an offset.
 pub(crate) type Ack<'a> = (&'a str, &'a str);
 
 impl<'t> Subscription<'t> {
-    /// One that isn't created yet.
+    /// Returns a subscription that isn't created yet.
     pub(crate) fn new(target: &'t Target) -> Self {
         let name = target.unused_name();
         Self { target, id: format!("sub-{name}"), folder: name }
@@ -37,7 +37,7 @@ impl<'t> Subscription<'t> {
         subscription
     }
 
-    /// What a webhook subscription of its folder is created with.
+    /// The body that creates a webhook subscription of its folder.
     pub(crate) fn webhook_body(&self, url: &str) -> Value {
         json!({ "type": "webhook", "pattern": format!("{}/*", self.folder), "webhook": { "url": url }, "lease_ttl_ms": 600_000 })
     }
@@ -51,7 +51,7 @@ impl<'t> Subscription<'t> {
         subscription
     }
 
-    /// What a pull-wake subscription of its folder is created with.
+    /// The body that creates a pull-wake subscription of its folder.
     pub(crate) fn pull_body(&self, lease_ttl_ms: u64) -> Value {
         json!({ "type": "pull-wake", "pattern": format!("{}/*", self.folder), "wake_stream": self.wake_name(), "lease_ttl_ms": lease_ttl_ms })
     }
@@ -60,7 +60,7 @@ impl<'t> Subscription<'t> {
         format!("{}-wake", self.folder)
     }
 
-    /// Where its events are.
+    /// The stream of its wake events.
     pub(crate) fn wake_stream(&self) -> Stream<'t> {
         self.target.named(&self.wake_name(), "application/json")
     }
@@ -83,7 +83,7 @@ impl<'t> Subscription<'t> {
         stream
     }
 
-    /// What is below its URL.
+    /// A resource below its URL.
     pub(crate) fn at(&self, action: &str) -> Stream<'t> {
         self.target.named(&format!("__ds/subscriptions/{}{action}", self.id), "application/json")
     }
@@ -94,7 +94,7 @@ impl<'t> Subscription<'t> {
         self.at("").put().body(body.to_string()).send()
     }
 
-    /// What it is.
+    /// Its description.
     #[track_caller]
     pub(crate) fn get(&self) -> Value {
         self.at("").get("").status(200).json()
@@ -106,7 +106,7 @@ impl<'t> Subscription<'t> {
         self.at("").delete().status(204);
     }
 
-    /// One of its streams, as it tells them.
+    /// One of its streams, from its description.
     #[track_caller]
     pub(crate) fn link(&self, name: &str) -> Option<Value> {
         let body = self.get();
@@ -133,7 +133,7 @@ impl<'t> Subscription<'t> {
         }
     }
 
-    /// Asks for the work.
+    /// Claims the work.
     #[track_caller]
     pub(crate) fn claim(&self, worker: &str) -> Response {
         self.at("/claim").post(json!({ "worker": worker }).to_string()).send()
@@ -146,7 +146,7 @@ impl<'t> Subscription<'t> {
         self.report_as(action, token, &report(wake, acks, done))
     }
 
-    /// The same with any token and any body.
+    /// Sends a report with any token and any body.
     #[track_caller]
     pub(crate) fn report_as(&self, action: &str, token: &str, body: &Value) -> Response {
         let request = self.at(&format!("/{action}")).post(body.to_string());
@@ -176,7 +176,7 @@ pub(crate) fn report(wake: &Value, acks: &[Ack<'_>], done: bool) -> Value {
     json!({ "wake_id": wake["wake_id"], "generation": wake["generation"], "acks": acks, "done": done })
 }
 
-/// What a wake says of one stream.
+/// The entry of one stream in a wake.
 #[track_caller]
 pub(crate) fn stream_of(wake: &Value, name: &str) -> Value {
     let streams = wake["streams"].as_array().expect("streams is a list");

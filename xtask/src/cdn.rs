@@ -22,7 +22,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     run_with(&options.flags)
 }
 
-/// What fits in CI: every scenario behind both caches, for a short time.
+/// Runs the short form for CI: every scenario behind both caches, for a short time.
 pub(crate) fn run_short() -> Result<()> {
     run_with(&["--viewers", "200", "--secs", "5"].map(str::to_owned))
 }

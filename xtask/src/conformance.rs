@@ -49,7 +49,7 @@ enum Suite {
     Published,
 }
 
-/// What a suite is run against.
+/// The server that a suite is run against.
 struct Endpoint {
     /// Its name in tables: `hyper-mem`, or `url`.
     target: String,
@@ -111,7 +111,7 @@ fn run_targets(options: &Options) -> Result<Vec<Report>> {
         let server = server::start(&target)?;
         let endpoint = Endpoint::new(target.name(), server.url(), options.long_poll_timeout);
         reports.extend(run_suites(&endpoint, options)?);
-        // How the server ends is part of the result, and must not hide the failures that led to it.
+        // The end of the server is part of the result, and must not hide earlier failures.
         if let Err(error) = server.stop() {
             reports.push(Report::broken(&endpoint.target, "shutdown", &format!("{error:#}")));
         }

@@ -37,7 +37,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     run_on(&options.server, &flags)
 }
 
-/// What fits in CI: some kills, power cuts and failing disks, and each file damaged once in each way.
+/// Runs the short form for CI: some kills, power cuts and failing disks, and each file damaged once in each way.
 pub(crate) fn run_short() -> Result<()> {
     for flags in [
         ["--scenario", "kill", "--rounds", "20"],

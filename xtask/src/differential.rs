@@ -85,7 +85,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         command.args([flag, &number.to_string()]);
     }
     let outcome = process::run(&mut command);
-    // How a server ends is part of the result, and must not hide what led to it.
+    // The end of a server is part of the result, and must not hide an earlier failure.
     let ends: Vec<String> = (servers.into_iter())
         .filter_map(|(name, server)| server.stop().err().map(|error| format!("{name}: {error:#}")))
         .collect();
@@ -120,7 +120,7 @@ fn versions(older: &Path, server: &str) -> Result<Vec<(String, Server)>> {
     Ok(servers)
 }
 
-/// What fits in CI: our four servers, and scripts that everybody has.
+/// Runs the short form for CI: our four servers, and always the same scripts.
 pub(crate) fn run_short() -> Result<()> {
     #[derive(Parser)]
     struct Defaults {

@@ -4,7 +4,7 @@ use anyhow::{Result, bail};
 
 use super::head::Framing;
 
-/// How much of a body is still to come.
+/// The rest of a body.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Body {
     Length(u64),
@@ -53,7 +53,7 @@ impl Body {
         self.is_done() || *self == Self::UntilClose
     }
 
-    /// How many of the next bytes are certainly payload: these need not be looked at.
+    /// The number of next bytes that are certainly payload and need no parsing.
     pub(crate) fn payload_ahead(&self) -> u64 {
         match self {
             Self::Length(left) | Self::Chunked(Chunked { state: State::Data(left) }) => *left,
@@ -86,7 +86,7 @@ enum State {
     Size(u64),
     /// After the digits, in an extension or before the line's end.
     SizeLine(u64),
-    /// This much of the chunk is still to come.
+    /// The rest of the chunk.
     Data(u64),
     /// Before the line's end that follows the data.
     DataEnd,

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, bail};
 
-/// How the end of a body is found.
+/// The framing of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Framing {
     /// After this many bytes.
@@ -13,14 +13,14 @@ pub(crate) enum Framing {
     UntilClose,
 }
 
-/// What a reader has to know before it can read the body.
+/// The part of a head that a reader of the body needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Head {
     pub(crate) status: u16,
     pub(crate) framing: Framing,
     /// Whether the connection can be used for another request.
     pub(crate) keep_alive: bool,
-    /// How many bytes the head has, with the empty line.
+    /// The length of the head, including the empty line.
     pub(crate) bytes: usize,
 }
 

@@ -11,7 +11,7 @@ use crate::recorder::Recorder;
 use crate::trial::{Load, Stop, Trial, create_all, float, path};
 use headwater_bench::http::{self, Connection};
 
-/// How many streams and connections, and what is sent.
+/// The number of streams and connections, and the kind of the appends.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Append {
     pub(crate) flavour: Flavour,

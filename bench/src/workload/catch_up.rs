@@ -9,7 +9,7 @@ use crate::recorder::Recorder;
 use crate::trial::{Load, Stop, Trial, create, float, path};
 use headwater_bench::http::{self, Connection};
 
-/// How many read at a time.
+/// The number of simultaneous readers.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CatchUp {
     pub(crate) readers: usize,
@@ -77,7 +77,7 @@ pub(super) async fn pass(connection: &mut Connection, stream: &str, recorder: &R
     }
 }
 
-/// Where to read on, unless the answer was the last one.
+/// The next offset, unless the response was the last one.
 fn next(answer: &http::Begun, offset: &str) -> Result<Option<String>> {
     if answer.header("Stream-Up-To-Date").is_some_and(|value| value.eq_ignore_ascii_case("true")) {
         return Ok(None);
@@ -133,7 +133,7 @@ async fn verify(connection: &mut Connection) -> Result<()> {
     }
 }
 
-/// What was appended, compared as it comes back.
+/// The appended bytes, compared with those that are read.
 #[derive(Default)]
 struct Expected {
     compared: usize,

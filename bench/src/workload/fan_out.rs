@@ -10,7 +10,7 @@ use crate::figures::{CPU_DELIVERY, DELIVERIES, Figures, KIB_READER, RSS, SWITCHE
 use crate::recorder::Recorder;
 use crate::trial::{Load, Trial, create, float};
 
-/// How many read, and how.
+/// The number of readers, and how they read.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct FanOut {
     pub(crate) live: Live,

@@ -14,11 +14,11 @@ use headwater_bench::http::{self, Begun, Connection};
 /// Text, so that an event stream carries messages as they are.
 pub(super) const CONTENT_TYPE: &str = "text/plain";
 
-/// What writer and readers of one stream share.
+/// The state that the writer and readers of a stream share.
 #[derive(Clone)]
 pub(super) struct Feed {
     stream: String,
-    /// `tails[n]` is the offset after n messages: where a reader who has these reads on.
+    /// `tails[n]` is the offset after n messages.
     tails: Arc<Mutex<Vec<String>>>,
 }
 
@@ -159,7 +159,7 @@ impl Feed {
         self.tails.lock().unwrap_or_else(PoisonError::into_inner).get(index).cloned()
     }
 
-    /// The same, waiting: a reader may have a message before its writer has the answer.
+    /// Waits for a tail: a reader may have a message before its writer has the response.
     async fn tail_after(&self, messages: u32) -> String {
         loop {
             if let Some(tail) = self.tail(messages) {
@@ -182,7 +182,7 @@ enum Transport {
     LongPoll,
 }
 
-/// Which messages a reader has.
+/// The messages that a reader has.
 #[derive(Default)]
 struct Received {
     messages: u32,

@@ -14,9 +14,9 @@ use headwater_bench::http::{self, Connection};
 const CONNECTIONS: usize = 64;
 const CONTENT_TYPE: &str = "application/octet-stream";
 const BODY_BYTES: usize = 256;
-/// How long nothing is asked before idle streams are weighed.
+/// The pause before the memory of idle streams is measured.
 const PAUSE: Duration = Duration::from_secs(12);
-/// How many streams are looked at after the restart.
+/// The number of streams read after the restart.
 const SAMPLES: usize = 256;
 
 pub(crate) async fn run(trial: &mut Trial<'_>) -> Result<Figures> {
@@ -54,7 +54,7 @@ pub(crate) async fn run(trial: &mut Trial<'_>) -> Result<Figures> {
     Ok(figures)
 }
 
-/// What is done to each stream.
+/// An operation on each stream.
 #[derive(Clone)]
 enum Visit {
     Create(Recorder),

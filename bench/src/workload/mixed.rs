@@ -18,7 +18,7 @@ const STREAMS: usize = 8;
 const INTERVAL: Duration = Duration::from_millis(20);
 const EVENT_STREAMS: usize = 200;
 const CATCHING_UP: usize = 2;
-/// What a stream holds before the first message.
+/// The size of a stream before the first message.
 const HISTORY_BYTES: usize = 8 << 20;
 
 pub(crate) async fn run(trial: &Trial<'_>) -> Result<Figures> {

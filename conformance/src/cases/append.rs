@@ -43,7 +43,7 @@ pub(super) fn assert_refused(stream: &Stream<'_>, request: Request<'_>, status: 
     stream.assert_unchanged_by(|| request.send().refused(status, code).clone())
 }
 
-/// The same for something malformed.
+/// Checks that an append is refused as malformed.
 #[track_caller]
 pub(super) fn assert_malformed(stream: &Stream<'_>, request: Request<'_>) -> Response {
     stream.assert_unchanged_by(|| request.send().malformed().clone())

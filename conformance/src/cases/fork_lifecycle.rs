@@ -29,7 +29,7 @@ cases! {
     reading_a_fork_does_not_need_its_source: "section 4.2: refreshed independently",
 }
 
-/// What HEAD tells about the lifetime of a fork with these headers: the TTL and the expiry.
+/// The TTL and the expiry of a fork with these headers, from HEAD.
 #[track_caller]
 fn lifetime_of(source: &Stream<'_>, headers: &[(&str, &str)]) -> (Option<String>, Option<OffsetDateTime>) {
     let fork = fork_of(source, headers);

@@ -33,7 +33,7 @@ pub(super) fn await_404(stream: &Stream<'_>) {
     }
 }
 
-/// Nothing refers to `source`: a deletion is a whole one.
+/// Checks that nothing refers to `source`: deleting it removes it.
 #[track_caller]
 pub(super) fn assert_unreferenced(source: &Stream<'_>) {
     source.delete().status(204);

@@ -38,7 +38,7 @@ cases! {
     names_that_look_dangerous_are_only_names: "docs/adr/0008-json-stored-as-sent.md: no conversion",
 }
 
-/// What a stream with these appends reads.
+/// Reads a new stream with these appends.
 #[track_caller]
 fn assert_reads(t: &Target, appends: &[&str], expected: &str) {
     t.json(appends).read("-1").status(200).body_is(expected);
@@ -188,7 +188,7 @@ fn commas_and_brackets_in_strings_are_no_borders(t: &Target) {
     stream.read("-1").status(200).body_is(batch);
 }
 
-/// What is no JSON text.
+/// Texts that are no JSON.
 #[rustfmt::skip]
 const INVALID: &[&str] = &[
     "{", "}", "[", "]", "[1", "1]", "[1,]", "[,1]", "[1,,2]", "[1 2]", "{\"a\"}", "{\"a\":}", "{\"a\":1,}",

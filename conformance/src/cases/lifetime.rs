@@ -37,7 +37,7 @@ cases! {
     a_deletion_has_an_empty_body: "section 5.4",
 }
 
-/// How long a stream may outlive its end before a case calls it immortal.
+/// The longest time that a stream may outlive its end.
 const GRACE: Duration = Duration::from_secs(5);
 
 fn with_ttl<'t>(t: &'t Target, seconds: &str) -> Stream<'t> {

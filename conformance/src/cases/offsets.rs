@@ -30,7 +30,7 @@ cases! {
     closed_is_true_or_absent: "section 5.5, Stream-Closed",
 }
 
-/// What is no offset, though some of it looks like one.
+/// Texts that are no offsets, though some look like one.
 #[rustfmt::skip]
 const MALFORMED: &[&str] = &[
     "0", "00", "1", "-2", "-0", "-01", "+1", "-1.0", "--1", "- 1", "-1 ", " -1", "NOW", "Now", "now ",

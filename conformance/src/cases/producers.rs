@@ -196,7 +196,7 @@ fn headers_come_together_or_not_at_all(t: &Target) {
     }
 }
 
-/// What is no number of an epoch or a seq.
+/// Texts that are no epoch and no sequence number.
 #[rustfmt::skip]
 const MALFORMED: &[&str] = &[
     "", "-1", "-0", "+1", "01", "00", "1.0", "1.", ".1", "1e3", "0x1", "1 0", "one", "null", "NaN",

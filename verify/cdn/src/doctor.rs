@@ -16,12 +16,12 @@ use crate::proxy::{Caches, Kind, Proxy};
 use crate::run::Stage;
 use patient::Patient;
 
-/// What a check came to.
+/// The result of a check.
 pub(crate) enum Verdict {
     Fine(String),
-    /// What is wrong, and what to change.
+    /// The finding, and what to change.
     Wrong(String, &'static str),
-    /// It can't be told from outside.
+    /// Not visible from outside.
     Unknown(String),
 }
 
@@ -95,7 +95,7 @@ pub(crate) async fn examine_ours(kinds: &[Kind], stage: &Stage) -> Result<Vec<St
     Ok(broken)
 }
 
-/// What is wrong with the careless one.
+/// The faults of the careless configuration.
 const FAULTS: [&str; 8] = [
     "HEAD tells the tail of now",
     "the order of arguments doesn't matter",
@@ -131,7 +131,7 @@ pub(crate) fn text(findings: &[Finding]) -> String {
     text
 }
 
-/// Whether nothing was wrong.
+/// Whether no check found a fault.
 pub(crate) fn is_well(findings: &[Finding]) -> bool {
     findings.iter().all(|finding| !matches!(finding.verdict, Verdict::Wrong(..)))
 }

@@ -1,43 +1,43 @@
-//! What was written to a stream, and when: what its viewers are held to.
+//! The ledger of a stream: what was written, and when. Viewers are checked against it.
 
 use std::cell::RefCell;
 use std::fmt::Write;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-/// How long a message is, with its line end.
+/// The length of a message, including its line end.
 pub(crate) const MESSAGE_BYTES: usize = 256;
 
-/// The messages of one stream's life, numbered from 0. A message is a line that names the life and its number.
+/// The messages of one incarnation, numbered from 0. A message is a line of the incarnation's tag and its number.
 #[derive(Default)]
 pub(crate) struct Ledger {
-    /// What no other life's messages begin with.
+    /// The beginning of every message, unique to this incarnation.
     tag: String,
     sent: Vec<Instant>,
     /// For each acknowledged append, the offset after it.
     acked: Vec<(String, Instant)>,
     closed: Option<Instant>,
     gone: Option<Instant>,
-    /// What all offsets of this life begin with.
+    /// The first half of every offset of this incarnation.
     incarnation: String,
 }
 
-/// All lives of a stream's name, each with its ledger: a viewer is held to the one that it was shown first.
-pub(crate) type Lives = Rc<RefCell<Vec<Rc<RefCell<Ledger>>>>>;
+/// The ledgers of all incarnations of a name; a viewer is checked against the one that it saw first.
+pub(crate) type Incarnations = Rc<RefCell<Vec<Rc<RefCell<Ledger>>>>>;
 
-/// The ledger of the life that an offset belongs to.
-pub(crate) fn of_offset(lives: &Lives, offset: &str) -> Option<Rc<RefCell<Ledger>>> {
+/// The ledger of the incarnation that an offset belongs to.
+pub(crate) fn of_offset(incarnations: &Incarnations, offset: &str) -> Option<Rc<RefCell<Ledger>>> {
     let incarnation = incarnation(offset);
-    lives.borrow().iter().find(|ledger| ledger.borrow().incarnation == incarnation).cloned()
+    incarnations.borrow().iter().find(|ledger| ledger.borrow().incarnation == incarnation).cloned()
 }
 
-/// The part of an offset that names the stream's life.
+/// The half of an offset that names the incarnation.
 fn incarnation(offset: &str) -> &str {
     offset.split_once('_').map_or("", |(incarnation, _)| incarnation)
 }
 
 impl Ledger {
-    /// A life that begins at `offset`.
+    /// Returns the ledger of an incarnation that begins at `offset`.
     pub(crate) fn new(tag: &str, offset: &str) -> Self {
         Self {
             tag: tag.to_owned(),
@@ -72,12 +72,12 @@ impl Ledger {
         self.closed = Some(Instant::now());
     }
 
-    /// The life ends now: its readers can't be held to the rest.
+    /// The incarnation ends now: its readers can't be held to the rest.
     pub(crate) fn on_delete(&mut self) {
         self.gone = Some(Instant::now());
     }
 
-    /// How many messages there are.
+    /// The number of messages.
     pub(crate) fn messages(&self) -> usize {
         self.sent.len()
     }
@@ -95,7 +95,7 @@ impl Ledger {
         self.sent.get(number).copied()
     }
 
-    /// The number of a message of this life; `None` for a line that isn't one.
+    /// The number of a message of this incarnation; `None` for a line that isn't one.
     pub(crate) fn number(&self, line: &[u8]) -> Option<usize> {
         let text = std::str::from_utf8(line).ok().filter(|line| line.len() + 1 == MESSAGE_BYTES)?;
         let (number, padding) = text.strip_prefix(&*self.tag)?.strip_prefix(' ')?.split_once(' ')?;
@@ -105,7 +105,7 @@ impl Ledger {
     /// For how long it has been false that `offset` is the tail: since the first acknowledgement of more, or since
     /// the stream is gone.
     pub(crate) fn stale(&self, offset: &str) -> Duration {
-        // Offsets of one life have one length and sort as bytes do (section 8).
+        // Offsets of one incarnation have one length and sort as bytes do (section 8).
         let first = self.acked.partition_point(|(end, _)| end.as_str() <= offset);
         let more = self.acked.get(first).map(|(_, acked)| *acked);
         more.or(self.gone).map_or(Duration::ZERO, |since| since.elapsed())

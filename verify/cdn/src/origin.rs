@@ -19,11 +19,11 @@ pub(crate) struct Origin {
     /// `None` while it is restarted.
     server: Option<Server>,
     pub(crate) address: SocketAddr,
-    /// What it had counted before it was restarted.
+    /// The counts of earlier processes.
     before: Counts,
 }
 
-/// What the origin had to do.
+/// The work of the origin.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Counts {
     /// GET and HEAD.
@@ -121,7 +121,7 @@ impl Origin {
         Ok(())
     }
 
-    /// What it has counted since it was started first.
+    /// The counts since the first start.
     pub(crate) async fn counts(&self) -> Result<Counts> {
         let mut connection = Connection::open(self.address).await?;
         let answer = connection.exchange(&http::request("GET", "/metrics", &[], b"")).await?;

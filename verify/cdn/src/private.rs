@@ -102,14 +102,14 @@ pub(crate) async fn run(scenario: &Scenario, visibility: &str, kind: Kind, stage
         writers.push(Writer::create(origin, &path, user, &headers).await?);
     }
     // Neighbours are of different users, and number / 2 decides how they sort their parameters.
-    let users = USERS.into_iter().zip(writers.iter().map(|writer| writer.lives.clone())).cycle();
-    let audience = users.take(stage.viewers).enumerate().map(|(number, (user, lives))| Viewer {
+    let users = USERS.into_iter().zip(writers.iter().map(|writer| writer.incarnations.clone())).cycle();
+    let audience = users.take(stage.viewers).enumerate().map(|(number, (user, incarnations))| Viewer {
         number: number / 2,
         address: proxy.address,
         path: path.clone(),
         headers: vec![("Authorization".to_owned(), credential(user))],
         mode: scenario.mode,
-        lives,
+        incarnations,
         tally: tally.clone(),
         storms: storms.clone(),
     });

@@ -32,13 +32,13 @@ impl Kind {
     }
 }
 
-/// Where nginx talks to itself.
+/// The address of nginx's inner server.
 const INNER: &str = "127.0.0.1:8079";
 
 const READY_TIMEOUT: Duration = Duration::from_secs(20);
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Where the programs and their configurations are.
+/// Paths of the programs and their configurations.
 #[derive(Clone, Debug)]
 pub(crate) struct Caches {
     pub(crate) nginx: PathBuf,

@@ -1,4 +1,4 @@
-//! What came of the runs: a line each as they end, a table, JSON, and a picture.
+//! The results of the runs: a line each as they end, a table, JSON, and a picture.
 
 mod picture;
 
@@ -17,7 +17,7 @@ pub(crate) fn list(scenarios: &[Scenario]) -> String {
     table::render(&["scenario", "what happens"], &rows)
 }
 
-/// One run in a line.
+/// Formats a run as a line.
 pub(crate) fn line(outcome: &Outcome) -> String {
     let Outcome { scenario, kind, tally, origin, broken, .. } = outcome;
     let (requests, asked) = (tally.requests, origin.requests);
@@ -81,7 +81,7 @@ fn row(outcome: &Outcome) -> Vec<String> {
     ]
 }
 
-/// Everything, for other programs.
+/// All figures, as JSON.
 pub(crate) fn document(outcomes: &[Outcome], stage: &Stage) -> Value {
     let runs = outcomes.iter().map(|outcome| {
         let Outcome { tally, origin, .. } = outcome;

@@ -20,7 +20,7 @@ use crate::tally::Tally;
 use crate::viewer::Viewer;
 use crate::writer::Writer;
 
-/// Where things are, and how much is asked for.
+/// Paths, and the size of a run.
 pub(crate) struct Stage {
     pub(crate) binary: PathBuf,
     pub(crate) caches: Caches,
@@ -29,7 +29,7 @@ pub(crate) struct Stage {
     pub(crate) duration: Duration,
 }
 
-/// What came of a run.
+/// The result of a run.
 pub(crate) struct Outcome {
     pub(crate) scenario: &'static str,
     pub(crate) what: &'static str,
@@ -38,7 +38,7 @@ pub(crate) struct Outcome {
     pub(crate) messages: usize,
     pub(crate) tally: Tally,
     pub(crate) origin: Counts,
-    /// What is broken; empty if nothing is.
+    /// Broken expectations, in words.
     pub(crate) broken: Vec<String>,
 }
 
@@ -48,7 +48,7 @@ impl Outcome {
         ratio(self.tally.requests, self.origin.requests)
     }
 
-    /// Which part of the requests the origin never saw.
+    /// The percentage of requests that the origin never saw.
     pub(crate) fn hit_percent(&self) -> f64 {
         100.0 * (1.0 - ratio(self.origin.requests, self.tally.requests))
     }
@@ -64,7 +64,7 @@ pub(crate) fn ratio(part: u64, whole: u64) -> f64 {
     part as f64 / whole.max(1) as f64
 }
 
-/// How long viewers may take to learn of the end: a long-poll, and a bit.
+/// The longest time until viewers learn of the end: a little more than a long-poll.
 const END_TIMEOUT: Duration = Duration::from_secs(40);
 
 /// Runs a scenario.
@@ -93,7 +93,7 @@ pub(crate) async fn run(scenario: &Scenario, kind: Kind, stage: &Stage) -> Resul
             path: path.clone(),
             headers: Vec::new(),
             mode: scenario.mode,
-            lives: writer.lives.clone(),
+            incarnations: writer.incarnations.clone(),
             tally: tally.clone(),
             storms: storms.clone(),
         })
@@ -122,7 +122,7 @@ pub(crate) async fn run(scenario: &Scenario, kind: Kind, stage: &Stage) -> Resul
     Ok(outcome)
 }
 
-/// What is broken, in words.
+/// Lists broken expectations.
 pub(crate) fn judge(scenario: &Scenario, outcome: &Outcome) -> Vec<String> {
     let mut broken = Vec::new();
     let (wrong, told) = outcome.tally.wrongs();
@@ -181,7 +181,7 @@ pub(crate) async fn attend(
             *failures.entry(failure).or_default() += 1;
         }
     };
-    // Those who are still there then are counted as stuck.
+    // Remaining viewers are counted as stuck.
     let _ = timeout(END_TIMEOUT, all).await;
     waiting.shutdown().await;
     showing.abort();
@@ -189,7 +189,7 @@ pub(crate) async fn attend(
     Ok(failures.into_iter().map(|(failure, viewers)| format!("{viewers} viewers {failure}")).collect())
 }
 
-/// What the writer and chance do.
+/// The course of a run: messages and the disturbance.
 pub(crate) struct Timeline<'a> {
     scenario: &'a Scenario,
     duration: Duration,
@@ -199,7 +199,7 @@ pub(crate) struct Timeline<'a> {
 const MIDDLE: f64 = 0.6;
 
 impl Timeline<'_> {
-    /// How many messages fit.
+    /// The number of messages in this time.
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count of messages")]
     pub(crate) fn messages(scenario: &Scenario, duration: Duration) -> u32 {
         (scenario.messages_per_s * duration.as_secs_f64()) as u32

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::proxy::Kind;
 use crate::viewer::Mode;
 
-/// What disturbs a run, at a part of its time.
+/// A disturbance in the course of a run.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Disturbance {
     /// All viewers lose their connections at once.
@@ -16,7 +16,7 @@ pub(crate) enum Disturbance {
     Recreate,
 }
 
-/// Who answers.
+/// The origin behind the cache.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Origins {
     /// The server, with these flags.
@@ -31,12 +31,12 @@ pub(crate) struct Scenario {
     pub(crate) name: &'static str,
     pub(crate) what: &'static str,
     pub(crate) mode: Mode,
-    /// What there is before the first viewer, in MiB.
+    /// The size of the stream before the first viewer, in MiB.
     pub(crate) history_mib: u64,
     pub(crate) messages_per_s: f64,
     /// The silence in the middle.
     pub(crate) silence: Duration,
-    /// How large the audience is, of the one asked for.
+    /// The size of the audience, as a part of the one asked for.
     pub(crate) audience: f64,
     /// Over which part of the time viewers join.
     pub(crate) joins: f64,

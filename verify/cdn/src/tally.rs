@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-/// How many of the things that went wrong are told.
+/// The number of failures that are quoted.
 const TOLD_MAX: usize = 8;
 
 /// The sum over all viewers of a run.
@@ -63,7 +63,7 @@ impl Tally {
         }
     }
 
-    /// How much went wrong, and the first of it in words.
+    /// The number of failures, and the first of them in words.
     pub(crate) fn wrongs(&self) -> (u64, &[String]) {
         (self.wrong, &self.told)
     }

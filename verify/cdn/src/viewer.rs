@@ -1,4 +1,4 @@
-//! A viewer, who reads as the protocol's clients do: history first, then waiting for what comes, echoing the cursor.
+//! A viewer, which reads as the protocol's clients do: history first, then live, echoing the cursor.
 //!
 //! It checks all that it is given against the ledger: every message once, in order, none of another stream.
 
@@ -15,11 +15,11 @@ use headwater_testkit::sse::{Control, Parser};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
-use crate::ledger::{self, Lives};
+use crate::ledger::{self, Incarnations};
 use crate::tally::Tally;
 use place::Place;
 
-/// How a viewer goes on at the tail.
+/// How a viewer reads at the tail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
     LongPoll,
@@ -41,18 +41,18 @@ pub(crate) struct Viewer {
     pub(crate) path: String,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) mode: Mode,
-    pub(crate) lives: Lives,
+    pub(crate) incarnations: Incarnations,
     pub(crate) tally: Rc<RefCell<Tally>>,
     /// Counts up when all viewers lose their connections.
     pub(crate) storms: watch::Receiver<u32>,
 }
 
-/// What becomes of a viewer after an answer.
+/// The step after a response.
 enum Next {
     Go,
     /// The stream is closed and all of it was read.
     Done,
-    /// This life of the stream is over: begin again.
+    /// The incarnation has ended: start over.
     Again,
 }
 
@@ -111,7 +111,7 @@ impl Viewer {
         Ok(())
     }
 
-    /// One request and its answer.
+    /// Sends one request and handles the response.
     async fn step(&mut self, connection: &mut Connection, place: &mut Place) -> Result<Next> {
         let request = self.request(place);
         if place.live.is_some() && self.mode == Mode::EventStream {
@@ -125,7 +125,7 @@ impl Viewer {
                 self.tally.borrow_mut().bytes += answer.body.len() as u64;
                 if place.ledger.is_none() {
                     place.ledger = header("stream-next-offset")
-                        .and_then(|offset| ledger::of_offset(&self.lives, offset));
+                        .and_then(|offset| ledger::of_offset(&self.incarnations, offset));
                 }
                 place.read(answer.body, self.number, &mut self.tally.borrow_mut());
                 let told = Told {
@@ -188,7 +188,7 @@ impl Viewer {
         }
     }
 
-    /// Takes in where an answer says that the viewer stands.
+    /// Applies the position of a response.
     fn told(&self, place: &mut Place, told: &Told<'_>) -> Next {
         let mut tally = self.tally.borrow_mut();
         let (Some(next), Some(ledger)) = (told.next, place.ledger.clone()) else {
@@ -230,9 +230,9 @@ impl Viewer {
         }
     }
 
-    /// Whether the life that the viewer reads is over, or it has begun to read between two lives.
+    /// Whether the incarnation being read has ended, or reading began between two incarnations.
     fn is_over(&self, place: &Place) -> bool {
-        let first = || self.lives.borrow().first().cloned();
+        let first = || self.incarnations.borrow().first().cloned();
         place.ledger.clone().or_else(first).is_some_and(|ledger| ledger.borrow().is_gone())
     }
 
@@ -257,7 +257,7 @@ impl Viewer {
     }
 }
 
-/// Where an answer says that its reader stands.
+/// The position that a response gives its reader.
 struct Told<'a> {
     next: Option<&'a str>,
     cursor: Option<&'a str>,

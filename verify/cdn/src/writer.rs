@@ -7,7 +7,7 @@ use std::rc::Rc;
 use anyhow::{Context, Result};
 use headwater_bench::http::{self, Connection};
 
-use crate::ledger::{Ledger, Lives, MESSAGE_BYTES};
+use crate::ledger::{Incarnations, Ledger, MESSAGE_BYTES};
 
 /// The messages of one append that fills a history: 256 KiB.
 const FILL_MESSAGES: usize = 1_024;
@@ -18,7 +18,7 @@ pub(crate) struct Writer {
     connection: Connection,
     path: String,
     headers: Vec<(String, String)>,
-    pub(crate) lives: Lives,
+    pub(crate) incarnations: Incarnations,
 }
 
 impl Writer {
@@ -31,14 +31,15 @@ impl Writer {
     ) -> Result<Self> {
         let owned = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let connection = Connection::open(origin).await?;
-        let mut writer = Self { connection, path: path.to_owned(), headers: owned, lives: Lives::default() };
+        let mut writer =
+            Self { connection, path: path.to_owned(), headers: owned, incarnations: Incarnations::default() };
         writer.begin(tag).await?;
         Ok(writer)
     }
 
-    /// The life that is written now.
+    /// The incarnation that is written now.
     pub(crate) fn ledger(&self) -> Rc<RefCell<Ledger>> {
-        self.lives.borrow().last().cloned().unwrap_or_default()
+        self.incarnations.borrow().last().cloned().unwrap_or_default()
     }
 
     /// Appends one message.
@@ -76,7 +77,7 @@ impl Writer {
 
     async fn begin(&mut self, tag: &str) -> Result<()> {
         let beginning = self.send("PUT", &[TEXT], &[], 201).await?.context("no Stream-Next-Offset")?;
-        self.lives.borrow_mut().push(Rc::new(RefCell::new(Ledger::new(tag, &beginning))));
+        self.incarnations.borrow_mut().push(Rc::new(RefCell::new(Ledger::new(tag, &beginning))));
         Ok(())
     }
 

@@ -50,7 +50,7 @@ impl OwnDisk {
         lock(&self.files).faults.set(fault)
     }
 
-    /// How often something has failed.
+    /// The number of failures so far.
     pub(crate) fn struck(&self) -> u64 {
         lock(&self.files).faults.struck()
     }

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-/// What a program has to be run by to be allowed to mount; `Err`: why nobody is.
+/// The command that runs a program so that it may mount; the error says why there is none.
 pub(crate) fn namespace() -> Result<&'static [&'static str], String> {
     const WAYS: [&[&str]; 2] = [&["unshare", "--mount"], &["unshare", "--map-root-user", "--mount"]];
     let works = |way: &&&[&str]| {

@@ -11,10 +11,10 @@
 //!   What was refused is not there.
 //! - **A final append and its close come together**, or not at all. Closed stays closed, and takes nothing.
 //! - **What a reader saw stays.** Whatever a catch-up read, a long-poll or an event stream delivered is there for ever,
-//!   at the same offset. Whoever begins to read after an acknowledgement reads what was acknowledged.
+//!   at the same offset. A read that begins after an acknowledgement has what was acknowledged.
 //! - **Offsets name places for ever.** The tail never goes back; a read from an old offset begins there exactly.
 //! - **A validator of a range that doesn't change answers 304**, also after a restart.
-//! - **Deleted stays deleted.** The name answers 404, 410, or as a later life with a larger incarnation, to whose
+//! - **Deleted stays deleted.** The name answers 404, 410, or as a later, larger incarnation, to whose
 //!   readers the offsets of the earlier one are gone.
 //! - **A fork is the beginning of its source and what was appended to it**, whatever happens to the source.
 //! - **Ends are kept.** No stream expires before its time, and no restart prolongs it; what has expired stays so.
@@ -34,7 +34,7 @@ use headwater_testkit::random::{self, Rng};
 use crate::offset::Offset;
 use crate::reads::{Read, Whole, read, read_all};
 use crate::requests::{Scene, head};
-use crate::stream::{Life, Tracked};
+use crate::stream::{Existence, Tracked};
 
 const THREADS: usize = 3;
 /// Old offsets and validators that are tried per stream and check.
@@ -63,8 +63,8 @@ pub(crate) fn check(scene: &Scene<'_>, streams: &[Arc<Tracked>], rng: &Rng) -> R
 
 /// Checks one stream.
 pub(crate) fn check_one(scene: &Scene<'_>, stream: &Tracked, rng: &mut Rng) -> Result<()> {
-    let before = stream.life();
-    if before == Life::Unborn {
+    let before = stream.existence();
+    if before == Existence::NotYet {
         return Ok(());
     }
     let whole = match read_all(scene, stream)? {
@@ -72,9 +72,9 @@ pub(crate) fn check_one(scene: &Scene<'_>, stream: &Tracked, rng: &mut Rng) -> R
         Err(None) => bail!(stream.broken("a server that runs answers", "nobody has asked it to end")),
         Err(Some(_)) => {
             let mut state = stream.state();
-            state.life = match before {
-                Life::MaybeAlive => Life::Unborn,
-                _ => Life::Gone,
+            state.existence = match before {
+                Existence::MaybeThere => Existence::NotYet,
+                _ => Existence::Gone,
             };
             return Ok(());
         }
@@ -106,12 +106,12 @@ fn compare(scene: &Scene<'_>, stream: &Tracked, whole: &Whole) -> Result<Offset>
             let what = format!("it ends at {tail}, and {known} bytes were seen or acknowledged");
             bail!(stream.broken("the tail never goes back", what));
         }
-        if state.life == Life::MaybeAlive && state.source.is_none() {
+        if state.existence == Existence::MaybeThere && state.source.is_none() {
             state.incarnation = tail.incarnation;
         }
         // Nobody has written to a fork whose creation wasn't answered.
         state.own_from.get_or_insert(tail.position);
-        state.life = Life::Alive;
+        state.existence = Existence::There;
     }
     scene.tally.checked_bytes.add(whole.stored.len());
     stream.observe(0, &whole.stored, &tail)?;

@@ -1,5 +1,5 @@
 //! What writers write: every append says who wrote it and which one it is, and the rest of it follows from that and
-//! the seed, so that whoever reads can tell whether it is whole.
+//! the seed, so that a reader can tell whether it is whole.
 //!
 //! Streams are compared in their stored form, in which offsets count: the bytes as they are, and for JSON every message
 //! with a comma behind it.
@@ -8,7 +8,7 @@ use std::fmt;
 
 use headwater_testkit::random::{self, Rng};
 
-/// One append of one writer.
+/// The identity of an append: its writer and its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Key {
     pub(crate) writer: u16,
@@ -21,7 +21,7 @@ impl fmt::Display for Key {
     }
 }
 
-/// What a stream holds.
+/// The content of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Form {
     /// Any bytes.
@@ -97,7 +97,7 @@ pub(crate) fn parse(form: Form, seed: u64, stored: &[u8]) -> Result<(Key, usize)
     })
 }
 
-/// How many bytes of the stored form the first `count` messages or bytes of an append take.
+/// The number of stored bytes of the first `count` messages or bytes of an append.
 pub(crate) fn prefix(form: Form, seed: u64, key: Key, count: usize) -> usize {
     match form {
         Form::Json => messages(seed, key).iter().take(count).map(|message| message.len() + 1).sum(),
@@ -114,7 +114,7 @@ pub(crate) fn whole_units(form: Form, seed: u64, key: Key, count: usize) -> usiz
     }
 }
 
-/// How many messages or bytes an append has.
+/// The number of messages or bytes of an append.
 pub(crate) fn units(form: Form, seed: u64, key: Key) -> usize {
     match form {
         Form::Json => messages(seed, key).len(),

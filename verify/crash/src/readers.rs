@@ -11,7 +11,7 @@ use crate::events::{Event, Events};
 use crate::offset::Offset;
 use crate::reads::{Read, is_own, read, target};
 use crate::requests::Scene;
-use crate::stream::{Life, Tracked};
+use crate::stream::{Existence, Tracked};
 
 /// How a reader reads.
 #[derive(Clone, Copy, Debug)]
@@ -86,7 +86,7 @@ fn events(scene: &Scene<'_>, stream: &Tracked, from: Option<Offset>, rng: &mut R
     match response.status {
         200 => {}
         503 if scene.is_ending() => return Ok(After::Gone),
-        404 | 410 if stream.life() != Life::Alive => return Ok(After::Here),
+        404 | 410 if stream.existence() != Existence::There => return Ok(After::Here),
         _ => bail!(stream.broken("a stream that is there can be read", format!("{request}: {response}"))),
     }
     let mut events = Events::new(body, stream.form);
@@ -126,9 +126,7 @@ fn events(scene: &Scene<'_>, stream: &Tracked, from: Option<Offset>, rng: &mut R
                 if up_to_date && next.position < floor {
                     let what =
                         format!("{request} says that {next} is the tail, after {floor} was acknowledged");
-                    bail!(
-                        stream.broken("who reads after an acknowledgement reads what was acknowledged", what)
-                    );
+                    bail!(stream.broken("a read after an acknowledgement has what was acknowledged", what));
                 }
                 position = Some(next.position);
                 if closed {

@@ -6,9 +6,9 @@ use headwater_testkit::{Request, Response};
 use crate::offset::Offset;
 use crate::payload;
 use crate::requests::Scene;
-use crate::stream::{Life, Tracked};
+use crate::stream::{Existence, Tracked};
 
-/// What a read answered, understood.
+/// The response to a read, parsed.
 #[derive(Debug)]
 pub(crate) struct Piece {
     pub(crate) from: usize,
@@ -19,17 +19,17 @@ pub(crate) struct Piece {
     pub(crate) tag: Option<String>,
 }
 
-/// What came of a read.
+/// The outcome of a read.
 #[derive(Debug)]
 pub(crate) enum Read {
     Piece(Piece),
-    /// Another life of the name answered, or none: the status.
+    /// The name belongs to another incarnation or none: the status.
     Other(u16),
     /// The server is gone, or ends.
     Lost,
 }
 
-/// Everything from the beginning to the tail.
+/// A stream from its beginning to its tail.
 #[derive(Debug, Default)]
 pub(crate) struct Whole {
     pub(crate) stored: Vec<u8>,
@@ -43,7 +43,7 @@ pub(crate) struct Whole {
 pub(crate) fn read(scene: &Scene<'_>, stream: &Tracked, from: Option<&Offset>, live: &str) -> Result<Read> {
     let (floor, before) = {
         let state = stream.state();
-        (state.acknowledged_end, state.life)
+        (state.acknowledged_end, state.existence)
     };
     let request = Request::new("GET", target(stream, from, live));
     let Some(response) = scene.exchange(stream, &request)? else { return Ok(Read::Lost) };
@@ -51,30 +51,32 @@ pub(crate) fn read(scene: &Scene<'_>, stream: &Tracked, from: Option<&Offset>, l
         return Ok(Read::Lost);
     }
     // A source that is deleted answers 410 for as long as it has forks.
-    if matches!(response.status, 404 | 410) && (before != Life::Alive || stream.life() != Life::Alive) {
+    if matches!(response.status, 404 | 410)
+        && (before != Existence::There || stream.existence() != Existence::There)
+    {
         return Ok(Read::Other(response.status));
     }
     let piece = understand(stream, from, &request, &response)?;
     if !is_own(stream, &piece.next)? {
         return Ok(Read::Other(200));
     }
-    if before == Life::Gone {
+    if before == Existence::Gone {
         bail!(stream.broken("deleted stays deleted", format!("{request} was answered with its bytes")));
     }
     if piece.up_to_date && piece.next.position < floor {
         let what = format!("{request} says that {} is the tail, after {floor} was acknowledged", piece.next);
-        bail!(stream.broken("who reads after an acknowledgement reads what was acknowledged", what));
+        bail!(stream.broken("a read after an acknowledgement has what was acknowledged", what));
     }
     Ok(Read::Piece(piece))
 }
 
-/// Whether a response is of this life of the name, and not of a later one.
+/// Whether a response belongs to this incarnation and not to a later one.
 pub(crate) fn is_own(stream: &Tracked, next: &Offset) -> Result<bool> {
     let state = stream.state();
     if state.source.is_some() || state.incarnation == 0 || next.incarnation == state.incarnation {
         return Ok(true);
     }
-    if state.life == Life::Alive {
+    if state.existence == Existence::There {
         bail!(
             stream
                 .broken("a stream keeps its incarnation", format!("{next} instead of {}", state.incarnation))

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use headwater_testkit::random::Rng;
 
-use crate::stream::{Life, Tracked};
+use crate::stream::{Existence, Tracked};
 
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
@@ -27,7 +27,7 @@ impl Registry {
         self.streams.lock().unwrap_or_else(PoisonError::into_inner).retain(keep);
     }
 
-    /// One that exists and that `wanted` likes, the younger the likelier.
+    /// Picks a stream that exists and that `wanted` accepts, young ones more often.
     pub(crate) fn pick(&self, rng: &mut Rng, wanted: impl Fn(&Tracked) -> bool) -> Option<Arc<Tracked>> {
         let streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
         let young = rng.usize(1..40);
@@ -35,7 +35,7 @@ impl Registry {
         let alive: Vec<_> = streams
             .get(from..)?
             .iter()
-            .filter(|stream| stream.life() == Life::Alive && wanted(stream))
+            .filter(|stream| stream.existence() == Existence::There && wanted(stream))
             .collect();
         rng.choice(&alive).map(|stream| (*stream).clone())
     }

@@ -1,4 +1,4 @@
-//! Requests whose outcome is remembered: what was answered, and what nobody can tell because the server died.
+//! Requests whose outcome is recorded: the response, or that nobody can know because the server died.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -9,9 +9,9 @@ use crate::offset::Offset;
 use crate::payload::{self, Key};
 use crate::registry::Registry;
 use crate::report::Tally;
-use crate::stream::{Life, Tracked, Try};
+use crate::stream::{Existence, Tracked, Try};
 
-/// Where requests go, and what is noted of them.
+/// The target of requests and the record of their outcomes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Scene<'a> {
     pub(crate) client: &'a Client,
@@ -21,17 +21,17 @@ pub(crate) struct Scene<'a> {
     pub(crate) disk: Condition,
 }
 
-/// What the disk may do meanwhile.
+/// The condition of the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Condition {
     Good,
-    /// It is full, or will be: 507 is a response.
+    /// Full, or about to be: 507 is expected.
     Full,
-    /// It fails: nobody knows what came of a change that is answered with 500.
+    /// Failing: a change with response 500 may or may not have happened.
     Failing,
 }
 
-/// How far things have come.
+/// The phase of a round.
 #[derive(Debug, Default)]
 pub(crate) struct Phase {
     is_over: AtomicBool,
@@ -51,17 +51,17 @@ impl Phase {
     }
 }
 
-/// What came of a request.
+/// The outcome of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Went {
     Well,
     /// There is no response, because there is no server any more.
     Lost,
-    /// Nothing was done: the server ends, or its disk is full.
+    /// Refused: the server ends, or its disk is full.
     Refused,
 }
 
-/// Who appends, and how.
+/// The options of an append.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Manner {
     pub(crate) producer: Option<Claim>,
@@ -93,7 +93,7 @@ impl Scene<'_> {
         answered.map_err(|what| stream.broken("a server that runs answers", what).into())
     }
 
-    /// The same; an error says what happened instead of a response.
+    /// Like [`Self::exchange`], with the failure in words as the error.
     pub(crate) fn send(&self, request: &Request) -> Result<Option<Response>, String> {
         let may_fail =
             self.disk == Condition::Failing && !matches!(&*request.method, "GET" | "HEAD" | "OPTIONS");
@@ -112,7 +112,7 @@ impl Scene<'_> {
         self.phase.is_over.load(Ordering::SeqCst)
     }
 
-    /// Whether that is a refusal that this scene expects, and that changes nothing.
+    /// Whether this scene expects the response as a refusal that changes nothing.
     pub(crate) fn expects_refusal(&self, response: &Response) -> bool {
         let is_full = response.status == 507 && self.disk == Condition::Full;
         self.tally.full.add(usize::from(is_full));
@@ -128,9 +128,9 @@ pub(crate) fn create(
 ) -> Result<(Went, Option<Offset>)> {
     let before = {
         let mut state = stream.state();
-        let before = state.life;
-        if before == Life::Unborn {
-            state.life = Life::MaybeAlive;
+        let before = state.existence;
+        if before == Existence::NotYet {
+            state.existence = Existence::MaybeThere;
         }
         before
     };
@@ -141,13 +141,14 @@ pub(crate) fn create(
     request.headers.extend(headers.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
     let Some(response) = scene.exchange(stream, &request)? else { return Ok((Went::Lost, None)) };
     if scene.expects_refusal(&response) {
-        if before == Life::Unborn {
-            stream.state().life = Life::Unborn;
+        if before == Existence::NotYet {
+            stream.state().existence = Existence::NotYet;
         }
         return Ok((Went::Refused, None));
     }
     match (response.status, before) {
-        (201, Life::Unborn | Life::MaybeAlive) | (200, Life::MaybeAlive | Life::Alive) => {}
+        (201, Existence::NotYet | Existence::MaybeThere)
+        | (200, Existence::MaybeThere | Existence::There) => {}
         _ => bail!(stream.broken("a creation is done once", unexpected(&request, &response, before))),
     }
     let Some(next) = Offset::next(&response) else {
@@ -156,7 +157,7 @@ pub(crate) fn create(
         );
     };
     let mut state = stream.state();
-    state.life = Life::Alive;
+    state.existence = Existence::There;
     if state.source.is_none() {
         if state.incarnation != 0 && state.incarnation != next.incarnation {
             bail!(stream.broken("a stream keeps its incarnation", unexpected(&request, &response, before)));
@@ -239,18 +240,18 @@ pub(crate) fn close(scene: &Scene<'_>, stream: &Tracked) -> Result<Went> {
 
 /// Deletes, for the first time or again.
 pub(crate) fn delete(scene: &Scene<'_>, stream: &Tracked) -> Result<Went> {
-    let before = std::mem::replace(&mut stream.state().life, Life::MaybeGone);
+    let before = std::mem::replace(&mut stream.state().existence, Existence::MaybeGone);
     let request = Request::new("DELETE", &stream.name);
     let Some(response) = scene.exchange(stream, &request)? else { return Ok(Went::Lost) };
     if scene.expects_refusal(&response) {
-        stream.state().life = before;
+        stream.state().existence = before;
         return Ok(Went::Refused);
     }
     match (response.status, before) {
-        (204, _) | (404 | 410, Life::MaybeGone | Life::MaybeAlive | Life::Gone) => {}
+        (204, _) | (404 | 410, Existence::MaybeGone | Existence::MaybeThere | Existence::Gone) => {}
         _ => bail!(stream.broken("a deletion is taken", unexpected(&request, &response, before))),
     }
-    stream.state().life = Life::Gone;
+    stream.state().existence = Existence::Gone;
     Ok(Went::Well)
 }
 

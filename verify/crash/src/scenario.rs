@@ -1,4 +1,4 @@
-//! What can happen to a server and its disk.
+//! The scenarios: what happens to the server and its disk.
 
 use std::path::PathBuf;
 
@@ -13,7 +13,7 @@ pub(crate) mod kill;
 pub(crate) mod powerloss;
 pub(crate) mod readonly;
 
-/// Where a scenario takes place.
+/// The server and the folder of a scenario.
 #[derive(Debug)]
 pub(crate) struct Stage<'a> {
     pub(crate) program: &'a Program,
@@ -23,7 +23,7 @@ pub(crate) struct Stage<'a> {
 }
 
 impl Stage<'_> {
-    /// The same on a disk of our own, or why there is none.
+    /// Moves the stage to a disk of our own; the error says why there is none.
     fn on_own_disk(&self) -> Result<(OwnDisk, Self), String> {
         let disk = OwnDisk::mount(&self.data);
         let disk =

@@ -1,4 +1,4 @@
-//! The server as a process: started on a folder, timed until it answers, killed or asked to end.
+//! The server under test: started on a folder, timed until it responds, killed or terminated.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -41,11 +41,10 @@ const FLAGS: [&str; 12] = [
 ];
 const CHUNK_SIZE: &str = "64KiB";
 
-/// How the server is run.
+/// The server's binary and the folder of its logs.
 #[derive(Debug)]
 pub(crate) struct Program {
     binary: PathBuf,
-    /// Where its logs go.
     logs: PathBuf,
     starts: AtomicU32,
 }
@@ -62,14 +61,14 @@ pub(crate) struct Server {
     pub(crate) disk_took: Duration,
 }
 
-/// What came of a start.
+/// The outcome of a start.
 #[derive(Debug)]
 pub(crate) enum Start {
     Running(Server),
-    /// It ended by itself.
+    /// The server ended by itself.
     Ended {
         status: ExitStatus,
-        /// What it printed.
+        /// Its output.
         said: String,
     },
 }
@@ -166,7 +165,7 @@ fn goes_on(error: &anyhow::Error) -> anyhow::Error {
     broken("the server runs until it is asked to end, and nothing panics", "", format!("{error:#}")).into()
 }
 
-/// How long the disk takes for very little.
+/// The time that the disk takes for a small write and a sync.
 fn sync_something(folder: &Path) -> Result<Duration> {
     let begun = Instant::now();
     let mut file = File::create(folder.join("probe"))?;

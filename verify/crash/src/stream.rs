@@ -1,4 +1,4 @@
-//! What is known of a stream from outside: what was asked of it, what was acknowledged, what anybody has read.
+//! The record of a stream as seen from outside: requests, acknowledgements, and bytes read.
 //!
 //! Nothing here talks to the server. [`crate::requests`] and [`crate::readers`] fill it in, [`crate::oracle`] compares.
 
@@ -15,7 +15,7 @@ use crate::witness::Witness;
 /// Offsets that are kept to resume at, and validators to ask with.
 const KEPT: usize = 24;
 
-/// One life of a stream.
+/// One incarnation of a stream.
 #[derive(Debug)]
 pub(crate) struct Tracked {
     pub(crate) name: String,
@@ -24,19 +24,19 @@ pub(crate) struct Tracked {
     state: Mutex<State>,
 }
 
-/// Whether the stream exists, as far as anybody can tell.
+/// Whether the stream exists, as far as a client can know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Life {
-    Unborn,
+pub(crate) enum Existence {
+    NotYet,
     /// A creation was not answered.
-    MaybeAlive,
-    Alive,
+    MaybeThere,
+    There,
     /// A deletion was not answered.
     MaybeGone,
     Gone,
 }
 
-/// Whether an append is there.
+/// The fate of an append.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fate {
     /// Nobody can tell yet: there once, or not.
@@ -52,11 +52,11 @@ struct Append {
     closes: bool,
     /// A response was lost.
     is_lost: bool,
-    /// What was acknowledged when it was sent ends here; it can't begin before.
+    /// The acknowledged end when it was sent: the append begins no earlier.
     floor: usize,
-    /// Where the acknowledgement says that it ends.
+    /// Its end according to the acknowledgement.
     end: Option<usize>,
-    /// Where it was found to end.
+    /// Its end as found by reading.
     found: Option<usize>,
 }
 
@@ -71,16 +71,16 @@ pub(crate) enum Try {
 
 #[derive(Debug)]
 pub(crate) struct State {
-    pub(crate) life: Life,
+    pub(crate) existence: Existence,
     /// Of the stream's own offsets; 0 until it is known.
     pub(crate) incarnation: u64,
-    /// Where a fork's own bytes begin; `None` until it is known.
+    /// The position at which a fork's own bytes begin, once it is known.
     pub(crate) own_from: Option<usize>,
     pub(crate) source: Option<Arc<Tracked>>,
     pub(crate) is_closed: bool,
     /// A close without an append was sent.
     pub(crate) close_asked: bool,
-    /// Nothing acknowledged ends after this.
+    /// The largest acknowledged end.
     pub(crate) acknowledged_end: usize,
     pub(crate) witness: Witness,
     /// The appends in order, each with the position after it.
@@ -97,7 +97,7 @@ pub(crate) struct State {
 impl Tracked {
     pub(crate) fn new(name: impl Into<String>, form: Form, seed: u64) -> Arc<Self> {
         let state = State {
-            life: Life::Unborn,
+            existence: Existence::NotYet,
             incarnation: 0,
             own_from: Some(0),
             source: None,
@@ -119,8 +119,8 @@ impl Tracked {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn life(&self) -> Life {
-        self.state().life
+    pub(crate) fn existence(&self) -> Existence {
+        self.state().existence
     }
 
     /// For `bail!`.

@@ -9,7 +9,7 @@ use crate::payload::shown;
 pub(crate) struct Witness {
     /// From the beginning on, without a gap.
     bytes: Vec<u8>,
-    /// What was seen further on.
+    /// Ranges seen beyond the first gap.
     islands: BTreeMap<usize, Vec<u8>>,
 }
 
@@ -40,7 +40,7 @@ impl Witness {
         Ok(())
     }
 
-    /// What is known without a gap.
+    /// The bytes known without a gap.
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes
     }

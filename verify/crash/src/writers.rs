@@ -16,12 +16,12 @@ use headwater_testkit::random::{self, Rng};
 
 use crate::payload::Form;
 use crate::requests::{Scene, Went, create};
-use crate::stream::{Life, Tracked};
+use crate::stream::{Existence, Tracked};
 
 /// A stream of more bytes isn't written any more.
 const STREAM_BYTES: usize = 2 << 20;
 
-/// One request after another, until the server is gone.
+/// A writer: sends one request after another until the server is gone.
 pub(crate) trait Writer: Send {
     fn step(&mut self, scene: &Scene<'_>) -> Result<Went>;
 
@@ -93,7 +93,7 @@ impl Track {
                 current.insert(stream).clone()
             }
         };
-        if stream.life() != Life::Alive && create(scene, &stream, &[])?.0 != Went::Well {
+        if stream.existence() != Existence::There && create(scene, &stream, &[])?.0 != Went::Well {
             return Ok(None);
         }
         Ok(Some(stream))

@@ -1,4 +1,4 @@
-//! A server under comparison, and one conversation with it.
+//! A server under comparison, and a connection to it.
 
 use std::time::{Duration, Instant};
 
@@ -12,10 +12,10 @@ use crate::script::Step;
 /// An event stream that is not up to date and silent for so long has nothing to say.
 const QUIET: Duration = Duration::from_secs(1);
 
-/// How long a response may take to begin. A machine that does other things too may hold all servers up for seconds.
+/// The longest time until a response begins. A busy machine may delay all servers by seconds.
 const BEGIN_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// What is said of a server that ends a connection instead of answering.
+/// The error for a server that ends a connection instead of responding.
 const NO_ANSWER: &str = "it ended the connection without a response";
 
 /// A connection that was idle for longer is not used again: a server may be about to end it.
@@ -39,7 +39,7 @@ impl Target {
     }
 }
 
-/// What came of a request.
+/// The outcome of a request.
 pub(crate) type Outcome = Result<Response, String>;
 
 /// A conversation with a server, on one connection as long as that is good.
@@ -47,7 +47,7 @@ pub(crate) struct Line<'t> {
     target: &'t Target,
     /// With the time of its last response.
     connection: Option<(Connection, Instant)>,
-    /// What was sent on a connection that was used before: it may have ended meanwhile.
+    /// The request that was sent on a reused connection, which may have ended meanwhile.
     to_repeat: Option<Vec<u8>>,
 }
 
@@ -92,7 +92,7 @@ impl<'t> Line<'t> {
 
 /// The final response and whether it has come to its end.
 fn receive(connection: &mut Connection, step: &Step) -> Result<(Response, bool), String> {
-    // What comes of this is seen by what reads the head.
+    // The outcome is seen when the head is read.
     let _ = connection.wait(Instant::now() + BEGIN_TIMEOUT);
     let mut response = loop {
         let head = connection.try_head().ok_or(NO_ANSWER)?;
@@ -155,7 +155,7 @@ fn is_reusable(step: &Step, response: &Response) -> bool {
     !closes && !was_told && response.status < 400 && !step.form.is_http_1_0
 }
 
-/// How long one who waits is given to begin with it.
+/// The head start of a live read before the request that is sent meanwhile.
 pub(crate) const HEAD_START: Duration = Duration::from_millis(20);
 
 #[cfg(test)]

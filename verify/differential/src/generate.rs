@@ -20,7 +20,7 @@ type Headers = Vec<(&'static str, Text)>;
 /// The longest script, without the creations that it begins with.
 const STEPS_MAX: usize = 24;
 
-/// How strange a script is.
+/// The style of a script.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Manner {
     /// As ordinary clients are, mistakes included.
@@ -75,7 +75,7 @@ fn slot() -> impl Strategy<Value = Slot> {
     prop_oneof![5 => Just(0), 4 => Just(1), 2 => Just(2), 3 => Just(3)].prop_map(Slot)
 }
 
-/// What a stream is created as, mostly.
+/// The usual content types of a stream.
 const fn usual_type(slot: Slot) -> &'static str {
     match slot.0 {
         1 => "application/json",
@@ -84,7 +84,7 @@ const fn usual_type(slot: Slot) -> &'static str {
     }
 }
 
-/// One of these texts.
+/// Generates one of these texts.
 fn texts(texts: &'static [&'static str]) -> BoxedStrategy<Text> {
     select(texts).prop_map(Text::is).boxed()
 }

@@ -448,13 +448,13 @@ pub(crate) const NODE: &[Rule] = &[
     },
 ];
 
-/// Whether our answer is a problem whose type begins so.
+/// Whether our response is a problem whose type begins with `code`.
 fn problem(exchange: &Exchange<'_>, code: &str) -> bool {
     let kind = format!("urn:headwater:problem:{code}");
     exchange.first.as_ref().is_ok_and(|response| String::from_utf8_lossy(&response.body).contains(&kind))
 }
 
-/// Whether Node's answer has no such header.
+/// Whether Node's response has no such header.
 fn lacks(exchange: &Exchange<'_>, name: &str) -> bool {
     exchange.other.as_ref().is_ok_and(|response| response.headers(name).is_empty())
 }

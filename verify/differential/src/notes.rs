@@ -1,4 +1,4 @@
-//! What the responses of one server said that later requests may ask for.
+//! Values from the responses of one server, which later requests may use.
 
 use headwater_testkit::Response;
 use headwater_testkit::sse::{self, Control};
@@ -8,7 +8,7 @@ use crate::script::{Seen, Slot, Text};
 /// Moves no request further than any stream is long.
 const POSITION_DIGITS: usize = 16;
 
-/// What one response gave out.
+/// The values of one response.
 #[derive(Clone, Debug, Default)]
 struct Note {
     slot: usize,
@@ -17,16 +17,16 @@ struct Note {
     cursor: Option<String>,
 }
 
-/// What one server's answers gave out, one note for each step.
+/// The values of one server's responses, one note for each step.
 #[derive(Debug, Default)]
 pub(crate) struct Notes(Vec<Note>);
 
-/// What a value is on one server.
+/// A value on one server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Known {
     /// The bytes to send.
     Bytes(Vec<u8>),
-    /// This server's answer lacked what the first server's had.
+    /// This server's response lacked a value that the first server's had.
     Missing,
 }
 
@@ -44,7 +44,7 @@ impl Notes {
         self.0.push(note);
     }
 
-    /// The value, where `first` are the notes of the first server: they say which answer is meant.
+    /// The value, where `first` are the notes of the first server: they say which response is meant.
     pub(crate) fn value(&self, text: &Text, first: &Self, prefix: &str) -> Known {
         let seen = match text.seen.map(|seen| self.find(seen, first, prefix)) {
             None => String::new(),
@@ -71,7 +71,7 @@ impl Notes {
         }
     }
 
-    /// What the response said that is so many back among the first server's that said it.
+    /// The value in the response that is `back` before the last of the first server's responses with such a value.
     fn nth_back(
         &self,
         first: &Self,
@@ -92,7 +92,7 @@ impl Notes {
     }
 }
 
-/// Where a response says to read on, in its head or in its last control event.
+/// The next offset of a response, from its head or its last control event.
 pub(crate) fn next_offset(response: &Response) -> Option<String> {
     let in_head = response.headers("Stream-Next-Offset").first().map(|&value| value.to_owned());
     in_head.or_else(|| last_control(response).map(|control| control.next_offset))

@@ -1,7 +1,7 @@
-//! Whether two servers' offsets name the same places, though each writes them in its own way.
+//! Checks that two servers' offsets name the same positions, though each writes them in its own way.
 //!
-//! In one life of a stream, what is one offset on one server must be one on the other, and what comes later must come
-//! later: offsets are opaque, unique and sorted (section 8).
+//! Within an incarnation, equal offsets of one server are equal on the other, and their order is the same: offsets are
+//! opaque, unique and sorted (section 8).
 
 use crate::script::Slot;
 
@@ -17,14 +17,14 @@ struct Place {
 }
 
 impl Place {
-    /// Our offsets begin with what tells the lives of a name apart.
+    /// Our offsets begin with the incarnation.
     fn life(&self) -> (usize, &str) {
         (self.slot, self.ours.split('_').next().unwrap_or_default())
     }
 }
 
 impl Places {
-    /// Whether a pair fits to all pairs before it.
+    /// Records a pair and returns whether it fits all earlier ones.
     pub(crate) fn agree(&mut self, slot: Slot, ours: Option<&str>, theirs: Option<&str>) -> bool {
         let (ours, theirs) = match (ours, theirs) {
             (Some(ours), Some(theirs)) => (ours.to_owned(), theirs.to_owned()),

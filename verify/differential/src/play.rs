@@ -20,13 +20,13 @@ use crate::wire;
 /// The name of the target that is the Node reference server.
 pub(crate) const NODE: &str = "node";
 
-/// How much of a line a failure shows that is the same everywhere.
+/// The shown length of a line that is the same everywhere.
 const SAME_SHOWN: usize = 100;
 
 /// The bytes for each server; `None` for one that is set aside.
 type Requests = Vec<Option<Vec<u8>>>;
 
-/// What came of them.
+/// The outcomes of requests.
 type Outcomes = Vec<Option<Outcome>>;
 
 /// All servers, as one worker talks to them.
@@ -38,7 +38,7 @@ pub(crate) struct Stage<'t> {
     comparison: Comparison,
 }
 
-/// Which differences are accepted.
+/// The accepted differences.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Comparison {
     /// Those of [`rules::OURS`], between servers of one version.
@@ -50,11 +50,11 @@ pub(crate) enum Comparison {
 /// A difference that nothing excuses.
 #[derive(Clone, Debug)]
 pub(crate) struct Finding {
-    /// Which server differs.
+    /// The server that differs.
     pub(crate) target: String,
-    /// What it is about, in a few words: shrinking keeps to it.
+    /// The subject in a few words; shrinking preserves it.
     pub(crate) kind: String,
-    /// What differs, to be read.
+    /// The difference, for people.
     pub(crate) text: String,
 }
 
@@ -65,7 +65,7 @@ struct Part {
     normalizer: Normalizer,
     /// For the reference server.
     places: Places,
-    /// It answered otherwise than the first, as it may, and what follows means something else to it.
+    /// An accepted difference left it with other streams than the first server, so the rest is not comparable.
     is_set_aside: bool,
 }
 

@@ -17,7 +17,7 @@ use crate::rules::{self, Exchange, Rule};
 /// The rules that excuse what differs.
 ///
 /// # Errors
-/// What differs and isn't excused.
+/// The difference that no rule excuses.
 pub(crate) fn compare(exchange: &Exchange<'_>, places: &mut Places) -> Result<Vec<&'static Rule>, String> {
     let named = |what: &str| match exchange.statuses() {
         (ours, theirs) if what == "status" => format!("status, {ours} and {theirs}"),
@@ -38,7 +38,7 @@ pub(crate) fn is_partial(outcome: &Outcome) -> bool {
     outcome.as_ref().is_ok_and(is_partial)
 }
 
-/// What differs, in a word each.
+/// The differing parts, one word each.
 fn differing(exchange: &Exchange<'_>, places: &mut Places) -> Vec<&'static str> {
     if exchange.step.has_another_name() {
         return vec!["name"];
@@ -110,7 +110,7 @@ fn event_streams(ours: &Response, theirs: &Response, is_json: bool) -> Vec<(&'st
     ]
 }
 
-/// Whether what is read is the same; of JSON, the values; of a chunk, the beginning.
+/// Whether the bytes read agree: JSON by its values, a chunk by the beginning.
 fn same_bytes(ours: &Response, theirs: &Response, is_json: bool, is_partial: bool) -> bool {
     let (Some(ours_values), Some(their_values)) = (values(&ours.body), values(&theirs.body)) else {
         let is_beginning = is_partial && theirs.body.starts_with(&ours.body);
@@ -145,7 +145,7 @@ fn type_of(response: &Response) -> Option<String> {
     header(response, "Content-Type").map(|value| value.to_ascii_lowercase().replace(' ', ""))
 }
 
-/// Whether a type is application/json in any letters, or contains it, but not both.
+/// Whether exactly one of two readings of the type is JSON: equal to application/json in any case, or containing it.
 fn is_json_to_one(response: &Response) -> bool {
     const JSON: &str = "application/json";
     let is_one_or_none = |value: &str| {

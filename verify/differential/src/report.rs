@@ -1,4 +1,4 @@
-//! What a run prints: a line while it goes on, each failure with how to repeat it, and a table.
+//! The output of a run: a progress line, each failure with the command that repeats it, and a table.
 
 use std::fmt::Write as _;
 use std::io::{IsTerminal, Write as _, stderr};
@@ -15,10 +15,10 @@ use crate::rules::{OURS, Rule};
 use crate::search::{Failure, Plan, Progress};
 use crate::tally::{Counts, Tally};
 
-/// How often the line is written anew on a terminal.
+/// The interval between updates of the line on a terminal.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// How many lines there are where they can't be written anew.
+/// The number of progress lines where a line can't be updated.
 const LINES: u64 = 10;
 
 /// Runs `work` while a line shows its progress.
@@ -48,7 +48,7 @@ fn show(plan: Plan, progress: &Progress, tally: &Tally, is_done: &AtomicBool) {
             let requests: u64 = tally.counts().requests.values().sum();
             let failed = progress.failed.load(Ordering::Relaxed);
             let seconds = started.elapsed().as_secs();
-            format!("{done} of {} scripts, {requests} answers, {failed} failed, {seconds} s", plan.scripts)
+            format!("{done} of {} scripts, {requests} responses, {failed} failed, {seconds} s", plan.scripts)
         };
         if is_terminal {
             // Nobody reads a line that can't be written.
@@ -66,15 +66,18 @@ fn show(plan: Plan, progress: &Progress, tally: &Tally, is_done: &AtomicBool) {
 /// A failure, and the command that repeats it.
 pub(crate) fn failure(failure: &Failure, seed: u64) -> String {
     let Failure { number, script, finding, is_repeatable } = failure;
-    let once =
-        if *is_repeatable { "" } else { "\n  It was so once; the same script played again showed nothing." };
+    let once = if *is_repeatable {
+        ""
+    } else {
+        "\n  It happened once; the same script played again showed no difference."
+    };
     format!(
         "FAILED: script {number} of seed {seed}: {} differs, {}\n{script}  {}{once}\n  again: cargo xtask differential --seed {seed} --first {number} --scripts 1\n",
         finding.target, finding.kind, finding.text
     )
 }
 
-/// Everything that was counted.
+/// Renders the counters.
 pub(crate) fn table(targets: &[Target], scripts: u64, counts: &Counts, failures: &[Failure]) -> String {
     let row = |target: &Target| {
         let name = &target.name;

@@ -1,4 +1,4 @@
-//! What must always hold, and which differences are accepted, each with its reason.
+//! Properties of every response, and the accepted differences, each with its reason.
 
 use crate::client::Outcome;
 use crate::script::Step;
@@ -26,13 +26,13 @@ impl Exchange<'_> {
 pub(crate) struct Rule {
     /// A few words.
     pub(crate) name: &'static str,
-    /// What the other server does.
+    /// The behaviour of the other server.
     pub(crate) theirs: &'static str,
-    /// What the first server does.
+    /// The behaviour of the first server.
     pub(crate) ours: &'static str,
-    /// What decides: the sentence of the protocol or the RFC, or why nobody can help it.
+    /// The sentence of the protocol or the RFC that decides, or why the difference is unavoidable.
     pub(crate) because: &'static str,
-    /// Whether this is it: of a request and its responses, and what differs in them.
+    /// Whether the rule applies to an exchange and its difference.
     pub(crate) applies: fn(&Exchange<'_>, &str) -> bool,
     /// Whether both servers still have the same streams. If not, the other is set aside for the rest of the script.
     pub(crate) goes_on: bool,
@@ -118,7 +118,7 @@ pub(crate) fn excuse(rules: &'static [Rule], exchange: &Exchange<'_>, what: &str
     rules.iter().find(|rule| (rule.applies)(exchange, what))
 }
 
-/// What is wrong with a response, whatever the others say.
+/// Checks a response by itself and returns what is wrong with it.
 pub(crate) fn always(step: &Step, request: &[u8], outcome: &Outcome) -> Option<&'static str> {
     let Ok(response) = outcome else { return Some("no response") };
     let header = |name| response.headers(name).first().copied();

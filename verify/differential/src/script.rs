@@ -1,6 +1,6 @@
 //! A script: requests to a few streams, as plain data that reads like a transcript.
 //!
-//! What a request can't know before the script runs (an offset that a response gave) it says by where to find it.
+//! A value that is unknown before the script runs, such as an offset, is a reference to an earlier response.
 
 use std::fmt;
 
@@ -10,12 +10,12 @@ pub(crate) struct Script {
     pub(crate) steps: Vec<Step>,
 }
 
-/// One of a script's streams.
+/// A stream of a script.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Slot(pub(crate) u8);
 
 impl Slot {
-    /// How many streams a script has.
+    /// The number of streams in a script.
     pub(crate) const COUNT: usize = 4;
 
     pub(crate) const fn index(self) -> usize {
@@ -38,7 +38,7 @@ pub(crate) struct Step {
     pub(crate) meanwhile: Option<Box<Self>>,
 }
 
-/// How the target of a request is written.
+/// The spelling of a request's target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Spelling {
     /// As everybody does.
@@ -53,7 +53,7 @@ pub(crate) enum Spelling {
     Whole(&'static str),
 }
 
-/// How a request is put on the wire.
+/// The form of a request on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Form {
     pub(crate) hosts: &'static [&'static str],
@@ -65,7 +65,7 @@ pub(crate) struct Form {
 }
 
 impl Form {
-    /// What all requests name as their host, whichever server they are sent to: so answers name the same.
+    /// The host of all requests, whichever server they are sent to, so that responses name the same.
     pub(crate) const HOST: &str = "streams.example";
     pub(crate) const USUAL: Self =
         Self { hosts: &[Self::HOST], is_http_1_0: false, is_chunked: false, shouts: false };
@@ -79,7 +79,7 @@ pub(crate) struct Text {
     pub(crate) after: &'static str,
 }
 
-/// Where to find what an earlier answer said. `back` counts such responses backwards, round and round.
+/// A value of an earlier response. `back` counts such responses backwards and wraps around.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Seen {
     /// `Stream-Next-Offset`, moved by so many positions.
@@ -98,12 +98,12 @@ impl Text {
         Self { before: text.into(), seen: None, after: "" }
     }
 
-    /// What a response said.
+    /// Returns a value of an earlier response.
     pub(crate) const fn seen(seen: Seen) -> Self {
         Self { before: Vec::new(), seen: Some(seen), after: "" }
     }
 
-    /// What a response said, between something else.
+    /// Returns a value of an earlier response between other text.
     pub(crate) fn around(before: &str, seen: Seen, after: &'static str) -> Self {
         Self { before: before.into(), seen: Some(seen), after }
     }
@@ -133,7 +133,7 @@ impl Step {
         is_plain && self.query.iter().all(|(name, value)| name.is_ascii() && value.before.is_ascii())
     }
 
-    /// Whether the target doesn't spell the slot's name as everybody does.
+    /// Whether the target may name another stream than the slot's.
     pub(crate) fn has_another_name(&self) -> bool {
         !matches!(self.spelling, Spelling::Plain | Spelling::Absolute(_))
     }

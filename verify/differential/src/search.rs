@@ -14,17 +14,17 @@ use crate::play::{Comparison, Finding, Stage};
 use crate::script::Script;
 use crate::tally::Tally;
 
-/// How long a script that fails is played again, each time smaller.
+/// The longest time to shrink a script that fails.
 const SHRINKING: Duration = Duration::from_secs(20);
 
-/// Which scripts to play.
+/// The scripts to play.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Plan {
     pub(crate) seed: u64,
     /// The first script's number: scripts are the same whatever stands before them.
     pub(crate) first: u64,
     pub(crate) scripts: u64,
-    /// How many are played at a time.
+    /// The number of scripts played at a time.
     pub(crate) workers: usize,
 }
 
@@ -36,11 +36,11 @@ pub(crate) struct Failure {
     /// The smallest that still shows the same.
     pub(crate) script: Script,
     pub(crate) finding: Finding,
-    /// Whether the script shows it each time.
+    /// Whether the script fails each time.
     pub(crate) is_repeatable: bool,
 }
 
-/// How far the workers are.
+/// The progress of the workers.
 #[derive(Debug, Default)]
 pub(crate) struct Progress {
     pub(crate) done: AtomicU64,

@@ -1,4 +1,4 @@
-//! What was counted, by all workers together.
+//! The counters of all workers.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -17,7 +17,7 @@ pub(crate) struct Counts {
 }
 
 impl Tally {
-    /// One more request to a target.
+    /// Counts a request to a target.
     pub(crate) fn request(&self, target: &str) {
         let mut counts = self.lock();
         match counts.requests.get_mut(target) {
@@ -28,18 +28,18 @@ impl Tally {
         }
     }
 
-    /// One more difference that a rule excuses.
+    /// Counts a difference that a rule excuses.
     pub(crate) fn accepted(&self, target: &str, rule: &'static str) {
         *self.lock().accepted.entry((target.to_owned(), rule)).or_default() += 1;
     }
 
-    /// What was counted so far.
+    /// Returns the counters.
     pub(crate) fn counts(&self) -> Counts {
         self.lock().clone()
     }
 
     fn lock(&self) -> MutexGuard<'_, Counts> {
-        // A counter is whole whoever panicked.
+        // Counters stay consistent when a holder of the lock panics.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,4 +1,4 @@
-//! A connection that sends whatever bytes it is told to and reads HTTP/1.1 responses, one after another.
+//! A connection that sends any bytes and reads HTTP/1.1 responses, one after another.
 //!
 //! For what an ordinary client can't send (hostile requests, half requests, pipelines) and can't observe (when a
 //! connection ends, events as they come).
@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 
 use crate::response::{Response, shown};
 
-/// How long a case waits for anything that should come at once.
+/// The longest wait for anything that should come at once.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How much later than its timeout a busy server may act.
+/// The delay that a busy server may add to a timeout.
 pub const SLACK: Duration = Duration::from_secs(3);
 
 /// A raw connection to the server under test.
@@ -20,18 +20,18 @@ pub struct Connection {
     socket: TcpStream,
     /// Bytes that arrived and belong to nothing yet.
     buffer: Vec<u8>,
-    /// What was sent since the last response, for failure messages.
+    /// The bytes sent since the last response, for failure messages.
     sent: Vec<u8>,
 }
 
-/// What came of waiting for bytes.
+/// The outcome of waiting for bytes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Arrival {
     /// At least one byte.
     Bytes,
     /// The peer ended the connection, in order or with a reset.
     Closed,
-    /// Nothing until the deadline.
+    /// The deadline has passed.
     Nothing,
 }
 
@@ -63,7 +63,7 @@ impl Connection {
         self.socket.write_all(bytes)
     }
 
-    /// Says that nothing more will be sent.
+    /// Ends the sending direction.
     pub fn finish_sending(&mut self) -> &mut Self {
         // The peer may be gone already; then there is nobody to tell.
         let _gone = self.socket.shutdown(Shutdown::Write);
@@ -169,11 +169,11 @@ pub enum Piece {
     End,
     /// The connection ended before the body did.
     Cut,
-    /// Nothing came until the deadline.
+    /// The deadline has passed.
     Nothing,
 }
 
-/// Where the body of a response ends.
+/// The framing of a body.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Framing {
     /// After this many more bytes.

@@ -14,7 +14,7 @@ use crate::{npm, workspace};
 
 const SUITE: &str = "published";
 
-/// How many tests 0.3.6 runs, subscriptions included. A suite that was silently shortened passes nothing.
+/// The number of tests in 0.3.6, including subscriptions. A suite that was silently shortened passes nothing.
 const TESTS: usize = 338;
 
 pub(super) fn run(endpoint: &Endpoint, filter: Option<&str>) -> Result<Report> {

@@ -5,9 +5,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use headwater_testkit::response::shown;
+use headwater_testkit::{Request, Response};
 
 use super::Verdict::{self, Fine, Unknown, Wrong};
-use super::patient::{Answer, Patient};
+use super::patient::{Patient, expect, header, next_offset, was_kept};
 
 type Check = fn(&Patient) -> Result<Verdict>;
 
@@ -28,19 +30,19 @@ pub(crate) const ALL: [(&str, Check); 13] = [
     ("pages of other sites can read the headers", cross_origin),
 ];
 
-/// How many ask at once.
+/// The number of simultaneous requests.
 const CROWD: usize = 20;
-/// What an answer that may be kept for a second, by a cache that counts whole seconds, may be late.
+/// The delay that a cache with ages in whole seconds may add to a response of `max-age=1`.
 const LATE_MAX: Duration = Duration::from_millis(2_500);
 const STEP: Duration = Duration::from_millis(100);
 
-/// Whether there are streams at all.
+/// Checks that streams can be created and read at all.
 pub(super) fn reads(patient: &Patient) -> Result<()> {
     let name = patient.name();
     patient.create(&name, &[])?;
     patient.append(&name, "hello")?;
-    let answer = patient.get(&name, "offset=-1", &[])?.expect(200)?;
-    anyhow::ensure!(answer.body == "hello", "it answered {:?} where \"hello\" was written", answer.body);
+    let answer = patient.read(&name, "offset=-1", &[])?;
+    anyhow::ensure!(answer.body == b"hello", "not what was written, \"hello\": {answer}");
     Ok(())
 }
 
@@ -53,7 +55,7 @@ fn head(patient: &Patient) -> Result<Verdict> {
     }
     patient.head(&name)?;
     let tail = patient.append(&name, "two")?;
-    let told = patient.head(&name)?.next_offset()?;
+    let told = next_offset(&patient.head(&name)?)?;
     Ok(if told == tail {
         Fine("after an append it did".into())
     } else {
@@ -70,15 +72,18 @@ fn query(patient: &Patient) -> Result<Verdict> {
     let beginning = patient.create(&name, &[])?;
     let middle = patient.append(&name, "one")?;
     patient.append(&name, "two")?;
-    let first = patient.get(&name, &format!("offset={beginning}"), &[])?.expect(200)?;
-    let second = patient.get(&name, &format!("offset={middle}"), &[])?.expect(200)?;
-    Ok(if first.body == "onetwo" && second.body == "two" {
+    let first = patient.read(&name, &format!("offset={beginning}"), &[])?;
+    let second = patient.read(&name, &format!("offset={middle}"), &[])?;
+    Ok(if first.body == b"onetwo" && second.body == b"two" {
         Fine("two offsets, two answers".into())
     } else {
         Wrong(
             format!(
-                "offsets of {:?} and {:?} were answered {:?} and {:?}",
-                "onetwo", "two", first.body, second.body
+                "offsets of {:?} and {:?} were answered {} and {}",
+                "onetwo",
+                "two",
+                shown(&first.body),
+                shown(&second.body)
             ),
             "the edge leaves the query out of its key. The key needs offset, live and cursor.",
         )
@@ -90,13 +95,12 @@ fn order(patient: &Patient) -> Result<Verdict> {
     let beginning = patient.create(&name, &[])?;
     patient.append(&name, "one")?;
     let before = patient.asked();
-    patient.get(&name, &format!("offset={beginning}&live=long-poll&cursor=7"), &[])?.expect(200)?;
-    let second =
-        patient.get(&name, &format!("cursor=7&live=long-poll&offset={beginning}"), &[])?.expect(200)?;
+    patient.read(&name, &format!("offset={beginning}&live=long-poll&cursor=7"), &[])?;
+    let second = patient.read(&name, &format!("cursor=7&live=long-poll&offset={beginning}"), &[])?;
     let asked = asked_since(patient, before);
     let change = "clients send the arguments in different orders. Sort them before they go into the key (Varnish: \
                   std.querysort; nginx: build the key from $arg_offset, $arg_live and $arg_cursor).";
-    Ok(match (asked, second.was_kept()) {
+    Ok(match (asked, was_kept(&second)) {
         (Some(1), _) => Fine("two orders, one request at the origin".into()),
         (Some(asked), _) => Wrong(format!("two orders, {asked} requests at the origin"), change),
         (None, Some(true)) => Fine("the second order was answered by a cache".into()),
@@ -117,7 +121,7 @@ fn collapse(patient: &Patient) -> Result<Verdict> {
         Ok(Instant::now())
     })?;
     let asked = asked_since(patient, before);
-    let got = answers.iter().filter(|(answer, _)| answer.body == "two").count();
+    let got = answers.iter().filter(|(answer, _)| answer.body == b"two").count();
     let last = answers.iter().map(|(_, at)| at.saturating_duration_since(appended)).max().unwrap_or_default();
     if got < CROWD || last > LATE_MAX {
         return Ok(Wrong(
@@ -129,11 +133,11 @@ fn collapse(patient: &Patient) -> Result<Verdict> {
     let change = "the edge doesn't let requests for one URL wait for one answer. Turn that on (nginx: proxy_cache_lock \
                   on; Fastly: request collapsing; Cloudflare: a cache rule instead of a Worker; CloudFront: a cache \
                   policy with a minimum of 0 s).";
-    let misses = answers.iter().filter(|(answer, _)| answer.was_kept() == Some(false)).count();
+    let misses = answers.iter().filter(|(answer, _)| was_kept(answer) == Some(false)).count();
     Ok(match asked {
         Some(asked) if asked <= 2 => Fine(format!("{CROWD} readers, {asked} at the origin")),
         Some(asked) => Wrong(format!("{CROWD} readers, {asked} at the origin"), change),
-        None if answers.iter().all(|(answer, _)| answer.was_kept().is_none()) => unsaid(),
+        None if answers.iter().all(|(answer, _)| was_kept(answer).is_none()) => unsaid(),
         None if misses <= 2 => Fine(format!("{CROWD} readers, {misses} of them not from a cache")),
         None => Wrong(format!("{CROWD} readers, {misses} of them not from a cache"), change),
     })
@@ -199,21 +203,24 @@ fn fresh_tail(patient: &Patient) -> Result<Verdict> {
     patient.get(&name, "offset=-1", &[])?;
     patient.append(&name, "two")?;
     let appended = Instant::now();
-    Ok(match until(|| Ok(patient.get(&name, "offset=-1", &[])?.body == "onetwo"), Duration::from_secs(90))? {
-        true if appended.elapsed() < LATE_MAX => {
-            Fine(format!("an append was read after {:.1} s", appended.elapsed().as_secs_f64()))
-        }
-        _ => Wrong(
-            format!("an append wasn't read for {:.1} s", appended.elapsed().as_secs_f64()),
-            "the edge keeps answers for longer than their Cache-Control says. Take out what sets a time to live of its \
+    Ok(
+        match until(|| Ok(patient.get(&name, "offset=-1", &[])?.body == b"onetwo"), Duration::from_secs(90))?
+        {
+            true if appended.elapsed() < LATE_MAX => {
+                Fine(format!("an append was read after {:.1} s", appended.elapsed().as_secs_f64()))
+            }
+            _ => Wrong(
+                format!("an append wasn't read for {:.1} s", appended.elapsed().as_secs_f64()),
+                "the edge keeps answers for longer than their Cache-Control says. Take out what sets a time to live of its \
              own (nginx: proxy_cache_valid; a minimum TTL; an Edge TTL that overrides the origin).",
-        ),
-    })
+            ),
+        },
+    )
 }
 
 fn missing(patient: &Patient) -> Result<Verdict> {
     let name = patient.name();
-    patient.get(&name, "offset=-1", &[])?.expect(404)?;
+    expect(patient.get(&name, "offset=-1", &[])?, 404)?;
     patient.create(&name, &[])?;
     let now = patient.get(&name, "offset=-1", &[])?.status;
     Ok(if now == 200 {
@@ -237,7 +244,7 @@ fn recreate(patient: &Patient) -> Result<Verdict> {
     patient.append(&name, "old and new")?;
     let query = format!("offset={tail}");
     let gone = until(|| Ok(patient.get(&name, &query, &[])?.status == 410), LATE_MAX)?;
-    let foreign = patient.get(&name, &query, &[])?.body.contains("new");
+    let foreign = patient.get(&name, &query, &[])?.body.windows(3).any(|word| word == b"new");
     Ok(if gone && !foreign {
         Fine("an offset of the old one is 410".into())
     } else {
@@ -253,7 +260,7 @@ fn validators(patient: &Patient) -> Result<Verdict> {
     let beginning = patient.create(&name, &[])?;
     patient.append(&name, "one")?;
     let query = format!("offset={beginning}");
-    let etag = patient.get(&name, &query, &[])?.header("etag").map(str::to_owned);
+    let etag = header(&patient.get(&name, &query, &[])?, "etag").map(str::to_owned);
     let Some(etag) = etag else {
         return Ok(Wrong(
             "an answer had no ETag".into(),
@@ -261,7 +268,7 @@ fn validators(patient: &Patient) -> Result<Verdict> {
         ));
     };
     let again = patient.get(&name, &query, &[("If-None-Match", &etag)])?;
-    Ok(if again.status == 304 && again.header("cache-control").is_some() {
+    Ok(if again.status == 304 && header(&again, "cache-control").is_some() {
         Fine("304, with its Cache-Control".into())
     } else {
         Wrong(
@@ -290,7 +297,7 @@ fn credentials(patient: &Patient) -> Result<Verdict> {
     )
 }
 
-/// Two readers must both reach the origin.
+/// Checks that two readers both reach the origin.
 fn apart(
     patient: &Patient,
     visibility: &str,
@@ -302,9 +309,9 @@ fn apart(
     patient.append(&name, "secret")?;
     let query = format!("offset={beginning}");
     let before = patient.asked();
-    patient.get(&name, &query, &readers[..1])?.expect(200)?;
-    let second = patient.get(&name, &query, &readers[1..])?.expect(200)?;
-    Ok(match (asked_since(patient, before), second.was_kept()) {
+    patient.read(&name, &query, &readers[..1])?;
+    let second = patient.read(&name, &query, &readers[1..])?;
+    Ok(match (asked_since(patient, before), was_kept(&second)) {
         (Some(asked), _) if asked >= 2 => Fine("two readers, two requests at the origin".into()),
         (Some(asked), _) => Wrong(format!("two readers, {asked} request at the origin"), change),
         (None, Some(false)) => Fine("the second reader wasn't answered by a cache".into()),
@@ -317,8 +324,8 @@ fn cross_origin(patient: &Patient) -> Result<Verdict> {
     let name = patient.name();
     patient.create(&name, &[])?;
     let answer = patient.get(&name, "offset=-1", &[("Origin", "https://example.com")])?;
-    let exposed = answer.header("access-control-expose-headers").unwrap_or_default().to_ascii_lowercase();
-    Ok(match answer.header("access-control-allow-origin") {
+    let exposed = header(&answer, "access-control-expose-headers").unwrap_or_default().to_ascii_lowercase();
+    Ok(match header(&answer, "access-control-allow-origin") {
         Some(_) if exposed.contains("stream-next-offset") && exposed.contains("x-cache") => {
             Fine("Stream-Next-Offset and X-Cache are exposed".into())
         }
@@ -338,22 +345,19 @@ fn asked_since(patient: &Patient, before: Option<u64>) -> Option<u64> {
     Some(patient.asked()?.saturating_sub(before?))
 }
 
-/// Sends one request many times at once, does something meanwhile, and says when each of them was answered.
+/// Sends one request many times at once and does something meanwhile; each response comes with its time.
 fn crowd<T>(
     patient: &Patient,
     name: &str,
     query: &str,
     size: usize,
     meanwhile: impl FnOnce() -> Result<T>,
-) -> Result<(Vec<(Answer, Instant)>, T)> {
-    let get = patient.getter();
+) -> Result<(Vec<(Response, Instant)>, T)> {
+    let request = Request::new("GET", format!("{name}?{query}"));
+    let edge = patient.edge();
+    let get = || Ok::<_, anyhow::Error>((edge.send(&request)?, Instant::now()));
     thread::scope(|scope| {
-        let asking: Vec<_> = (0..size)
-            .map(|_| {
-                let get = get.clone();
-                scope.spawn(move || Ok::<_, anyhow::Error>((get.get(name, query)?, Instant::now())))
-            })
-            .collect();
+        let asking: Vec<_> = (0..size).map(|_| scope.spawn(get)).collect();
         let done = meanwhile();
         let answers: Result<Vec<_>> = asking
             .into_iter()
@@ -363,7 +367,7 @@ fn crowd<T>(
     })
 }
 
-/// Asks again and again until it is so, or for so long.
+/// Repeats a check until it holds or `patience` has passed.
 fn until(mut is_so: impl FnMut() -> Result<bool>, patience: Duration) -> Result<bool> {
     let begun = Instant::now();
     while begun.elapsed() < patience {

@@ -5,69 +5,65 @@ use std::io::Read;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
-use ureq::Agent;
-use ureq::http::{HeaderMap, Method, Request, Response};
+use headwater_testkit::{Client, Request, Response};
+
+use crate::origin::Counts;
 
 /// Longer than any long-poll.
 const PATIENCE: Duration = Duration::from_secs(120);
-const BODY_BYTES_MAX: u64 = 64 << 20;
+const IDLE_CONNECTIONS: usize = 4;
 /// Streams that can't be deleted end by themselves.
 const TTL_S: &str = "600";
 
 /// The deployment.
 pub(crate) struct Patient {
-    agent: Agent,
-    edge: String,
-    origin: Option<String>,
+    edge: Client,
+    origin: Option<Client>,
+    /// The root of the origin, where its metrics are.
+    root: Option<Client>,
     /// Makes the names of this run its own.
     run: u128,
     streams: RefCell<Vec<String>>,
 }
 
-/// An answer.
-pub(crate) struct Answer {
-    pub(crate) status: u16,
-    headers: HeaderMap,
-    pub(crate) body: String,
+/// The first line of a header.
+pub(crate) fn header<'a>(response: &'a Response, name: &str) -> Option<&'a str> {
+    response.headers(name).first().copied()
 }
 
-impl Answer {
-    pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        self.headers.get(name)?.to_str().ok()
-    }
+/// Whether a cache says that it stored this response; `None` if no header tells.
+pub(crate) fn was_kept(response: &Response) -> Option<bool> {
+    let says = |name, word| header(response, name).map(|value| value.to_ascii_lowercase().contains(word));
+    let age = header(response, "age").and_then(|age| age.parse::<u64>().ok()).map(|age| age > 0);
+    [says("x-cache", "hit"), says("cf-cache-status", "hit"), age].into_iter().flatten().reduce(|a, b| a || b)
+}
 
-    /// Whether a cache says that it had this answer; `None` if nobody says anything.
-    pub(crate) fn was_kept(&self) -> Option<bool> {
-        let says =
-            |name: &str, word: &str| self.header(name).map(|value| value.to_ascii_lowercase().contains(word));
-        let age = self.header("age").and_then(|age| age.parse::<u64>().ok()).map(|age| age > 0);
-        [says("x-cache", "hit"), says("cf-cache-status", "hit"), age]
-            .into_iter()
-            .flatten()
-            .reduce(|a, b| a || b)
+/// A response with this status.
+pub(crate) fn expect(response: Response, status: u16) -> Result<Response> {
+    if response.status != status {
+        bail!("status {} instead of {status}: {response}", response.status);
     }
+    Ok(response)
+}
 
-    pub(crate) fn next_offset(&self) -> Result<String> {
-        Ok(self.header("stream-next-offset").context("an answer without Stream-Next-Offset")?.to_owned())
-    }
-
-    pub(crate) fn expect(self, status: u16) -> Result<Self> {
-        if self.status != status {
-            bail!("answered {} instead of {status}: {}", self.status, self.body.trim_end());
-        }
-        Ok(self)
-    }
+/// The tail that a response names.
+pub(crate) fn next_offset(response: &Response) -> Result<String> {
+    Ok(header(response, "stream-next-offset").context("a response without Stream-Next-Offset")?.to_owned())
 }
 
 impl Patient {
     pub(crate) fn new(edge: &str, origin: Option<&str>) -> Self {
-        let config = Agent::config_builder().http_status_as_error(false).timeout_global(Some(PATIENCE));
-        let run = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
+        let client =
+            |base: &str| Client::new(format!("{}/", base.trim_end_matches('/')), PATIENCE, IDLE_CONNECTIONS);
+        let root = |origin: &str| {
+            let (scheme, rest) = origin.split_once("://")?;
+            Some(client(&format!("{scheme}://{}", rest.split('/').next()?)))
+        };
         Self {
-            agent: config.max_redirects(0).build().new_agent(),
-            edge: edge.trim_end_matches('/').to_owned(),
-            origin: origin.map(|origin| origin.trim_end_matches('/').to_owned()),
-            run,
+            edge: client(edge),
+            origin: origin.map(client),
+            root: origin.and_then(root),
+            run: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis()),
             streams: RefCell::default(),
         }
     }
@@ -80,55 +76,55 @@ impl Patient {
         name
     }
 
-    /// Creates a stream and says where it begins.
+    /// Creates a stream and returns its beginning.
     pub(crate) fn create(&self, name: &str, headers: &[(&str, &str)]) -> Result<String> {
-        let headers = [&[("Content-Type", "text/plain"), ("Stream-TTL", TTL_S)], headers].concat();
-        send(&self.agent, Method::PUT, self.writing(), name, &headers, "")?.expect(201)?.next_offset()
+        let request =
+            Request::new("PUT", name).header("Content-Type", "text/plain").header("Stream-TTL", TTL_S);
+        next_offset(&expect(self.write(&with(request, headers))?, 201)?)
     }
 
-    /// Appends and says where the stream ends now.
+    /// Appends and returns the new tail.
     pub(crate) fn append(&self, name: &str, text: &str) -> Result<String> {
-        let headers = [("Content-Type", "text/plain")];
-        send(&self.agent, Method::POST, self.writing(), name, &headers, text)?.expect(204)?.next_offset()
+        let request = Request::new("POST", name).header("Content-Type", "text/plain").body(text);
+        next_offset(&expect(self.write(&request)?, 204)?)
     }
 
     pub(crate) fn delete(&self, name: &str) -> Result<()> {
-        send(&self.agent, Method::DELETE, self.writing(), name, &[], "")?.expect(204).map(drop)
+        expect(self.write(&Request::new("DELETE", name))?, 204).map(drop)
     }
 
     /// A GET through the edge.
-    pub(crate) fn get(&self, name: &str, query: &str, headers: &[(&str, &str)]) -> Result<Answer> {
-        send(&self.agent, Method::GET, &self.edge, &format!("{name}?{query}"), headers, "")
+    pub(crate) fn get(&self, name: &str, query: &str, headers: &[(&str, &str)]) -> Result<Response> {
+        Ok(self.edge.send(&with(Request::new("GET", format!("{name}?{query}")), headers))?)
     }
 
-    /// Sends GETs through the edge from any thread.
-    pub(crate) fn getter(&self) -> Getter {
-        Getter { agent: self.agent.clone(), edge: self.edge.clone() }
+    /// A GET through the edge, whose status must be 200.
+    pub(crate) fn read(&self, name: &str, query: &str, headers: &[(&str, &str)]) -> Result<Response> {
+        expect(self.get(name, query, headers)?, 200)
+    }
+
+    /// The client of the edge, for threads.
+    pub(crate) fn edge(&self) -> &Client {
+        &self.edge
     }
 
     /// A HEAD through the edge.
-    pub(crate) fn head(&self, name: &str) -> Result<Answer> {
-        send(&self.agent, Method::HEAD, &self.edge, name, &[], "")
+    pub(crate) fn head(&self, name: &str) -> Result<Response> {
+        Ok(self.edge.send(&Request::new("HEAD", name))?)
     }
 
     /// An event stream through the edge.
     pub(crate) fn events(&self, name: &str, query: &str) -> Result<impl Read + use<>> {
-        let response = request(&self.agent, Method::GET, &self.edge, &format!("{name}?{query}"), &[], "")?;
-        if response.status() != 200 {
-            bail!("answered {}", response.status());
-        }
-        Ok(response.into_body().into_reader())
+        let (head, body) = self.edge.open(&Request::new("GET", format!("{name}?{query}")))?;
+        expect(head, 200)?;
+        Ok(body)
     }
 
-    /// How many reads the origin has answered; `None` if it can't be asked.
+    /// The number of reads that the origin has served; `None` if its metrics can't be read.
     pub(crate) fn asked(&self) -> Option<u64> {
-        let origin = self.origin.as_ref()?;
-        let (scheme, rest) = origin.split_once("://")?;
-        let authority = rest.split('/').next()?;
-        let answer =
-            send(&self.agent, Method::GET, &format!("{scheme}://{authority}"), "metrics", &[], "").ok()?;
-        let counts = crate::origin::Counts::parse(&answer.expect(200).ok()?.body);
-        Some(counts.requests)
+        let response = self.root.as_ref()?.send(&Request::new("GET", "metrics")).ok()?;
+        let text = String::from_utf8(expect(response, 200).ok()?.body).ok()?;
+        Some(Counts::parse(&text).requests)
     }
 
     pub(crate) fn clean_up(&self) {
@@ -138,54 +134,11 @@ impl Patient {
         }
     }
 
-    fn writing(&self) -> &str {
-        self.origin.as_ref().unwrap_or(&self.edge)
+    fn write(&self, request: &Request) -> Result<Response> {
+        Ok(self.origin.as_ref().unwrap_or(&self.edge).send(request)?)
     }
 }
 
-/// What a crowd of threads asks with.
-#[derive(Clone)]
-pub(crate) struct Getter {
-    agent: Agent,
-    edge: String,
-}
-
-impl Getter {
-    pub(crate) fn get(&self, name: &str, query: &str) -> Result<Answer> {
-        send(&self.agent, Method::GET, &self.edge, &format!("{name}?{query}"), &[], "")
-    }
-}
-
-fn send(
-    agent: &Agent,
-    method: Method,
-    base: &str,
-    target: &str,
-    headers: &[(&str, &str)],
-    body: &str,
-) -> Result<Answer> {
-    let response = request(agent, method, base, target, headers, body)?;
-    let (head, body) = response.into_parts();
-    let body = body.into_with_config().limit(BODY_BYTES_MAX).read_to_vec()?;
-    let body = String::from_utf8_lossy(&body).into_owned();
-    Ok(Answer { status: head.status.as_u16(), headers: head.headers, body })
-}
-
-fn request(
-    agent: &Agent,
-    method: Method,
-    base: &str,
-    target: &str,
-    headers: &[(&str, &str)],
-    body: &str,
-) -> Result<Response<ureq::Body>> {
-    let mut request = Request::builder().method(method).uri(format!("{base}/{target}"));
-    for (name, value) in headers {
-        request = request.header(*name, *value);
-    }
-    Ok(if body.is_empty() {
-        agent.run(request.body(())?)?
-    } else {
-        agent.run(request.body(body.to_owned())?)?
-    })
+fn with(request: Request, headers: &[(&str, &str)]) -> Request {
+    headers.iter().fold(request, |request, (name, value)| request.header(name, value))
 }

@@ -1,4 +1,4 @@
-//! Where a viewer stands, and the check of what it is given.
+//! A viewer's position, and the check of the bytes it gets.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -7,15 +7,15 @@ use std::time::Instant;
 use crate::ledger::Ledger;
 use crate::tally::Tally;
 
-/// Where a viewer stands in one life of the stream.
+/// A viewer's position in one incarnation of the stream.
 pub(crate) struct Place {
     pub(crate) offset: String,
     pub(crate) cursor: Option<String>,
-    /// How many messages were read.
+    /// The number of messages read.
     pub(crate) messages: usize,
     /// Since when the viewer waits for what comes.
     pub(crate) live: Option<Instant>,
-    /// What the viewer is held to, once it has seen an offset.
+    /// The ledger to check against, once the viewer has seen an offset.
     pub(crate) ledger: Option<Rc<RefCell<Ledger>>>,
     /// The beginning of a message whose rest is still to come.
     partial: Vec<u8>,

@@ -1,6 +1,6 @@
 //! What a disk refuses to do, and when: an I/O error (EIO) instead of the Nth write, flush or change of a name.
 
-/// What is asked of a disk that can fail.
+/// An operation that can fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Deed {
     /// Bytes of a file are written, or its length is set.
@@ -20,14 +20,14 @@ pub(crate) enum Place {
     CommitLog,
 }
 
-/// One kind of failure.
+/// A planned failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Fault {
     pub(crate) deed: Deed,
     pub(crate) place: Place,
-    /// Which one fails, counted from 1.
+    /// The number of the operation that fails, counted from 1.
     pub(crate) nth: u64,
-    /// Whether all later ones do, too.
+    /// Whether all later ones fail too.
     pub(crate) for_good: bool,
 }
 
@@ -45,12 +45,12 @@ impl Faults {
         std::mem::take(&mut self.struck)
     }
 
-    /// How often it has struck.
+    /// The number of failures so far.
     pub(super) const fn struck(&self) -> u64 {
         self.struck
     }
 
-    /// Whether this deed fails.
+    /// Counts an operation and returns whether it fails.
     pub(super) fn strikes(&mut self, deed: Deed, place: Place) -> bool {
         let Some(fault) = self.fault.as_mut().filter(|fault| (fault.deed, fault.place) == (deed, place))
         else {

@@ -16,7 +16,7 @@ use super::fault::{Deed, Faults, Place};
 pub(super) const ROOT: u64 = 1;
 /// The folder whose files are RocksDB's.
 const ROCKSDB: &str = "rocksdb";
-/// What a disk writes whole or not at all.
+/// The unit that a disk writes whole or not at all, in bytes.
 const SECTOR: usize = 512;
 
 /// All of them.
@@ -37,7 +37,7 @@ pub(super) enum Node {
 
 pub(super) type Names = BTreeMap<OsString, u64>;
 
-/// What programs see, what the disk holds, and the changes that are to make the one the other.
+/// The state that programs see, the state on the disk, and the pending changes between them.
 #[derive(Debug)]
 pub(super) struct Kept<T, C> {
     seen: T,
@@ -59,14 +59,14 @@ pub(super) struct Rename {
     come: Option<(OsString, u64)>,
 }
 
-/// What power cuts did.
+/// The effect of power cuts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Loss {
     /// Changes that had not been flushed.
     pub(crate) at_risk: usize,
-    /// Those that are gone.
+    /// Changes lost.
     pub(crate) lost: usize,
-    /// Those of which a part is.
+    /// Changes lost in part.
     pub(crate) torn: usize,
 }
 

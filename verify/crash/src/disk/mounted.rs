@@ -28,7 +28,7 @@ impl Mounted {
         work(&mut lock(&self.0)).ok_or(Errno::ENOENT)
     }
 
-    /// The same with something that the disk may refuse.
+    /// Performs a deed that the disk may refuse.
     fn try_with<T>(
         &self,
         (deed, node): (Deed, INodeNo),

@@ -36,7 +36,7 @@ const APPENDS: u32 = 12;
 const KINDS: [&str; 9] = ["sst", "blob", "MANIFEST", "CURRENT", "OPTIONS", "IDENTITY", "LOG", "LOCK", "log"];
 const COMMIT_LOG: &str = "commit log";
 
-/// How the folder was left.
+/// How the server left the folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Left {
     /// Checkpointed, by SIGTERM.
@@ -52,7 +52,7 @@ enum Damage {
     Remove,
 }
 
-/// What came of one damage.
+/// The outcome of one damage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Outcome {
     Refused,

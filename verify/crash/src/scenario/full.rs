@@ -34,7 +34,7 @@ const FILL_MAX: Duration = Duration::from_secs(180);
 /// Writing goes on so soon after there is room.
 const HEAL_MAX: Duration = Duration::from_secs(15);
 
-/// What happens while the disk is full.
+/// The event while the disk is full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Then {
     Room,
@@ -225,7 +225,7 @@ fn shrink(ballast: &Path, bytes: u64) -> Result<()> {
     Ok(())
 }
 
-/// How long it took until it was so; `None`: it never was.
+/// The time until the condition held; `None` if it never did.
 pub(super) fn wait(at_most: Duration, mut is_so: impl FnMut() -> bool) -> Option<Duration> {
     let begun = Instant::now();
     while !is_so() {

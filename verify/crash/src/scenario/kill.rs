@@ -19,14 +19,14 @@ use crate::registry::Registry;
 use crate::report::{Tally, broken, spread, table};
 use crate::requests::{Condition, Manner, Phase, Scene, append, create, delete};
 use crate::server::{Server, Start};
-use crate::stream::{Life, Tracked};
+use crate::stream::{Existence, Tracked};
 use crate::writers::{self, Writer};
 
 /// Streams that nobody writes after the beginning: a restart must not take longer because of them.
 const QUIET: usize = 1_000;
-/// How many of them are checked each time.
+/// The number of them checked in each round.
 const QUIET_CHECKED: usize = 20;
-/// How many of them are read while the disk fails.
+/// The number of them read while the disk fails.
 const QUIET_READ: usize = 5;
 /// Streams that are kept and checked; older ones are deleted.
 const KEPT: usize = 80;
@@ -37,7 +37,7 @@ const START_MAX: Duration = Duration::from_secs(1);
 /// A disk that takes longer for a small sync is busy with something else.
 const SYNC_MAX: Duration = Duration::from_millis(250);
 
-/// What happens besides the kills.
+/// The hardship besides the kills.
 #[derive(Debug)]
 pub(crate) enum Hardship {
     None,
@@ -47,7 +47,7 @@ pub(crate) enum Hardship {
     Faults(OwnDisk),
 }
 
-/// How often the disk has failed, by what the server did at that time.
+/// The number of disk failures, by the state of the server at that time.
 #[derive(Debug, Default)]
 struct Struck {
     running: usize,
@@ -273,7 +273,7 @@ impl Run<'_> {
         if let Some((status, said)) = given_up {
             if !has_failed || status.code() != Some(1) || !said.contains("can't be used") {
                 let what = format!("disk failed: {has_failed}; it ended with {status} and said:\n{said}");
-                return Err(broken("who can't start says why", "", what).into());
+                return Err(broken("a server that can't start says why", "", what).into());
             }
             self.struck.refused += 1;
         }
@@ -329,20 +329,25 @@ impl Run<'_> {
     /// Nobody but the registry holds what may go: no writer, and no fork.
     fn delete_old(&self, scene: &Scene<'_>) -> Result<()> {
         let streams = self.registry.all();
-        let mut surplus =
-            streams.iter().filter(|stream| stream.life() != Life::Gone).count().saturating_sub(KEPT);
+        let mut surplus = streams
+            .iter()
+            .filter(|stream| stream.existence() != Existence::Gone)
+            .count()
+            .saturating_sub(KEPT);
         for stream in &streams {
             // One more for the list here.
-            if surplus == 0 || stream.life() != Life::Alive || Arc::strong_count(stream) > 2 {
+            if surplus == 0 || stream.existence() != Existence::There || Arc::strong_count(stream) > 2 {
                 continue;
             }
             delete(scene, stream)?;
             surplus -= 1;
         }
         drop(streams);
-        let mut gone = self.registry.all().iter().filter(|stream| stream.life() == Life::Gone).count();
+        let mut gone =
+            self.registry.all().iter().filter(|stream| stream.existence() == Existence::Gone).count();
         self.registry.retain(|stream| {
-            let goes = gone > GONE_KEPT && stream.life() == Life::Gone && Arc::strong_count(stream) == 1;
+            let goes =
+                gone > GONE_KEPT && stream.existence() == Existence::Gone && Arc::strong_count(stream) == 1;
             gone -= usize::from(goes);
             !goes
         });

@@ -25,7 +25,7 @@ pub(crate) fn run(stage: &Stage<'_>) -> Result<String> {
     Ok(table(&rows))
 }
 
-/// What the server says; it must name the folder, and one of these reasons.
+/// The last line that the server prints; the output must name the folder and one of these reasons.
 fn refusal(stage: &Stage<'_>, folder: &Path, reasons: &[&str]) -> Result<String> {
     let start = stage.program.try_start(folder, &[])?;
     let Start::Ended { status, said } = &start else {

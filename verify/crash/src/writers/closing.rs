@@ -10,7 +10,7 @@ use super::{Writer, any_form, fresh};
 
 use crate::payload::{self, Key};
 use crate::requests::{Claim, Manner, Scene, Went, append, close, create, head};
-use crate::stream::{Life, Tracked};
+use crate::stream::{Existence, Tracked};
 
 #[derive(Debug)]
 pub(crate) struct Closing {
@@ -62,7 +62,7 @@ impl Writer for Closing {
             return Ok(Went::Well);
         };
         let stream = current.stream.clone();
-        if stream.life() != Life::Alive {
+        if stream.existence() != Existence::There {
             return Ok(create(scene, &stream, &[])?.0);
         }
         if current.appends_left > 0 {
@@ -107,7 +107,7 @@ fn is_closed(scene: &Scene<'_>, stream: &Tracked) -> Result<bool> {
     Ok(head(scene, stream)?.is_some_and(|response| response.is_closed()))
 }
 
-/// Nothing can be appended any more.
+/// Checks that a closed stream refuses appends.
 fn assert_closed(scene: &Scene<'_>, stream: &Tracked) -> Result<Went> {
     let nobody = Key { writer: u16::MAX, number: 0 };
     let request = Request::new("POST", &stream.name)

@@ -11,10 +11,10 @@ use super::Writer;
 use crate::offset::Offset;
 use crate::payload::{Form, Key};
 use crate::requests::{Manner, Scene, Went, append, create, delete, head};
-use crate::stream::{Life, Tracked};
+use crate::stream::{Existence, Tracked};
 
 /// Few, so that names come back often.
-const NAMES: u64 = 3;
+const NAMES: usize = 3;
 
 #[derive(Debug)]
 pub(crate) struct Deleting {
@@ -22,57 +22,57 @@ pub(crate) struct Deleting {
     rng: Rng,
     seed: u64,
     number: u32,
-    lives: Vec<Lives>,
+    names: Vec<Name>,
 }
 
-/// The lives of one name.
+/// One name and its incarnations.
 #[derive(Debug, Default)]
-struct Lives {
+struct Name {
     current: Option<Arc<Tracked>>,
     appends_left: u64,
-    /// Of the life before.
+    /// The incarnation before.
     last_offset: Option<Offset>,
     incarnation_last: u64,
 }
 
 impl Deleting {
     pub(crate) fn new((id, rng): (u16, Rng), seed: u64) -> Self {
-        Self { id, rng, seed, number: 0, lives: (0..NAMES).map(|_| Lives::default()).collect() }
+        Self { id, rng, seed, number: 0, names: (0..NAMES).map(|_| Name::default()).collect() }
     }
 }
 
 impl Writer for Deleting {
     fn step(&mut self, scene: &Scene<'_>) -> Result<Went> {
-        let at = usize::try_from(self.rng.u64(..NAMES)).unwrap_or_default();
-        let Some(lives) = self.lives.get_mut(at) else { return Ok(Went::Well) };
-        let Some(stream) = lives.current.clone() else {
-            // One form per name, so that readers who meet a later life can read it.
+        let at = self.rng.usize(..NAMES);
+        let Some(name) = self.names.get_mut(at) else { return Ok(Went::Well) };
+        let Some(stream) = name.current.clone() else {
+            // One form per name, so that readers who meet a later incarnation can read it.
             let form = [Form::Bytes, Form::Text, Form::Json].get(at).copied().unwrap_or(Form::Bytes);
             let stream = Tracked::new(format!("deleting/{at}"), form, self.seed);
             scene.registry.add(stream.clone());
-            lives.current = Some(stream);
-            lives.appends_left = self.rng.u64(..6);
+            name.current = Some(stream);
+            name.appends_left = self.rng.u64(..6);
             return Ok(Went::Well);
         };
-        match stream.life() {
-            Life::Unborn | Life::MaybeAlive => lives.begin(scene, &stream),
-            Life::Alive if lives.appends_left > 0 => {
-                lives.appends_left -= 1;
+        match stream.existence() {
+            Existence::NotYet | Existence::MaybeThere => name.begin(scene, &stream),
+            Existence::There if name.appends_left > 0 => {
+                name.appends_left -= 1;
                 self.number += 1;
                 append(scene, &stream, Key { writer: self.id, number: self.number }, &Manner::default())
             }
-            Life::Alive | Life::MaybeGone | Life::Gone => lives.end(scene, &stream),
+            Existence::There | Existence::MaybeGone | Existence::Gone => name.end(scene, &stream),
         }
     }
 }
 
-impl Lives {
+impl Name {
     fn begin(&mut self, scene: &Scene<'_>, stream: &Tracked) -> Result<Went> {
         let (went, next) = create(scene, stream, &[])?;
         let Some(next) = next.filter(|_| went == Went::Well) else { return Ok(went) };
         if next.incarnation <= self.incarnation_last {
             let what = format!("{next} comes after {}", self.incarnation_last);
-            bail!(stream.broken("a later life has a larger incarnation", what));
+            bail!(stream.broken("a later incarnation is larger", what));
         }
         self.incarnation_last = next.incarnation;
         let Some(old) = &self.last_offset else { return Ok(Went::Well) };
@@ -80,14 +80,14 @@ impl Lives {
         let Some(response) = scene.exchange(stream, &request)? else { return Ok(Went::Lost) };
         if response.status != 410 && !scene.expects_refusal(&response) {
             let what = format!("{request} was answered with {response}");
-            bail!(stream.broken("offsets of an earlier life are gone", what));
+            bail!(stream.broken("offsets of an earlier incarnation are gone", what));
         }
         Ok(Went::Well)
     }
 
     fn end(&mut self, scene: &Scene<'_>, stream: &Tracked) -> Result<Went> {
         self.last_offset = stream.state().offsets.last().cloned().or(self.last_offset.take());
-        let went = if stream.life() == Life::Gone { Went::Well } else { delete(scene, stream)? };
+        let went = if stream.existence() == Existence::Gone { Went::Well } else { delete(scene, stream)? };
         if went != Went::Well {
             return Ok(went);
         }

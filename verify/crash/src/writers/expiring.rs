@@ -19,10 +19,10 @@ use super::{Writer, any_form};
 use crate::payload::{self, Form, Key};
 use crate::reads::target;
 use crate::requests::{Condition, Scene, Went, create};
-use crate::stream::{Life, Tracked};
+use crate::stream::{Existence, Tracked};
 
 const SLOTS: usize = 6;
-/// What a restart may take back of a use by reading.
+/// The part of a prolongation by reading that a restart may undo.
 const TOUCH_STEP: Duration = Duration::from_secs(1);
 /// Clocks are read at two places.
 const CLOCK: Duration = Duration::from_millis(30);
@@ -113,7 +113,7 @@ impl Slot {
             return Ok(Went::Well);
         }
         self.next = Instant::now() + Duration::from_millis(rng.u64(50..600));
-        if matches!(self.stream.life(), Life::Unborn | Life::MaybeAlive) {
+        if matches!(self.stream.existence(), Existence::NotYet | Existence::MaybeThere) {
             return self.create(scene);
         }
         let is_safe = Instant::now() + Duration::from_millis(300) < self.certain();
@@ -126,7 +126,7 @@ impl Slot {
     }
 
     fn create(&mut self, scene: &Scene<'_>) -> Result<Went> {
-        let first = self.stream.life() == Life::Unborn;
+        let first = self.stream.existence() == Existence::NotYet;
         let begun = Instant::now();
         if self.ttl.is_none() && begun + 4 * CLOCK > self.latest {
             // An end in the past can't be asked for.
@@ -218,7 +218,7 @@ impl Slot {
 
 /// A stream that lasts an hour keeps its time-to-live.
 fn check_lasting(scene: &Scene<'_>, stream: &Tracked) -> Result<Went> {
-    if stream.life() != Life::Alive {
+    if stream.existence() != Existence::There {
         return Ok(create(scene, stream, &[("Stream-TTL", "3600".to_owned())])?.0);
     }
     let request = Request::new("HEAD", &stream.name);

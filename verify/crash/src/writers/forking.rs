@@ -11,7 +11,7 @@ use crate::offset::Offset;
 use crate::payload::{self, Key};
 use crate::reads::read_all;
 use crate::requests::{Manner, Scene, Went, append, create, delete};
-use crate::stream::{Life, Tracked};
+use crate::stream::{Existence, Tracked};
 
 #[derive(Debug)]
 pub(crate) struct Forking {
@@ -31,7 +31,7 @@ struct Current {
     appends_left: u64,
 }
 
-/// Where a fork begins: what the request says, and the position if that is known before.
+/// The start of a fork: what the request says, and the position if it is known beforehand.
 #[derive(Debug, Default)]
 struct Point {
     offset: Option<Offset>,
@@ -56,7 +56,9 @@ impl Forking {
             self.doomed = Some(fresh(scene, "doomed", form, self.seed));
         }
         let source = match self.doomed.clone() {
-            Some(source) if source.life() != Life::Alive => return Ok(create(scene, &source, &[])?.0),
+            Some(source) if source.existence() != Existence::There => {
+                return Ok(create(scene, &source, &[])?.0);
+            }
             Some(source) if source.state().acknowledged_end == 0 => {
                 let key = self.next();
                 return append(scene, &source, key, &Manner::default());
@@ -95,7 +97,7 @@ impl Writer for Forking {
     fn step(&mut self, scene: &Scene<'_>) -> Result<Went> {
         let Some(current) = &mut self.current else { return self.choose(scene) };
         let stream = current.stream.clone();
-        if stream.life() != Life::Alive {
+        if stream.existence() != Existence::There {
             let (went, next) = create(scene, &stream, &current.headers)?;
             let Some(next) = next else { return Ok(went) };
             let point = *stream.state().own_from.get_or_insert(next.position);

@@ -23,7 +23,7 @@ pub(crate) struct Producing {
     session: Option<Session>,
 }
 
-/// What the producer knows of itself on one stream.
+/// A producer's own state on one stream.
 #[derive(Debug)]
 struct Session {
     stream: Arc<Tracked>,

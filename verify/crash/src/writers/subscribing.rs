@@ -23,9 +23,9 @@ use crate::requests::{Scene, Went};
 
 const STREAMS: usize = 4;
 const LEASE: Duration = Duration::from_secs(1);
-/// How exactly two clocks and a busy machine agree.
+/// The tolerance between two clocks on a busy machine.
 const SLACK: Duration = Duration::from_millis(300);
-/// How long a wake may take when nothing else happens.
+/// The longest time until a wake when nothing else happens.
 const WAKE_MAX: Duration = Duration::from_secs(20);
 
 #[derive(Debug)]
@@ -44,7 +44,7 @@ pub(crate) struct Subscribing {
     leased_until: Instant,
 }
 
-/// Whether the subscription is there.
+/// Whether the subscription exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Made {
     No,
@@ -52,17 +52,17 @@ enum Made {
     Yes,
 }
 
-/// One of its streams. Offsets sort as texts.
+/// A stream of the subscription. Offsets sort as texts.
 #[derive(Clone, Debug, Default)]
 struct Progress {
-    /// Which of the streams that were in this place one after another.
+    /// The number of the stream among those that had this place one after another.
     number: u32,
     is_made: bool,
     /// The end of the last append that was acknowledged.
     tail: Option<String>,
     /// The last acknowledgement that was answered.
     acked: Option<String>,
-    /// Those since whose answers were lost.
+    /// The later ones whose responses were lost.
     maybe_acked: Vec<String>,
 }
 
@@ -73,10 +73,10 @@ struct Claim {
     lasts_until: Instant,
 }
 
-/// What came back.
+/// The outcome of a request.
 enum Reply {
     Response(Response),
-    /// Nothing was done, for a reason that is none of the server's fault.
+    /// Refused without a fault of the server.
     Refused,
     /// Nobody knows.
     Lost,
@@ -386,7 +386,7 @@ impl Writer for Subscribing {
     }
 }
 
-/// What is said of one stream.
+/// The server's description of one stream.
 fn link_of<'a>(body: &'a Value, name: &str) -> Option<&'a Value> {
     body.pointer("/streams")?.as_array()?.iter().find(|link| text(link, "/path") == Some(name))
 }

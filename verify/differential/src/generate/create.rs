@@ -6,6 +6,9 @@ use proptest::sample::select;
 use super::{Headers, Manner, good_body, header, mostly, strange_body, texts, usual_type};
 use crate::script::{Seen, Slot, Step, Text};
 
+/// The beginning of any stream, as Headwater and the reference server write it.
+pub(super) const ZERO: &str = "0000000000000000_0000000000000000";
+
 /// A creation of what the slot usually is, so that the requests after it find something.
 pub(super) fn plain(slot: Slot) -> impl Strategy<Value = Step> {
     prop_oneof![2 => Just(None), 1 => good_body(slot).prop_map(Some)].prop_map(move |body| Step {
@@ -72,15 +75,7 @@ fn fork(manner: Manner) -> BoxedStrategy<Headers> {
                 Just(Text::seen(Seen::Offset { slot, back, by: 0 })),
                 prop_oneof![
                     Just(Text::seen(Seen::Offset { slot, back, by })),
-                    texts(&[
-                        "-1",
-                        "now",
-                        super::read::ZERO,
-                        "",
-                        "x",
-                        "0_0",
-                        "9999999999999999_0000000000000000"
-                    ]),
+                    texts(&["-1", "now", ZERO, "", "x", "0_0", "9999999999999999_0000000000000000"]),
                 ],
             );
             let sub_offset = mostly(

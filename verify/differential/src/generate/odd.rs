@@ -15,7 +15,7 @@ pub(super) fn verb(slot: Slot) -> BoxedStrategy<Step> {
         .boxed()
 }
 
-/// What is changed about a request.
+/// A change to a request.
 #[derive(Clone, Debug)]
 pub(super) struct Twists {
     spelling: Option<Spelling>,
@@ -30,7 +30,7 @@ impl Twists {
     pub(super) fn of(self, mut step: Step) -> Step {
         step.spelling = self.spelling.unwrap_or(step.spelling);
         step.form = self.form.unwrap_or(step.form);
-        // One that waits for a second one is delicate enough.
+        // A live read with a second request is delicate enough.
         if step.meanwhile.is_none() {
             step.headers.extend(self.headers);
             step.body = step.body.or(self.body);

@@ -2,12 +2,9 @@
 
 use proptest::prelude::*;
 
-use super::create::small_body;
+use super::create::{ZERO, small_body};
 use super::{Headers, Manner, header, mostly, texts, usual_type};
 use crate::script::{Seen, Slot, Step, Text};
-
-/// The beginning of any stream, as Headwater and the reference server write it.
-pub(super) const ZERO: &str = "0000000000000000_0000000000000000";
 
 type Query = Vec<(&'static str, Text)>;
 
@@ -41,7 +38,7 @@ pub(super) fn read(slot: Slot, manner: Manner) -> BoxedStrategy<Step> {
         .boxed()
 }
 
-/// A long-poll, and an append that may find it waiting. Its answer doesn't depend on who comes first: it begins at the
+/// A long-poll, and an append that may find it waiting. Its response doesn't depend on which comes first: it begins at the
 /// last offset that was given out, mostly the tail, and one request can't be seen in part.
 pub(super) fn wait_and_append(slot: Slot) -> BoxedStrategy<Step> {
     small_body(slot)

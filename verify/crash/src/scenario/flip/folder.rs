@@ -62,7 +62,7 @@ impl Folder {
         Ok(())
     }
 
-    /// How long a file is without the zeroes at its end.
+    /// The length of a file without the zeroes at its end.
     pub(super) fn used_bytes(&self, path: &Path) -> Result<u64> {
         let bytes = fs::read(self.pristine.join(path))?;
         Ok(bytes.iter().rposition(|&byte| byte != 0).map_or(0, |last| last as u64 + 1))
