@@ -60,7 +60,7 @@ const CURSOR_MODES: &[Choice<CursorMode>] = &[
 
 /// A Durable Streams origin server.
 #[derive(Clone, Debug, Parser)]
-#[command(version, about, max_term_width = 110, next_line_help = true)]
+#[command(version, max_term_width = 110, next_line_help = true)]
 pub(crate) struct Settings {
     /// TOML file with settings. Its keys are the names of the flags below, such as `chunk-size = "1MiB"`.
     #[arg(long, env = "HEADWATER_CONFIG", value_name = "FILE")]
