@@ -207,7 +207,7 @@ impl<'t> Stream<'t> {
         self.request("HEAD").send()
     }
 
-    /// Deletes.
+    /// Sends a DELETE.
     #[track_caller]
     pub(crate) fn delete(&self) -> Response {
         self.request("DELETE").send()

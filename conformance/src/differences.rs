@@ -18,7 +18,7 @@ pub(crate) struct Differences {
 struct Difference {
     /// The first part of the target's name: `actix` of `actix-mem`.
     server: String,
-    /// `subject::name`.
+    /// The name of the case: `subject::name`.
     case: String,
     reason: String,
 }

@@ -7,6 +7,7 @@ mod manifest;
 mod protocol_map;
 mod rust;
 mod text;
+mod words;
 
 use std::fmt;
 use std::fs;
@@ -74,7 +75,10 @@ fn check(path: &str, text: &str, exists: impl Fn(&str) -> bool) -> Vec<Complaint
         "Cargo.toml" => complaints.extend(manifest::check(path, text)),
         "package.json" => complaints.extend(text::exact_versions(path, text)),
         "package-lock.json" => complaints.extend(text::registry_addresses(path, text)),
-        _ if name.ends_with(".rs") => complaints.extend(rust::check(path, text, exists)),
+        _ if name.ends_with(".rs") => {
+            complaints.extend(rust::check(path, text, exists));
+            complaints.extend(words::check(path, text));
+        }
         _ if name.ends_with(".md") => complaints.extend(text::dead_links(path, text, exists)),
         _ => {}
     }
@@ -114,7 +118,7 @@ mod tests {
     #[test]
     fn a_file_gets_the_rules_of_its_name() {
         let nothing = |_: &str| false;
-        assert!(check("crates/x/src/lib.rs", "//! Fine.\n", nothing).is_empty());
+        assert!(check("crates/x/src/lib.rs", "//! It is fine.\n", nothing).is_empty());
         assert_eq!(check("crates/x/src/lib.rs", "fn main() {}\n", nothing).len(), 1);
         assert_eq!(check("README.md", "[x](missing.md)\n", nothing).len(), 1);
         assert!(check("notes.txt", "[x](missing.md)\n", nothing).is_empty());

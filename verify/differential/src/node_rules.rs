@@ -11,7 +11,7 @@ use crate::script::{Form, Seen, Slot, Step, Text};
 /// The longest id and sequence that we take.
 const BYTES_MAX: usize = 256;
 
-/// 2^53-1.
+/// The largest number that JavaScript holds exactly: 2^53-1.
 const NUMBER_MAX: u128 = 9_007_199_254_740_991;
 
 /// All of them.

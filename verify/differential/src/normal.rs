@@ -98,7 +98,7 @@ impl Normalizer {
         }
     }
 
-    /// `"<incarnation>:<start>:<end>"`.
+    /// Rewrites an entity tag, `"<incarnation>:<start>:<end>"`.
     fn tag(&mut self, tag: &str) -> String {
         let parts = tag.strip_prefix('"').and_then(|rest| rest.split_once(':'));
         match parts {

@@ -84,9 +84,9 @@ pub(crate) struct Text {
 pub(crate) enum Seen {
     /// `Stream-Next-Offset`, moved by so many positions.
     Offset { slot: Slot, back: u8, by: i8 },
-    /// `ETag`.
+    /// An `ETag`.
     Tag { slot: Slot, back: u8 },
-    /// `Stream-Cursor`.
+    /// A `Stream-Cursor`.
     Cursor { slot: Slot, back: u8 },
     /// The path of a stream.
     Path(Slot),

@@ -25,9 +25,9 @@ pub struct Event {
 /// A control event, understood.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Control {
-    /// `streamNextOffset`.
+    /// The value of `streamNextOffset`.
     pub next_offset: String,
-    /// `streamCursor`.
+    /// The value of `streamCursor`, if there is one.
     pub cursor: Option<u64>,
     /// Whether `upToDate` is true.
     pub up_to_date: bool,

@@ -25,7 +25,7 @@ pub(super) const SECTOR: usize = 512;
 pub(crate) struct Slot {
     path: PathBuf,
     file: File,
-    /// The same file past the system's cache, where that is possible.
+    /// Another handle of the file that bypasses the page cache, where that is possible.
     direct: Option<File>,
     sector_bytes: usize,
     disk: Disk,
