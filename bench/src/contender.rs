@@ -31,6 +31,8 @@ pub(crate) enum Source {
     Crate { package: &'static str, version: &'static str, binary: &'static str },
     /// The script in `bench/node`, run by Node.
     Node,
+    /// The binary that `--before` names.
+    Given,
 }
 
 /// The port and directory of a server.
@@ -102,6 +104,15 @@ const CONTENDERS: [Contender; 7] = [
         },
     },
 ];
+
+/// An earlier build of `server-hyper`, so that a change is measured in one run with what was there before it.
+pub(crate) const EARLIER: Contender = Contender {
+    name: "earlier",
+    what: "the server-hyper that --before names, on RocksDB",
+    source: Source::Given,
+    durable: true,
+    configure: |command, place| headwater(command, place, "rocksdb"),
+};
 
 const DSS: Source =
     Source::Crate { package: "durable-streams-server", version: "0.3.0", binary: "durable-streams-server" };

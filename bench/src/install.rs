@@ -24,6 +24,7 @@ pub(crate) fn program(contender: &Contender, peers: &Path) -> Result<Vec<OsStrin
             Ok(vec![crate_binary(peers, package, version, binary)?.into()])
         }
         Source::Node => Ok(vec!["node".into(), node_script(peers)?.into()]),
+        Source::Given => bail!("{} is chosen by the path of its binary", contender.name),
     }
 }
 

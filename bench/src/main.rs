@@ -26,7 +26,7 @@ use anyhow::{Context, Result, bail};
 use clap::Parser;
 use headwater_testkit::table;
 
-use contender::Contender;
+use contender::{Contender, EARLIER};
 use run::{Entrant, Measurement, Plan};
 use workload::Workload;
 
@@ -43,6 +43,9 @@ struct Options {
     /// Which peers to measure beside them, `all` or `none`
     #[arg(long, value_name = "NAME", value_delimiter = ',', default_value = "ds-wal")]
     against: Vec<String>,
+    /// Measure an earlier build of server-hyper beside them, as the peer `earlier`
+    #[arg(long, value_name = "BINARY")]
+    before: Option<PathBuf>,
     /// Which workloads, by name or by what names begin with, such as `sse`
     #[arg(long, value_name = "NAME", value_delimiter = ',', default_value = "all")]
     workload: Vec<String>,
@@ -125,6 +128,11 @@ fn plan(options: &Options) -> Result<Plan> {
             Ok(program) => contenders.push(Entrant { contender, program }),
             Err(error) => eprintln!("Leaving out {}: {error:#}", contender.name),
         }
+    }
+    if let Some(before) = &options.before {
+        // Servers run in folders of their own.
+        let program = vec![std::path::absolute(before).context("--before")?.into()];
+        contenders.push(Entrant { contender: &EARLIER, program });
     }
     if contenders.is_empty() {
         bail!("nobody to measure");
