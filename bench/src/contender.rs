@@ -41,7 +41,7 @@ pub(crate) struct Place<'a> {
     pub(crate) data_dir: &'a Path,
 }
 
-const CONTENDERS: [Contender; 7] = [
+const CONTENDERS: [Contender; 8] = [
     Contender {
         name: "headwater",
         what: "server-hyper on RocksDB",
@@ -103,16 +103,17 @@ const CONTENDERS: [Contender; 7] = [
             command.arg(place.port.to_string()).arg(place.data_dir);
         },
     },
+    Contender {
+        name: EARLIER,
+        what: "an earlier build of server-hyper on RocksDB; --before names its binary",
+        source: Source::Given,
+        durable: true,
+        configure: |command, place| headwater(command, place, "rocksdb"),
+    },
 ];
 
-/// An earlier build of `server-hyper`, so that a change is measured in one run with what was there before it.
-pub(crate) const EARLIER: Contender = Contender {
-    name: "earlier",
-    what: "the server-hyper that --before names, on RocksDB",
-    source: Source::Given,
-    durable: true,
-    configure: |command, place| headwater(command, place, "rocksdb"),
-};
+/// The peer that `--before` adds, so that a change is measured in one run with what was there before it.
+pub(crate) const EARLIER: &str = "earlier";
 
 const DSS: Source =
     Source::Crate { package: "durable-streams-server", version: "0.3.0", binary: "durable-streams-server" };
@@ -135,7 +136,7 @@ impl Contender {
         for name in names {
             match name.as_str() {
                 "none" => {}
-                "all" => selected.extend(candidates.iter().copied()),
+                "all" => selected.extend(candidates.iter().filter(|found| found.source != Source::Given)),
                 _ => match candidates.iter().copied().find(|contender| contender.name == name) {
                     Some(contender) => selected.push(contender),
                     None => bail!(

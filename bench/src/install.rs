@@ -17,14 +17,15 @@ const NODE_FILES: [(&str, &str); 3] = [
 ];
 
 /// The program of a contender and its first arguments. Peers are installed below `peers` if they are not there yet.
-pub(crate) fn program(contender: &Contender, peers: &Path) -> Result<Vec<OsString>> {
+pub(crate) fn program(contender: &Contender, peers: &Path, before: Option<&Path>) -> Result<Vec<OsString>> {
     match contender.source {
         Source::Workspace(binary) => Ok(vec![workspace_binary(binary)?.into()]),
         Source::Crate { package, version, binary } => {
             Ok(vec![crate_binary(peers, package, version, binary)?.into()])
         }
         Source::Node => Ok(vec!["node".into(), node_script(peers)?.into()]),
-        Source::Given => bail!("{} is chosen by the path of its binary", contender.name),
+        // Servers run in folders of their own.
+        Source::Given => Ok(vec![std::path::absolute(before.context("--before names no binary")?)?.into()]),
     }
 }
 

@@ -118,21 +118,19 @@ fn plan(options: &Options) -> Result<Plan> {
     let dir = absolute(options.dir.as_deref(), &target.join("bench-data"))?;
     let peers = absolute(options.peers.as_deref(), &target.join("peers"))?;
     let workloads = Workload::select(&options.workload)?;
+    let before = options.before.as_deref();
     let mut contenders = Vec::new();
     for contender in Contender::select(&options.ours, true)? {
-        let program = install::program(contender, &peers).with_context(|| contender.name)?;
+        let program = install::program(contender, &peers, before).with_context(|| contender.name)?;
         contenders.push(Entrant { contender, program });
     }
-    for contender in Contender::select(&options.against, false)? {
-        match install::program(contender, &peers) {
+    let mut against = options.against.clone();
+    against.extend(before.map(|_| EARLIER.to_owned()));
+    for contender in Contender::select(&against, false)? {
+        match install::program(contender, &peers, before) {
             Ok(program) => contenders.push(Entrant { contender, program }),
             Err(error) => eprintln!("Leaving out {}: {error:#}", contender.name),
         }
-    }
-    if let Some(before) = &options.before {
-        // Servers run in folders of their own.
-        let program = vec![std::path::absolute(before).context("--before")?.into()];
-        contenders.push(Entrant { contender: &EARLIER, program });
     }
     if contenders.is_empty() {
         bail!("nobody to measure");

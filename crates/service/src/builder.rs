@@ -80,7 +80,7 @@ impl Builder {
     /// Reads the subscriptions from the store and returns the service with its background work.
     ///
     /// A commit whose request is dropped early is published by a task on the current Tokio runtime, from whatever
-    /// thread the request is dropped: that runtime has to outlive the service.
+    /// thread the request is dropped: that runtime has to keep running for as long as the service is used.
     ///
     /// # Errors
     /// Fails if the store can't be read.

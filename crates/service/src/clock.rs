@@ -5,7 +5,8 @@
 //!   cacheable responses, timestamps of webhooks and the lifetimes of their keys.
 //! - **Steady time** (`now_*`) starts at the wall time and then only grows with elapsed time. Everything that waits
 //!   uses it: long-polls, heartbeats, lifetimes of event streams, body time-outs, leases, retries, latencies. Leases
-//!   are stored; they stay comparable across a restart because steady time starts at the wall time.
+//!   and retries are stored too: steady time starts at the wall time, so they keep their meaning across a restart, and what
+//!   a clock that was ahead has stored is capped when it is loaded.
 
 use std::{
     pin::Pin,

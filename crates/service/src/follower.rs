@@ -36,7 +36,7 @@ impl Follower {
     /// gone with the old one.
     pub(crate) async fn head(&mut self) -> Result<Arc<StreamHead>, Refusal> {
         let mut view = self.changes.borrow_and_update().clone();
-        if view.abandoned {
+        while view.abandoned {
             self.stream = self.writes.streams.open(&self.stream.name).await?;
             self.changes = self.stream.subscribe();
             view = self.changes.borrow_and_update().clone();

@@ -44,14 +44,14 @@ pub enum Phase {
     Idle,
     /// A worker is being woken.
     Waking {
-        /// The end of a webhook's lease, in milliseconds since 1970; a pull-wake's begins only with the claim.
+        /// The end of a webhook's lease, in milliseconds of steady time; a pull-wake's begins only with the claim.
         until_ms: Option<u64>,
     },
     /// A worker is at work.
     Leased {
         /// The worker that has claimed the wake; `None` for a webhook.
         holder: Option<Box<str>>,
-        /// The end of the lease, in milliseconds since 1970.
+        /// The end of the lease, in milliseconds of steady time.
         until_ms: u64,
     },
 }
@@ -61,7 +61,7 @@ pub enum Phase {
 pub struct Retry {
     /// Their number.
     pub failures: u32,
-    /// The time from which the next one may be tried, in milliseconds since 1970.
+    /// The time from which the next one may be tried, in milliseconds of steady time.
     pub next_attempt_ms: u64,
 }
 
@@ -216,6 +216,24 @@ impl Wakes {
         if is_current { Ok(()) } else { Err(SubscriptionRefusal::Fenced) }
     }
 
+    /// Returns the state as it is read from the store at `now_ms`. A time further ahead than any that could be set now was
+    /// set by a clock that was wrong: it is brought as near as it can have been meant.
+    #[must_use]
+    pub fn on_load(mut self, now_ms: u64, lease_ttl_ms: u64) -> Self {
+        let lease_end_ms = now_ms.saturating_add(lease_ttl_ms);
+        match &mut self.phase {
+            Phase::Waking { until_ms: Some(until_ms) } | Phase::Leased { until_ms, .. } => {
+                *until_ms = (*until_ms).min(lease_end_ms);
+            }
+            Phase::Waking { until_ms: None } | Phase::Idle => {}
+        }
+        if let Some(retry) = &mut self.retry {
+            let pause_end_ms = now_ms.saturating_add(pause_ms(u32::MAX, u32::MAX));
+            retry.next_attempt_ms = retry.next_attempt_ms.min(pause_end_ms);
+        }
+        self
+    }
+
     /// Returns whether the last delivery has failed.
     #[must_use]
     pub const fn is_failing(&self) -> bool {
@@ -300,6 +318,22 @@ mod tests {
             wakes(7, waking(None), None).on_claim("w", false, TTL, 1),
             Err(SubscriptionRefusal::NothingPending)
         );
+    }
+
+    #[test]
+    fn times_of_a_clock_that_was_ahead_are_brought_near_when_they_are_loaded() {
+        let far = 9_000_000;
+        for (stored, expected) in [
+            (wakes(7, leased(Some("w"), far), None), wakes(7, leased(Some("w"), 100 + TTL), None)),
+            (
+                wakes(7, waking(Some(far)), Some((9, far))),
+                wakes(7, waking(Some(100 + TTL)), Some((9, 72_099))),
+            ),
+            (wakes(7, leased(None, 90), Some((1, 95))), wakes(7, leased(None, 90), Some((1, 95)))),
+            (wakes(7, waking(None), None), wakes(7, waking(None), None)),
+        ] {
+            assert_eq!(stored.on_load(100, TTL), expected);
+        }
     }
 
     #[test]

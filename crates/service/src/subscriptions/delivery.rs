@@ -108,6 +108,8 @@ impl Subscriptions {
                 transition.publish(&mut self.registry(), serial);
                 Ok(())
             }
+            // That says nothing of the wake stream; the driver tries again in a moment.
+            Err(refusal @ Refusal::Unavailable(_)) => Err(refusal),
             Err(refusal) => {
                 tracing::warn!(stream = %wake_stream, %refusal, "a wake event could not be written; it is tried again");
                 let failed = self.transition_locked(serial, |entry, now_ms| {

@@ -32,7 +32,7 @@ impl Subscriptions {
     /// # Errors
     /// The store can't be read, or what all subscriptions share is malformed.
     pub(crate) async fn start(core: Core) -> Result<Arc<Self>, StoreError> {
-        let (registry, orphans) = read_registry(&*core.store).await?;
+        let (registry, orphans) = read_registry(&*core.store, core.clock.now_ms()).await?;
         let subscriptions = Arc::new(Self::new(core, registry));
         for serial in orphans {
             tokio::spawn(subscriptions.clone().remove_links(serial));
@@ -118,7 +118,7 @@ impl Subscriptions {
 }
 
 /// Reads all subscriptions and links, and finds the serials of links whose subscription is gone.
-async fn read_registry(store: &dyn Store) -> Result<(Registry, Vec<Serial>), StoreError> {
+async fn read_registry(store: &dyn Store, now_ms: u64) -> Result<(Registry, Vec<Serial>), StoreError> {
     let mut registry = Registry::default();
     if let Some(common) = store.document(stored::COMMON_KEY).await? {
         let common = Common::decode(&common).map_err(|error| damaged(stored::COMMON_KEY, error))?;
@@ -131,7 +131,10 @@ async fn read_registry(store: &dyn Store) -> Result<(Registry, Vec<Serial>), Sto
     let mut malformed = BTreeSet::new();
     for_each_document(store, stored::SUBSCRIPTION_PREFIX, |key, value| {
         match stored::decode_subscription(value) {
-            Ok(subscription) => registry.insert(Entry::new(subscription)),
+            Ok(mut subscription) => {
+                subscription.wakes = subscription.wakes.on_load(now_ms, subscription.config.lease_ttl_ms);
+                registry.insert(Entry::new(subscription));
+            }
             Err(error) => {
                 tracing::error!(error = %damaged(key, error), "a subscription wakes nobody");
                 malformed.extend(stored::decode_subscription_key(key));
