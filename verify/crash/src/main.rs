@@ -55,7 +55,7 @@ fn main() -> ExitCode {
     };
     for choice in chosen {
         if let Err(error) = run(&options, choice, seed) {
-            if error.is::<Told>() {
+            if error.is::<AlreadyReported>() {
                 return ExitCode::FAILURE;
             }
             eprintln!("\nFAILED: {error:#}\n  data and logs: {}", options.folder.display());
@@ -117,17 +117,17 @@ fn run_apart(options: &Options, choice: Choice, seed: u64) -> Result<()> {
     command.arg("--binary").arg(&options.binary).arg("--folder").arg(&options.folder);
     command.args(["--scenario", &name(choice), "--seed", &seed.to_string()]).arg("--may-mount");
     command.args(["--rounds", &options.rounds.to_string()]);
-    if command.status()?.success() { Ok(()) } else { Err(Told.into()) }
+    if command.status()?.success() { Ok(()) } else { Err(AlreadyReported.into()) }
 }
 
-/// A failure that another process of this program has told.
+/// A failure that another process of this program has printed.
 #[derive(Debug)]
-struct Told;
+struct AlreadyReported;
 
-impl fmt::Display for Told {
+impl fmt::Display for AlreadyReported {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("it is told above")
+        f.write_str("it is printed above")
     }
 }
 
-impl Error for Told {}
+impl Error for AlreadyReported {}

@@ -83,7 +83,9 @@ fn add(report: &mut Report, test: &Value, filtered: bool) {
             report.fail(name, &messages.collect::<Vec<_>>().join("\n"));
         }
         _ if filtered => {}
-        _ => report.skips.push(Note { test: name.to_owned(), text: "the suite gives no reason".to_owned() }),
+        _ => {
+            report.skips.push(Note { test: name.to_owned(), text: "(the suite gives no reason)".to_owned() })
+        }
     }
 }
 

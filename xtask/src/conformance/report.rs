@@ -48,7 +48,7 @@ impl Report {
 pub(super) fn print(reports: &[Report]) {
     for report in reports {
         for note in &report.skips {
-            println!("skipped {} {}: {} ({})", report.target, report.suite, note.test, note.text);
+            println!("skipped {} {}: {} {}", report.target, report.suite, note.test, note.text);
         }
     }
     for report in reports {
