@@ -1,6 +1,6 @@
 //! A client of HTTP/1.1 that costs little: it shares the cores with the server it measures.
 //!
-//! Requests are bytes made beforehand. One request at a time per connection; of an answer only what is asked for
+//! Requests are bytes made beforehand. One request at a time per connection; of a response only what is asked for
 //! is looked at. Payload that is only counted never leaves the kernel.
 
 mod body;
@@ -32,13 +32,13 @@ pub fn request(method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) 
     bytes
 }
 
-/// A connection that is kept, and opened again when the server closed it after an answer.
+/// A connection that is kept, and opened again when the server closed it after a response.
 pub struct Connection {
     address: SocketAddr,
     stream: TcpStream,
     /// Received bytes, from the beginning of the current response.
     buffer: Vec<u8>,
-    /// The payload of the last answer, if it came in chunks.
+    /// The payload of the last response, if it came in chunks.
     payload: Vec<u8>,
     keep_alive: bool,
 }
@@ -58,16 +58,16 @@ impl Connection {
         Ok(Self { address, stream, buffer: Vec::new(), payload: Vec::new(), keep_alive: true })
     }
 
-    /// Sends a request and reads the whole answer.
+    /// Sends a request and reads the whole response.
     ///
     /// # Errors
     /// When the connection breaks, or what comes is no HTTP.
-    pub async fn exchange(&mut self, request: &[u8]) -> Result<Answer<'_>> {
+    pub async fn exchange(&mut self, request: &[u8]) -> Result<Response<'_>> {
         self.send(request).await?;
-        self.answer().await
+        self.response().await
     }
 
-    /// Sends a request whose answer may take its time.
+    /// Sends a request whose response may take its time.
     ///
     /// # Errors
     /// When the connection breaks.
@@ -80,11 +80,11 @@ impl Connection {
         self.stream.write_all(request).await.context("cannot send a request")
     }
 
-    /// Reads the whole answer to what was sent.
+    /// Reads the whole response to what was sent.
     ///
     /// # Errors
     /// When the connection breaks, or what comes is no HTTP.
-    pub async fn answer(&mut self) -> Result<Answer<'_>> {
+    pub async fn response(&mut self) -> Result<Response<'_>> {
         let head = self.read_head().await?;
         let end = match head.framing {
             Framing::Length(bytes) => {
@@ -97,14 +97,14 @@ impl Connection {
             Framing::Chunked | Framing::UntilClose => self.read_payload(&head).await?,
         };
         if self.buffer.len() > end {
-            bail!("the server sent more than the answer: {}", quoted(&self.buffer));
+            bail!("the server sent more than the response: {}", quoted(&self.buffer));
         }
         let (head_bytes, rest) = self.buffer.split_at(head.bytes);
         let body = if matches!(head.framing, Framing::Length(_)) { rest } else { &self.payload };
-        Ok(Answer { status: head.status, head: head_bytes, body })
+        Ok(Response { status: head.status, head: head_bytes, body })
     }
 
-    /// Sends a request and reads the head of the answer. The body is read with [`Connection::read_some`] or
+    /// Sends a request and reads the head of the response. The body is read with [`Connection::read_some`] or
     /// [`Connection::drop_some`].
     ///
     /// # Errors
@@ -184,7 +184,7 @@ impl Connection {
     async fn receive(&mut self) -> Result<()> {
         if !self.received().await? {
             bail!(
-                "the server closed the connection before its answer was complete: {}",
+                "the server closed the connection before its response was complete: {}",
                 quoted(&self.buffer)
             );
         }
@@ -194,13 +194,13 @@ impl Connection {
     /// Waits for more; false if the server closed the connection.
     async fn received(&mut self) -> Result<bool> {
         self.buffer.reserve(READ_BYTES);
-        let bytes = self.stream.read_buf(&mut self.buffer).await.context("cannot receive an answer")?;
+        let bytes = self.stream.read_buf(&mut self.buffer).await.context("cannot receive a response")?;
         Ok(bytes > 0)
     }
 }
 
-/// A whole answer, in the buffer of its connection.
-pub struct Answer<'a> {
+/// A whole response, in the buffer of its connection.
+pub struct Response<'a> {
     /// Its status.
     pub status: u16,
     head: &'a [u8],
@@ -208,7 +208,7 @@ pub struct Answer<'a> {
     pub body: &'a [u8],
 }
 
-impl Answer<'_> {
+impl Response<'_> {
     /// The value of a header that must be there.
     ///
     /// # Errors
@@ -217,7 +217,7 @@ impl Answer<'_> {
         head::value(self.head, name).with_context(|| format!("no {name} in {}", quoted(self.head)))
     }
 
-    /// Fails with the answer's own words unless its status is the expected one.
+    /// Fails with the response's own words unless its status is the expected one.
     ///
     /// # Errors
     /// Then.
@@ -229,7 +229,7 @@ impl Answer<'_> {
     }
 }
 
-/// An answer whose body is still to come.
+/// A response whose body is still to come.
 pub struct Begun {
     status: u16,
     head: Vec<u8>,
@@ -279,10 +279,10 @@ fn drop_received(stream: &TcpStream, length: usize) -> std::io::Result<usize> {
     })
 }
 
-/// The beginning of an answer, for an error.
-fn quoted(answer: &[u8]) -> String {
+/// The beginning of a response, for an error.
+fn quoted(response: &[u8]) -> String {
     const SHOWN: usize = 200;
-    let text = String::from_utf8_lossy(answer.get(..SHOWN).unwrap_or(answer));
+    let text = String::from_utf8_lossy(response.get(..SHOWN).unwrap_or(response));
     format!("`{}`", text.trim_end().replace("\r\n", " | "))
 }
 
@@ -294,7 +294,7 @@ mod tests {
 
     use super::*;
 
-    /// A server that answers every connection with these pieces, a little apart, and closes it.
+    /// A server that responds to every connection with these pieces, a little apart, and closes it.
     async fn server(pieces: &'static [&'static str]) -> SocketAddr {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -319,11 +319,11 @@ mod tests {
         let address =
             server(&["HTTP/1.1 200 OK\r\nContent-Le", "ngth: 5\r\nETag: \"x\"\r\n\r\nhe", "llo"]).await;
         let mut connection = Connection::open(address).await.unwrap();
-        let answer = connection.exchange(GET).await.unwrap();
-        assert_eq!((answer.status, answer.body), (200, b"hello".as_slice()));
-        assert_eq!(answer.header("etag").unwrap(), "\"x\"");
-        assert!(answer.header("link").is_err());
-        let error = answer.expect(204).unwrap_err().to_string();
+        let response = connection.exchange(GET).await.unwrap();
+        assert_eq!((response.status, response.body), (200, b"hello".as_slice()));
+        assert_eq!(response.header("etag").unwrap(), "\"x\"");
+        assert!(response.header("link").is_err());
+        let error = response.expect(204).unwrap_err().to_string();
         assert!(error.starts_with("expected 204, got 200 `hello`; `HTTP/1.1 200 OK | "), "{error}");
     }
 

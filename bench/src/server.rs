@@ -99,7 +99,7 @@ impl<'a> Server<'a> {
             }
             thread::sleep(READY_PAUSE);
         }
-        bail!("the server did not answer within {} s", READY_TIMEOUT.as_secs())
+        bail!("the server did not respond within {} s", READY_TIMEOUT.as_secs())
     }
 
     /// Adds the end of the server's log to an error.
@@ -124,7 +124,7 @@ fn spawn(launch: &Launch<'_>) -> Result<(Process, SocketAddr)> {
     Ok((process, address))
 }
 
-/// The status of the answer to a request; `None` if the connection ended before it came.
+/// The status of the response to a request; `None` if the connection ended before it came.
 fn ask(address: SocketAddr, request: &[u8]) -> Result<Option<u16>> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(READY_TIMEOUT))?;

@@ -71,7 +71,7 @@ impl Trial<'_> {
         match tokio::time::timeout(DRAIN_TIMEOUT, load.finish()).await {
             Ok(outcome) => outcome?,
             Err(_) => bail!(
-                "{} clients still wait for answers or messages {} s after the last request",
+                "{} clients still wait for responses or messages {} s after the last request",
                 load.tasks.len(),
                 DRAIN_TIMEOUT.as_secs()
             ),
@@ -171,9 +171,9 @@ pub(crate) fn path(stream: &str) -> String {
 /// Creates a stream and says its tail.
 pub(crate) async fn create(connection: &mut Connection, stream: &str, content_type: &str) -> Result<String> {
     let request = http::request("PUT", &path(stream), &[("Content-Type", content_type)], b"");
-    let answer = connection.exchange(&request).await?;
-    answer.expect(201)?;
-    Ok(answer.header("Stream-Next-Offset")?.to_owned())
+    let response = connection.exchange(&request).await?;
+    response.expect(201)?;
+    Ok(response.header("Stream-Next-Offset")?.to_owned())
 }
 
 /// Creates many streams over some connections at once.

@@ -1,4 +1,4 @@
-//! The head of an answer: its status, how its body is framed, and the few headers anybody asks for.
+//! The head of a response: its status, how its body is framed, and the few headers anybody asks for.
 
 use anyhow::{Context, Result, bail};
 
@@ -30,7 +30,7 @@ const HEADERS_MAX: usize = 64;
 pub(crate) fn parse(input: &[u8]) -> Result<Option<Head>> {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut response = httparse::Response::new(&mut headers);
-    let httparse::Status::Complete(bytes) = response.parse(input).context("the answer is no HTTP")? else {
+    let httparse::Status::Complete(bytes) = response.parse(input).context("the response is no HTTP")? else {
         return Ok(None);
     };
     let status = response.code.unwrap_or_default();

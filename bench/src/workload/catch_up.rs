@@ -64,13 +64,13 @@ pub(super) async fn pass(connection: &mut Connection, stream: &str, recorder: &R
     let mut offset = "-1".to_owned();
     let mut bytes = 0;
     loop {
-        let mut answer = connection.begin(&get(stream, &offset)).await?;
-        answer.expect(200)?;
-        while let Some(dropped) = connection.drop_some(&mut answer).await? {
+        let mut response = connection.begin(&get(stream, &offset)).await?;
+        response.expect(200)?;
+        while let Some(dropped) = connection.drop_some(&mut response).await? {
             recorder.received(dropped);
             bytes += dropped;
         }
-        match next(&answer, &offset)? {
+        match next(&response, &offset)? {
             Some(next) => offset = next,
             None => return Ok(bytes),
         }
@@ -78,13 +78,13 @@ pub(super) async fn pass(connection: &mut Connection, stream: &str, recorder: &R
 }
 
 /// The next offset, unless the response was the last one.
-fn next(answer: &http::Begun, offset: &str) -> Result<Option<String>> {
-    if answer.header("Stream-Up-To-Date").is_some_and(|value| value.eq_ignore_ascii_case("true")) {
+fn next(response: &http::Begun, offset: &str) -> Result<Option<String>> {
+    if response.header("Stream-Up-To-Date").is_some_and(|value| value.eq_ignore_ascii_case("true")) {
         return Ok(None);
     }
-    let next = answer.header("Stream-Next-Offset").context("an answer without Stream-Next-Offset")?;
+    let next = response.header("Stream-Next-Offset").context("a response without Stream-Next-Offset")?;
     if next == offset {
-        bail!("an answer that is not up to date leads to itself, {offset}");
+        bail!("a response that is not up to date leads to itself, {offset}");
     }
     Ok(Some(next.to_owned()))
 }
@@ -104,9 +104,9 @@ pub(super) async fn fill(
     for index in 0..bytes / APPEND_BYTES {
         let body = block(index);
         let request = http::request("POST", &path(stream), &[("Content-Type", content_type)], &body);
-        let answer = connection.exchange(&request).await?;
-        answer.expect(204)?;
-        answer.header("Stream-Next-Offset")?.clone_into(&mut tail);
+        let response = connection.exchange(&request).await?;
+        response.expect(204)?;
+        response.header("Stream-Next-Offset")?.clone_into(&mut tail);
     }
     Ok(tail)
 }
@@ -116,10 +116,10 @@ async fn verify(connection: &mut Connection) -> Result<()> {
     let mut offset = "-1".to_owned();
     let mut expected = Expected::default();
     loop {
-        let mut answer = connection.begin(&get(STREAM, &offset)).await?;
-        answer.expect(200)?;
-        while connection.read_some(&mut answer, &mut |bytes| expected.compare(bytes)).await? {}
-        match next(&answer, &offset)? {
+        let mut response = connection.begin(&get(STREAM, &offset)).await?;
+        response.expect(200)?;
+        while connection.read_some(&mut response, &mut |bytes| expected.compare(bytes)).await? {}
+        match next(&response, &offset)? {
             Some(next) => offset = next,
             None => break,
         }

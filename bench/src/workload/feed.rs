@@ -53,10 +53,10 @@ impl Feed {
             let last = stop.is_set();
             let message = Stamp { sequence, last, sent: Moment::now() }.encode();
             let headers = [("Content-Type", CONTENT_TYPE)];
-            let answer =
+            let response =
                 connection.exchange(&http::request("POST", &path(&self.stream), &headers, &message)).await?;
-            answer.expect(204)?;
-            let tail = answer.header("Stream-Next-Offset")?.to_owned();
+            response.expect(204)?;
+            let tail = response.header("Stream-Next-Offset")?.to_owned();
             self.tails.lock().unwrap_or_else(PoisonError::into_inner).push(tail);
             if last {
                 break;
@@ -65,7 +65,7 @@ impl Feed {
         Ok(())
     }
 
-    /// Asks for what comes next; the answers are for [`Feed::read`].
+    /// Asks for what comes next; the responses are for [`Feed::read`].
     pub(super) async fn subscribe(&self, mut connection: Connection, live: Live) -> Result<Reader> {
         let offset = self.tail(0).context("a feed has a first tail")?;
         let transport = match live {
@@ -122,16 +122,16 @@ impl Feed {
         deliveries: &Recorder,
     ) -> Result<()> {
         loop {
-            let answer = connection.answer().await?;
-            if answer.status != 204 {
-                answer.expect(200)?;
-                Scanner::default().feed(answer.body, &mut |stamp| received.take(stamp, deliveries))?;
+            let response = connection.response().await?;
+            if response.status != 204 {
+                response.expect(200)?;
+                Scanner::default().feed(response.body, &mut |stamp| received.take(stamp, deliveries))?;
             }
             if received.all {
                 return Ok(());
             }
             let next =
-                self.long_poll(answer.header("Stream-Next-Offset")?, answer.header("Stream-Cursor").ok());
+                self.long_poll(response.header("Stream-Next-Offset")?, response.header("Stream-Cursor").ok());
             connection.send(&next).await?;
         }
     }

@@ -88,10 +88,10 @@ async fn visit_each(mut connection: Connection, streams: Vec<usize>, visit: Visi
             }
             Visit::Check => {
                 let read = http::request("GET", &format!("{}?offset=-1", path(&name(stream))), &[], b"");
-                let answer = connection.exchange(&read).await?;
-                answer.expect(200)?;
-                if answer.body.len() != BODY_BYTES {
-                    bail!("{} has {} bytes, not {BODY_BYTES}", name(stream), answer.body.len());
+                let response = connection.exchange(&read).await?;
+                response.expect(200)?;
+                if response.body.len() != BODY_BYTES {
+                    bail!("{} has {} bytes, not {BODY_BYTES}", name(stream), response.body.len());
                 }
             }
         }

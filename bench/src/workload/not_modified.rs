@@ -18,9 +18,9 @@ pub(crate) async fn run(trial: &Trial<'_>) -> Result<Figures> {
     create(&mut connection, STREAM, "application/octet-stream").await?;
     small_reads::append(&mut connection, STREAM).await?;
     let url = format!("{}?offset=-1", path(STREAM));
-    let answer = connection.exchange(&http::request("GET", &url, &[], b"")).await?;
-    answer.expect(200)?;
-    let request = http::request("GET", &url, &[("If-None-Match", answer.header("ETag")?)], b"");
+    let response = connection.exchange(&http::request("GET", &url, &[], b"")).await?;
+    response.expect(200)?;
+    let request = http::request("GET", &url, &[("If-None-Match", response.header("ETag")?)], b"");
 
     let recorder = Recorder::new()?;
     let mut load = Load::default();
@@ -29,11 +29,11 @@ pub(crate) async fn run(trial: &Trial<'_>) -> Result<Figures> {
     }
     let observed = trial.observe(load, &[&recorder]).await?;
     let record = recorder.lock();
-    let answers = float(record.operations);
+    let responses = float(record.operations);
     let mut figures = Figures::default();
-    figures.add(OPERATIONS, observed.rate(answers));
+    figures.add(OPERATIONS, observed.rate(responses));
     record.add_latencies(&mut figures);
-    observed.add_costs(&mut figures, answers, CPU_OPERATION, SWITCHES_OPERATION);
+    observed.add_costs(&mut figures, responses, CPU_OPERATION, SWITCHES_OPERATION);
     figures.add(RSS, observed.rss_mib());
     Ok(figures)
 }

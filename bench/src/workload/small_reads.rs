@@ -64,10 +64,10 @@ async fn read(client: usize, mut connection: Connection, recorder: Recorder, sto
                 return Ok(());
             }
             let started = Instant::now();
-            let answer = connection.exchange(request).await?;
-            answer.expect(200)?;
-            if answer.body.len() != STREAM_BYTES {
-                bail!("read {} bytes of a stream of {STREAM_BYTES}", answer.body.len());
+            let response = connection.exchange(request).await?;
+            response.expect(200)?;
+            if response.body.len() != STREAM_BYTES {
+                bail!("read {} bytes of a stream of {STREAM_BYTES}", response.body.len());
             }
             recorder.finished(started);
         }

@@ -103,7 +103,7 @@ const FAULTS: [&str; 8] = [
     "up to date is never old",
     "404 isn't kept",
     "a deleted stream is gone",
-    "private answers aren't shared",
+    "private responses aren't shared",
     "credentials are in the key",
 ];
 /// Beside `edge/`.

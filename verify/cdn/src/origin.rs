@@ -124,9 +124,9 @@ impl Origin {
     /// The counts since the first start.
     pub(crate) async fn counts(&self) -> Result<Counts> {
         let mut connection = Connection::open(self.address).await?;
-        let answer = connection.exchange(&http::request("GET", "/metrics", &[], b"")).await?;
-        answer.expect(200)?;
-        Ok(self.before.plus(Counts::parse(std::str::from_utf8(answer.body)?)))
+        let response = connection.exchange(&http::request("GET", "/metrics", &[], b"")).await?;
+        response.expect(200)?;
+        Ok(self.before.plus(Counts::parse(std::str::from_utf8(response.body)?)))
     }
 }
 
@@ -141,8 +141,8 @@ mod tests {
              headwater_requests_total{method=\"GET\",status=\"200\"} 5\n\
              headwater_requests_total{method=\"HEAD\",status=\"200\"} 2\n\
              headwater_requests_total{method=\"POST\",status=\"204\"} 9\n\
-             headwater_reads_total{class=\"tail\",answer=\"revalidated\",source=\"memory\"} 3\n\
-             headwater_reads_total{class=\"tail\",answer=\"full\",source=\"memory\"} 2\n\
+             headwater_reads_total{class=\"tail\",response=\"revalidated\",source=\"memory\"} 3\n\
+             headwater_reads_total{class=\"tail\",response=\"full\",source=\"memory\"} 2\n\
              headwater_read_bytes_total{class=\"tail\"} 70\n\
              headwater_read_bytes_total{class=\"live\"} 7\n# EOF\n",
         );

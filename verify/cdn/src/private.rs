@@ -1,4 +1,4 @@
-//! Two users, one URL, two answers: an origin that tells them apart by Authorization, as an application around
+//! Two users, one URL, two responses: an origin that tells them apart by Authorization, as an application around
 //! Headwater does. What a cache keeps of one may never reach the other.
 
 use std::cell::{Cell, RefCell};
@@ -40,7 +40,7 @@ struct Application {
 }
 
 impl Application {
-    async fn answer(&self, mut request: Request<Incoming>) -> Response<headwater_service::Body> {
+    async fn response(&self, mut request: Request<Incoming>) -> Response<headwater_service::Body> {
         let authorization = request.headers().get(AUTHORIZATION).map(|value| value.as_bytes().to_vec());
         let user =
             USERS.into_iter().find(|user| authorization.as_deref() == Some(credential(user).as_bytes()));
@@ -68,12 +68,12 @@ impl Application {
             while let Ok((socket, _)) = listener.accept().await {
                 let application = self.clone();
                 spawn_local(async move {
-                    let answer = service_fn(move |request| {
+                    let response = service_fn(move |request| {
                         let application = application.clone();
-                        async move { Ok::<_, Infallible>(application.answer(request).await) }
+                        async move { Ok::<_, Infallible>(application.response(request).await) }
                     });
                     // A connection that breaks is the other side's affair.
-                    let _ = http1::Builder::new().serve_connection(TokioIo::new(socket), answer).await;
+                    let _ = http1::Builder::new().serve_connection(TokioIo::new(socket), response).await;
                 });
             }
         });

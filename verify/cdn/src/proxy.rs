@@ -106,7 +106,7 @@ impl Proxy {
         while Instant::now() < deadline {
             self.process.check_running()?;
             if let Ok(mut connection) = Connection::open(self.address).await
-                && connection.exchange(&request).await.is_ok_and(|answer| answer.status == 404)
+                && connection.exchange(&request).await.is_ok_and(|response| response.status == 404)
             {
                 return Ok(());
             }

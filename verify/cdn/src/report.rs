@@ -85,8 +85,8 @@ fn row(outcome: &Outcome) -> Vec<String> {
 pub(crate) fn document(outcomes: &[Outcome], stage: &Stage) -> Value {
     let runs = outcomes.iter().map(|outcome| {
         let Outcome { tally, origin, .. } = outcome;
-        let answers: serde_json::Map<String, Value> =
-            tally.answers.iter().map(|(status, count)| (status.to_string(), json!(count))).collect();
+        let responses: serde_json::Map<String, Value> =
+            tally.responses.iter().map(|(status, count)| (status.to_string(), json!(count))).collect();
         json!({
             "scenario": outcome.scenario,
             "what": outcome.what,
@@ -95,7 +95,7 @@ pub(crate) fn document(outcomes: &[Outcome], stage: &Stage) -> Value {
             "messages": outcome.messages,
             "viewer_requests": tally.requests,
             "viewer_bytes": tally.bytes,
-            "viewer_answers": answers,
+            "viewer_answers": responses,
             "origin_requests": origin.requests,
             "origin_revalidated": origin.revalidated,
             "origin_bytes": origin.bytes,

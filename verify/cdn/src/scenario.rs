@@ -149,7 +149,7 @@ pub(crate) fn all() -> Vec<Scenario> {
         },
         Scenario {
             name: "by-credential",
-            what: "the same with streams that say public, so that caches keep one answer for each credential",
+            what: "the same with streams that say public, so that caches keep one response for each credential",
             origins: Origins::OneForEachUser { visibility: "public" },
             collapse_min: |_| 0.0,
             ..BASE

@@ -14,7 +14,7 @@ pub(crate) struct Tally {
     pub(crate) requests: u64,
     pub(crate) bytes: u64,
     /// By status.
-    pub(crate) answers: BTreeMap<u16, u64>,
+    pub(crate) responses: BTreeMap<u16, u64>,
     /// Connections that broke and were opened again.
     pub(crate) broken: u64,
     /// Answers that made a viewer try again.
@@ -41,9 +41,9 @@ impl Default for Deliveries {
 }
 
 impl Tally {
-    pub(crate) fn answer(&mut self, status: u16) {
+    pub(crate) fn response(&mut self, status: u16) {
         self.requests += 1;
-        *self.answers.entry(status).or_default() += 1;
+        *self.responses.entry(status).or_default() += 1;
     }
 
     pub(crate) fn delivered(&mut self, after: Duration) {

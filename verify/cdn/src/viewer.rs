@@ -67,7 +67,7 @@ impl Viewer {
             storms.mark_unchanged();
             let step = async {
                 timeout(ANSWER_TIMEOUT, self.step(&mut connection, &mut place)).await.unwrap_or_else(|_| {
-                    bail!("no answer within {} s", ANSWER_TIMEOUT.as_secs());
+                    bail!("no response within {} s", ANSWER_TIMEOUT.as_secs());
                 })
             };
             let next = tokio::select! {
@@ -117,17 +117,17 @@ impl Viewer {
         if place.live.is_some() && self.mode == Mode::EventStream {
             return self.events(connection, place, &request).await;
         }
-        let answer = connection.exchange(&request).await?;
-        let header = |name| answer.header(name).ok();
-        self.tally.borrow_mut().answer(answer.status);
-        match answer.status {
+        let response = connection.exchange(&request).await?;
+        let header = |name| response.header(name).ok();
+        self.tally.borrow_mut().response(response.status);
+        match response.status {
             200 | 204 => {
-                self.tally.borrow_mut().bytes += answer.body.len() as u64;
+                self.tally.borrow_mut().bytes += response.body.len() as u64;
                 if place.ledger.is_none() {
                     place.ledger = header("stream-next-offset")
                         .and_then(|offset| ledger::of_offset(&self.incarnations, offset));
                 }
-                place.read(answer.body, self.number, &mut self.tally.borrow_mut());
+                place.read(response.body, self.number, &mut self.tally.borrow_mut());
                 let told = Told {
                     next: header("stream-next-offset"),
                     cursor: header("stream-cursor"),
@@ -153,7 +153,7 @@ impl Viewer {
     ) -> Result<Next> {
         let mut begun: Begun = connection.begin(request).await?;
         let status = begun.status();
-        self.tally.borrow_mut().answer(status);
+        self.tally.borrow_mut().response(status);
         if status != 200 {
             // Another connection is simpler than reading what it says.
             *connection = Connection::open(self.address).await?;
@@ -192,7 +192,7 @@ impl Viewer {
     fn told(&self, place: &mut Place, told: &Told<'_>) -> Next {
         let mut tally = self.tally.borrow_mut();
         let (Some(next), Some(ledger)) = (told.next, place.ledger.clone()) else {
-            tally.wrong(|| format!("viewer {} got an answer without an offset of this stream", self.number));
+            tally.wrong(|| format!("viewer {} got a response without an offset of this stream", self.number));
             return Next::Again;
         };
         let ledger = ledger.borrow();

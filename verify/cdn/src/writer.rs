@@ -99,8 +99,8 @@ impl Writer {
         let own = self.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         let headers: Vec<(&str, &str)> = headers.iter().copied().chain(own).collect();
         let request = http::request(method, &self.path, &headers, body);
-        let answer = self.connection.exchange(&request).await?;
-        answer.expect(status).with_context(|| format!("{method} {}", self.path))?;
-        Ok(answer.header("stream-next-offset").ok().map(str::to_owned))
+        let response = self.connection.exchange(&request).await?;
+        response.expect(status).with_context(|| format!("{method} {}", self.path))?;
+        Ok(response.header("stream-next-offset").ok().map(str::to_owned))
     }
 }

@@ -25,7 +25,7 @@ pub(crate) const ALL: [(&str, Check); 13] = [
     ("404 isn't kept", missing),
     ("a deleted stream is gone", recreate),
     ("If-None-Match is answered", validators),
-    ("private answers aren't shared", private),
+    ("private responses aren't shared", private),
     ("credentials are in the key", credentials),
     ("pages of other sites can read the headers", cross_origin),
 ];
@@ -41,8 +41,8 @@ pub(super) fn reads(patient: &Patient) -> Result<()> {
     let name = patient.name();
     patient.create(&name, &[])?;
     patient.append(&name, "hello")?;
-    let answer = patient.read(&name, "offset=-1", &[])?;
-    anyhow::ensure!(answer.body == b"hello", "not what was written, \"hello\": {answer}");
+    let response = patient.read(&name, "offset=-1", &[])?;
+    anyhow::ensure!(response.body == b"hello", "not what was written, \"hello\": {response}");
     Ok(())
 }
 
@@ -75,7 +75,7 @@ fn query(patient: &Patient) -> Result<Verdict> {
     let first = patient.read(&name, &format!("offset={beginning}"), &[])?;
     let second = patient.read(&name, &format!("offset={middle}"), &[])?;
     Ok(if first.body == b"onetwo" && second.body == b"two" {
-        Fine("two offsets, two answers".into())
+        Fine("two offsets, two responses".into())
     } else {
         Wrong(
             format!(
@@ -115,14 +115,15 @@ fn collapse(patient: &Patient) -> Result<Verdict> {
     let tail = patient.append(&name, "one")?;
     let before = patient.asked();
     let query = format!("offset={tail}&live=long-poll&cursor=7");
-    let (answers, appended) = crowd(patient, &name, &query, CROWD, || {
+    let (responses, appended) = crowd(patient, &name, &query, CROWD, || {
         thread::sleep(Duration::from_millis(1_500));
         patient.append(&name, "two")?;
         Ok(Instant::now())
     })?;
     let asked = asked_since(patient, before);
-    let got = answers.iter().filter(|(answer, _)| answer.body == b"two").count();
-    let last = answers.iter().map(|(_, at)| at.saturating_duration_since(appended)).max().unwrap_or_default();
+    let got = responses.iter().filter(|(response, _)| response.body == b"two").count();
+    let last =
+        responses.iter().map(|(_, at)| at.saturating_duration_since(appended)).max().unwrap_or_default();
     if got < CROWD || last > LATE_MAX {
         return Ok(Wrong(
             format!("{got} of {CROWD} got the append, the last one after {:.1} s", last.as_secs_f64()),
@@ -130,14 +131,14 @@ fn collapse(patient: &Patient) -> Result<Verdict> {
              long-poll (nginx: proxy_cache_lock_timeout and proxy_cache_lock_age of 60s).",
         ));
     }
-    let change = "the edge doesn't let requests for one URL wait for one answer. Turn that on (nginx: proxy_cache_lock \
+    let change = "the edge doesn't let requests for one URL wait for one response. Turn that on (nginx: proxy_cache_lock \
                   on; Fastly: request collapsing; Cloudflare: a cache rule instead of a Worker; CloudFront: a cache \
                   policy with a minimum of 0 s).";
-    let misses = answers.iter().filter(|(answer, _)| was_kept(answer) == Some(false)).count();
+    let misses = responses.iter().filter(|(response, _)| was_kept(response) == Some(false)).count();
     Ok(match asked {
         Some(asked) if asked <= 2 => Fine(format!("{CROWD} readers, {asked} at the origin")),
         Some(asked) => Wrong(format!("{CROWD} readers, {asked} at the origin"), change),
-        None if answers.iter().all(|(answer, _)| was_kept(answer).is_none()) => unsaid(),
+        None if responses.iter().all(|(response, _)| was_kept(response).is_none()) => unsaid(),
         None if misses <= 2 => Fine(format!("{CROWD} readers, {misses} of them not from a cache")),
         None => Wrong(format!("{CROWD} readers, {misses} of them not from a cache"), change),
     })
@@ -148,13 +149,13 @@ fn release(patient: &Patient) -> Result<Verdict> {
     let tail = patient.create(&name, &[])?;
     let begun = Instant::now();
     let query = format!("offset={tail}&live=long-poll&cursor=7");
-    let (answers, _) = crowd(patient, &name, &query, 6, || Ok(begun))?;
-    let ends: Vec<Duration> = answers.iter().map(|(_, at)| at.saturating_duration_since(begun)).collect();
+    let (responses, _) = crowd(patient, &name, &query, 6, || Ok(begun))?;
+    let ends: Vec<Duration> = responses.iter().map(|(_, at)| at.saturating_duration_since(begun)).collect();
     let (first, last) =
         (ends.iter().min().copied().unwrap_or_default(), ends.iter().max().copied().unwrap_or_default());
-    if let Some((answer, _)) = answers.iter().find(|(answer, _)| answer.status != 204) {
+    if let Some((response, _)) = responses.iter().find(|(response, _)| response.status != 204) {
         return Ok(Wrong(
-            format!("one ended with {} after {:.1} s", answer.status, first.as_secs_f64()),
+            format!("one ended with {} after {:.1} s", response.status, first.as_secs_f64()),
             "something on the way gives up sooner than a long-poll ends. Make its time-outs longer, or \
              --long-poll-timeout shorter.",
         ));
@@ -190,7 +191,7 @@ fn events(patient: &Patient) -> Result<Verdict> {
     } else {
         Wrong(
             format!("an event came after {:.1} s", after.as_secs_f64()),
-            "something on the way gathers the answer before it passes it on. Turn that off for live=sse (nginx: \
+            "something on the way gathers the response before it passes it on. Turn that off for live=sse (nginx: \
              proxy_buffering off; HAProxy: option http-no-delay; no compression).",
         )
     })
@@ -211,7 +212,7 @@ fn fresh_tail(patient: &Patient) -> Result<Verdict> {
             }
             _ => Wrong(
                 format!("an append wasn't read for {:.1} s", appended.elapsed().as_secs_f64()),
-                "the edge keeps answers for longer than their Cache-Control says. Take out what sets a time to live of its \
+                "the edge keeps responses for longer than their Cache-Control says. Take out what sets a time to live of its \
              own (nginx: proxy_cache_valid; a minimum TTL; an Edge TTL that overrides the origin).",
             ),
         },
@@ -250,7 +251,7 @@ fn recreate(patient: &Patient) -> Result<Verdict> {
     } else {
         Wrong(
             "an offset of the old stream is still answered".into(),
-            "the edge keeps answers for longer than their Cache-Control says, or without the query in the key.",
+            "the edge keeps responses for longer than their Cache-Control says, or without the query in the key.",
         )
     })
 }
@@ -263,7 +264,7 @@ fn validators(patient: &Patient) -> Result<Verdict> {
     let etag = header(&patient.get(&name, &query, &[])?, "etag").map(str::to_owned);
     let Some(etag) = etag else {
         return Ok(Wrong(
-            "an answer had no ETag".into(),
+            "a response had no ETag".into(),
             "something on the way removes it. Turn off what changes bodies: compression, minifying.",
         ));
     };
@@ -292,7 +293,7 @@ fn credentials(patient: &Patient) -> Result<Verdict> {
         patient,
         "public",
         &[("Authorization", "Bearer doctor-a"), ("Authorization", "Bearer doctor-b")],
-        "the answer to one credential is given to another. Put Authorization into the key, or don't keep answers to \
+        "the response to one credential is given to another. Put Authorization into the key, or don't keep responses to \
          requests that have one.",
     )
 }
@@ -323,9 +324,9 @@ fn apart(
 fn cross_origin(patient: &Patient) -> Result<Verdict> {
     let name = patient.name();
     patient.create(&name, &[])?;
-    let answer = patient.get(&name, "offset=-1", &[("Origin", "https://example.com")])?;
-    let exposed = header(&answer, "access-control-expose-headers").unwrap_or_default().to_ascii_lowercase();
-    Ok(match header(&answer, "access-control-allow-origin") {
+    let response = patient.get(&name, "offset=-1", &[("Origin", "https://example.com")])?;
+    let exposed = header(&response, "access-control-expose-headers").unwrap_or_default().to_ascii_lowercase();
+    Ok(match header(&response, "access-control-allow-origin") {
         Some(_) if exposed.contains("stream-next-offset") && exposed.contains("x-cache") => {
             Fine("Stream-Next-Offset and X-Cache are exposed".into())
         }
@@ -338,7 +339,7 @@ fn cross_origin(patient: &Patient) -> Result<Verdict> {
 }
 
 fn unsaid() -> Verdict {
-    Unknown("no header says where answers come from; give --origin, whose metrics tell".into())
+    Unknown("no header says where responses come from; give --origin, whose metrics tell".into())
 }
 
 fn asked_since(patient: &Patient, before: Option<u64>) -> Option<u64> {
@@ -359,11 +360,11 @@ fn crowd<T>(
     thread::scope(|scope| {
         let asking: Vec<_> = (0..size).map(|_| scope.spawn(get)).collect();
         let done = meanwhile();
-        let answers: Result<Vec<_>> = asking
+        let responses: Result<Vec<_>> = asking
             .into_iter()
             .map(|asking| asking.join().map_err(|_| anyhow::anyhow!("a reader fell over"))?)
             .collect();
-        Ok((answers?, done?))
+        Ok((responses?, done?))
     })
 }
 

@@ -33,7 +33,7 @@ impl Place {
         }
     }
 
-    /// The answer broke off: it will be asked for again.
+    /// The response broke off: it will be asked for again.
     pub(crate) fn forget_partial(&mut self) {
         self.partial.clear();
     }
