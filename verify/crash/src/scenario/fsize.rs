@@ -53,7 +53,7 @@ pub(crate) fn run(stage: &Stage<'_>) -> Result<String> {
     }
     Ok(table(&[
         ("appends acknowledged", run.tally.acknowledged.to_string()),
-        ("answers with 507", run.tally.full.to_string()),
+        ("responses with 507", run.tally.full.to_string()),
         ("higher limit to first acknowledgement", healed.join(", ")),
         ("bytes read and compared", run.tally.checked_bytes.to_string()),
     ]))

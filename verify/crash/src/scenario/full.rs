@@ -72,10 +72,10 @@ pub(crate) fn run(stage: &Stage<'_>) -> Result<String> {
     Ok(table(&[
         ("appends acknowledged", tally.acknowledged.to_string()),
         ("bytes acknowledged", tally.bytes.to_string()),
-        ("answers with 507", tally.full.to_string()),
+        ("responses with 507", tally.full.to_string()),
         ("room to first acknowledgement", spread(healed_after)),
         ("starts on a full disk", starts_on_full.join("; ")),
-        ("lost answers, sent again and resolved", tally.resolved.to_string()),
+        ("lost responses, resent and resolved", tally.resolved.to_string()),
         ("observations by readers", tally.observations.to_string()),
         ("bytes read and compared", tally.checked_bytes.to_string()),
     ]))
