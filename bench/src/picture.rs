@@ -27,7 +27,7 @@ const BAR_MIN: f64 = 2.0;
 
 /// Ours in colour, peers in greys.
 const OURS: [&str; 3] = ["#0f766e", "#14b8a6", "#99d5cb"];
-const PEERS: [&str; 4] = ["#475569", "#7c8ba1", "#a3afbf", "#c8d0da"];
+const PEERS: [&str; 5] = ["#475569", "#7c8ba1", "#a3afbf", "#c8d0da", "#b08968"];
 
 const STYLE: &str = "text{font-family:system-ui,-apple-system,'Segoe UI',Roboto,Helvetica,Arial,sans-serif;\
                      font-size:12px;fill:#334155}.h{font-size:20px;font-weight:650;fill:#0f172a}\

@@ -141,8 +141,8 @@ mod tests {
              headwater_requests_total{method=\"GET\",status=\"200\"} 5\n\
              headwater_requests_total{method=\"HEAD\",status=\"200\"} 2\n\
              headwater_requests_total{method=\"POST\",status=\"204\"} 9\n\
-             headwater_reads_total{class=\"tail\",response=\"revalidated\",source=\"memory\"} 3\n\
-             headwater_reads_total{class=\"tail\",response=\"full\",source=\"memory\"} 2\n\
+             headwater_reads_total{class=\"tail\",answer=\"revalidated\",source=\"memory\"} 3\n\
+             headwater_reads_total{class=\"tail\",answer=\"full\",source=\"memory\"} 2\n\
              headwater_read_bytes_total{class=\"tail\"} 70\n\
              headwater_read_bytes_total{class=\"live\"} 7\n# EOF\n",
         );

@@ -84,7 +84,7 @@ fn add(report: &mut Report, test: &Value, filtered: bool) {
         }
         _ if filtered => {}
         _ => {
-            report.skips.push(Note { test: name.to_owned(), text: "(the suite gives no reason)".to_owned() })
+            report.skips.push(Note { test: name.to_owned(), text: "(the suite gives no reason)".to_owned() });
         }
     }
 }
