@@ -40,6 +40,8 @@ pub(crate) fn features() -> Result<()> {
         ),
     }
     hack.current_dir(workspace::root()).args(["hack", "check", "--feature-powerset"]);
+    // Macros and build scripts are compiled anew by that compiler, and run for seconds.
+    hack.args(["--config", "profile.dev.package.\"*\".opt-level=0"]);
     process::run(hack.args(selected(&metadata)))
 }
 
