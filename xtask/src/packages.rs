@@ -30,13 +30,15 @@ pub(crate) fn features() -> Result<()> {
     let metadata = workspace::metadata()?;
     let mut hack = Command::new(tools::install(&tools::HACK)?);
     rocksdb::link_with(&mut hack);
-    match oldest_rustc(&metadata)? {
+    // With another compiler everything is compiled a second time. CI leaves that to clippy's `incompatible_msrv`.
+    let oldest = if std::env::var_os("CI").is_some() { None } else { oldest_rustc(&metadata)? };
+    match oldest {
         Some(rustc) => {
             hack.env("RUSTC", rustc);
         }
         None => println!(
-            "It can't be installed: checking with today's. (clippy has checked that nothing of the standard library is \
-             newer)"
+            "Checking with today's compiler. (clippy has checked that nothing of the standard library is newer than what \
+             the libraries promise)"
         ),
     }
     hack.current_dir(workspace::root()).args(["hack", "check", "--feature-powerset"]);
