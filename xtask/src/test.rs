@@ -89,7 +89,7 @@ const STEPS: [Step; 17] = [
     },
     Step {
         name: "features",
-        what: "cargo hack check --feature-powerset for each library crate, with the oldest Rust that they promise",
+        what: "cargo hack check --feature-powerset for each library crate; outside of CI with the oldest Rust they promise",
         next: "the command that failed is above; a feature must not need another one that it doesn't name",
         run: packages::features,
     },
