@@ -111,7 +111,7 @@ impl Origin {
             // A file system that doesn't know when a file was created can't distinguish incarnations.
             return Err(Unavailable::StorageFailed.into());
         };
-        let incarnation = Incarnation::next(0, microseconds(created));
+        let incarnation = Incarnation::next(0, microseconds(created)).ok_or(Unavailable::StorageFailed)?;
         let mut stream = StreamHead::new(incarnation, ContentType::parse("text/plain")?);
         stream.tail = metadata.len();
         stream.changed_ms = milliseconds(changed);

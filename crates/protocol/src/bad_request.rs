@@ -130,10 +130,13 @@ pub enum BadRequest {
         /// The largest body, in bytes.
         limit_bytes: u64,
     },
+    /// The body has another transfer coding than `chunked`, or that one twice (RFC 9112, 6.1).
+    #[error("the only transfer coding that is supported is chunked, once")]
+    TransferCodingUnsupported,
     /// The body ended before it was complete.
     #[error("the body ended before it was complete")]
     BodyBroken,
-    /// The body paused for too long.
+    /// The body paused for too long, or was too slow (see [`Pace`](crate::pace::Pace)).
     #[error("the body did not arrive in time")]
     BodyTimeout,
 }
@@ -180,6 +183,9 @@ impl BadRequest {
                 (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "head-too-large", "Request head too large")
             }
             Self::BodyTooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", "Body too large"),
+            Self::TransferCodingUnsupported => {
+                (StatusCode::NOT_IMPLEMENTED, "transfer-coding-unsupported", "Unsupported transfer coding")
+            }
             Self::BodyBroken => (BAD, "body-broken", "Incomplete body"),
             Self::BodyTimeout => (StatusCode::REQUEST_TIMEOUT, "body-timeout", "Body timeout"),
         }

@@ -59,6 +59,32 @@ impl Lifetime {
     }
 }
 
+/// The smallest step in which a sliding deadline is committed, in milliseconds.
+const STEP_MIN_MS: u64 = 1_000;
+/// The part of the window that a step is: so a stream that is used all the time is committed 64 times in a window.
+const STEP_DIVISOR: u64 = 64;
+
+impl Lifetime {
+    /// Returns the deadline that is to be committed because of a use at `used_ms`, if it has moved far enough from the stored
+    /// one: a window's 64th part, at least a second. Longer steps are rounded up, so that no crash ends a stream early.
+    #[must_use]
+    pub const fn deadline_to_commit_ms(self, used_ms: u64, stored_ms: Option<u64>) -> Option<u64> {
+        let Self::Sliding { ttl_s } = self else { return None };
+        let (Some(deadline_ms), Some(stored_ms)) = (self.deadline_ms(used_ms), stored_ms) else {
+            return None;
+        };
+        let step_ms = ttl_s.saturating_mul(1_000) / STEP_DIVISOR;
+        if step_ms <= STEP_MIN_MS {
+            let is_due = deadline_ms >= stored_ms.saturating_add(STEP_MIN_MS);
+            if is_due { Some(deadline_ms) } else { None }
+        } else if deadline_ms > stored_ms {
+            Some((deadline_ms / step_ms).saturating_add(1).saturating_mul(step_ms))
+        } else {
+            None
+        }
+    }
+}
+
 /// Returns whether a stream with this deadline has ended.
 pub(crate) fn is_past(deadline_ms: Option<u64>, now_ms: u64) -> bool {
     deadline_ms.is_some_and(|deadline_ms| now_ms >= deadline_ms)
@@ -113,6 +139,27 @@ mod tests {
         for text in malformed {
             assert_eq!(Lifetime::parse(Some(text), None, 0), Err(BadRequest::TtlMalformed), "{text:?}");
         }
+    }
+
+    #[test]
+    fn the_step_of_a_sliding_deadline_grows_with_its_window() {
+        for (ttl_s, used_ms, stored_ms, expected) in [
+            (1, 5_000, 5_999, None),
+            (1, 5_000, 5_000, Some(6_000)),
+            (60, 5_000, 64_001, None),
+            (60, 5_000, 64_000, Some(65_000)),
+            (6_400, 5_000, 6_405_000, None),
+            (6_400, 5_001, 6_405_000, Some(6_500_000)),
+            (6_400, 105_000, 6_500_000, Some(6_600_000)),
+            (SAFE_INTEGER_MAX, u64::MAX, u64::MAX, None),
+        ] {
+            let sliding = Lifetime::Sliding { ttl_s };
+            let committed = sliding.deadline_to_commit_ms(used_ms, Some(stored_ms));
+            assert_eq!(committed, expected, "{ttl_s} {used_ms} {stored_ms}");
+            assert!(committed.is_none_or(|deadline_ms| Some(deadline_ms) >= sliding.deadline_ms(used_ms)));
+        }
+        assert_eq!(Lifetime::Unlimited.deadline_to_commit_ms(5_000, None), None);
+        assert_eq!(Lifetime::Until { expires_at_ms: 9 }.deadline_to_commit_ms(5, Some(9)), None);
     }
 
     #[test]

@@ -55,12 +55,38 @@ pub fn split(body: &[u8]) -> Result<Vec<u8>, BadRequest> {
 /// Returns the array of the messages in a stored range.
 #[must_use]
 pub fn wrap(stored: &[u8]) -> Vec<u8> {
-    let Some((_separator, messages)) = stored.split_last() else { return EMPTY_ARRAY.to_vec() };
-    let mut array = Vec::with_capacity(stored.len() + 1);
-    array.push(b'[');
-    array.extend_from_slice(messages);
-    array.push(b']');
-    array
+    wrap_piece(stored, true, true)
+}
+
+/// Returns the bytes of an array that a piece of a stored range stands for. The first piece begins the array, and the
+/// last one ends it; together they are what [`wrap`] returns for the whole range, one byte more than it has.
+///
+/// ```
+/// use headwater_protocol::json;
+///
+/// let pieces = [json::wrap_piece(b"1,2", true, false), json::wrap_piece(b",3,", false, true)];
+/// assert_eq!(pieces.concat(), json::wrap(b"1,2,3,"));
+/// ```
+#[must_use]
+pub fn wrap_piece(stored: &[u8], is_first: bool, is_last: bool) -> Vec<u8> {
+    let messages = if is_last {
+        match stored.split_last() {
+            Some((_separator, messages)) => messages,
+            None if is_first => return EMPTY_ARRAY.to_vec(),
+            None => stored,
+        }
+    } else {
+        stored
+    };
+    let mut piece = Vec::with_capacity(stored.len() + 1);
+    if is_first {
+        piece.push(b'[');
+    }
+    piece.extend_from_slice(messages);
+    if is_last {
+        piece.push(b']');
+    }
+    piece
 }
 
 /// Returns the size of the first `count` messages of a stored batch, in bytes; `None` if it has fewer.

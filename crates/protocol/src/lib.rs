@@ -63,6 +63,7 @@ mod mix;
 pub mod names;
 pub mod offset;
 pub mod op;
+pub mod pace;
 pub mod path;
 pub mod producer;
 pub mod progress;

@@ -23,13 +23,17 @@ impl Incarnation {
     }
 
     /// Returns the incarnation of a stream created at `now_us` (microseconds since 1970) on a server that has issued
-    /// `last`: later than both, so that it never repeats, even if the clock was set back.
+    /// `last`: later than both, so that it never repeats, even if the clock was set back. A clock past the year 2200 is wrong
+    /// and doesn't count, since it would use up the numbers. `None` when there are no more: then no stream can be created.
     #[must_use]
-    pub const fn next(last: u64, now_us: u64) -> Self {
+    pub const fn next(last: u64, now_us: u64) -> Option<Self> {
+        let now_us = if now_us < Self::CLOCK_MAX_US { now_us } else { 0 };
         let later = last.saturating_add(1);
-        let number = if now_us > later { now_us } else { later };
-        Self(if number > Self::MAX { Self::MAX } else { number })
+        Self::new(if now_us > later { now_us } else { later })
     }
+
+    /// The year 2200, in microseconds since 1970.
+    const CLOCK_MAX_US: u64 = 7_258_118_400_000_000;
 
     /// Returns the number.
     #[must_use]
@@ -164,10 +168,16 @@ mod tests {
 
     #[test]
     fn incarnations_never_repeat_when_the_clock_goes_back() {
-        let first = Incarnation::next(0, 1_763_715_600_000_000);
-        let second = Incarnation::next(first.get(), 1_000);
+        let first = Incarnation::next(0, 1_763_715_600_000_000).unwrap();
+        let second = Incarnation::next(first.get(), 1_000).unwrap();
         assert_eq!(second.get(), first.get() + 1);
-        assert_eq!(Incarnation::next(first.get(), 1_763_715_600_000_009).get(), 1_763_715_600_000_009);
+        let third = Incarnation::next(first.get(), 1_763_715_600_000_009).unwrap();
+        assert_eq!(third.get(), 1_763_715_600_000_009);
+        // The year 2300, and the end of all numbers.
+        assert_eq!(Incarnation::next(third.get(), 10_413_792_000_000_000).unwrap().get(), third.get() + 1);
+        assert_eq!(Incarnation::next(0, u64::MAX).unwrap().get(), 1);
+        assert_eq!(Incarnation::next(Incarnation::MAX, 0), None);
+        assert_eq!(Incarnation::next(u64::MAX, 0), None);
     }
 
     proptest! {

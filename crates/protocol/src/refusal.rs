@@ -2,7 +2,7 @@
 //! status, headers and `application/problem+json` (RFC 9457).
 //!
 //! Each variant has a problem type of its own, `urn:headwater:problem:…`. A refused request has changed nothing, with one
-//! exception: after [`Unavailable::StorageFailed`] the outcome is unknown.
+//! exception: after [`Unavailable::StorageInDoubt`] the outcome is unknown.
 
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
@@ -129,9 +129,13 @@ pub enum Unavailable {
     /// The store, or the stream, has no room left.
     #[error("there is no space left; nothing was written")]
     StorageFull,
-    /// The store has failed; the operator's log says why.
-    #[error("the store failed; the request is not acknowledged")]
+    /// The store has failed, and the request has changed nothing; the operator's log says why.
+    #[error("the store failed; nothing was written")]
     StorageFailed,
+    /// The store has failed while it wrote: what the request changed may be there after a restart, or not. A producer
+    /// that repeats the request learns which.
+    #[error("the store failed while writing; the request may or may not have taken effect")]
+    StorageInDoubt,
 }
 
 impl Missing {
@@ -176,6 +180,9 @@ impl Unavailable {
             Self::ShuttingDown => (StatusCode::SERVICE_UNAVAILABLE, "shutting-down", "Shutting down"),
             Self::StorageFull => (StatusCode::INSUFFICIENT_STORAGE, "storage-full", "Storage full"),
             Self::StorageFailed => (StatusCode::INTERNAL_SERVER_ERROR, "storage-failed", "Storage failed"),
+            Self::StorageInDoubt => {
+                (StatusCode::INTERNAL_SERVER_ERROR, "storage-in-doubt", "Outcome unknown")
+            }
         }
     }
 }

@@ -85,10 +85,43 @@ impl ResponseHead {
     }
 }
 
-/// Returns the response to a liveness probe.
+/// The question of a probe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Probe {
+    /// `/livez`: would a restart help?
+    Live,
+    /// `/readyz` and `/health`: should requests be sent here?
+    Ready,
+}
+
+/// The state of a server, as probes tell it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ServerState {
+    /// It serves.
+    Ok,
+    /// It ends.
+    ShuttingDown,
+    /// The store can't do its work now, and goes on by itself once what it needs is there again.
+    StorageFailing,
+    /// The store takes no more writes until the server is started again.
+    StorageStopped,
+}
+
+/// Returns the response to a probe: 200, or 503 if the answer is to act.
 #[must_use]
-pub fn health() -> Response {
-    Response::json(StatusCode::OK, Bytes::from_static(b"{\"status\":\"ok\"}"))
+pub fn probe(probe: Probe, state: ServerState) -> Response {
+    let text = match state {
+        ServerState::Ok => "ok",
+        ServerState::ShuttingDown => "shutting-down",
+        ServerState::StorageFailing => "storage-failing",
+        ServerState::StorageStopped => "storage-stopped",
+    };
+    let is_good = match probe {
+        Probe::Live => state != ServerState::StorageStopped,
+        Probe::Ready => state == ServerState::Ok,
+    };
+    let status = if is_good { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    Response::json(status, format!("{{\"status\":\"{text}\"}}"))
 }
 
 /// Returns the response that carries metrics in the OpenMetrics text format.
@@ -130,4 +163,23 @@ pub(crate) fn offset_value(offset: Offset) -> HeaderValue {
 #[expect(clippy::expect_used, reason = "visible ASCII, spaces and tabs are a header's value")]
 pub(crate) fn text_value(text: &str) -> HeaderValue {
     HeaderValue::from_str(text).expect("visible ASCII, spaces and tabs")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_probe_fails_when_somebody_should_act() {
+        for (state, live, ready) in [
+            (ServerState::Ok, 200, 200),
+            (ServerState::ShuttingDown, 200, 503),
+            (ServerState::StorageFailing, 200, 503),
+            (ServerState::StorageStopped, 503, 503),
+        ] {
+            for (question, status) in [(Probe::Live, live), (Probe::Ready, ready)] {
+                assert_eq!(probe(question, state).head.status, status, "{question:?} {state:?}");
+            }
+        }
+    }
 }

@@ -34,17 +34,111 @@ pub fn complete_bytes(encoding: SseEncoding, bytes: &[u8], last: bool) -> usize 
 /// Appends a data event that ends at `next` and carries the body of a catch-up read: the bytes, or a JSON array. Text that
 /// isn't UTF-8 gets U+FFFD.
 pub fn write_data(out: &mut String, encoding: SseEncoding, body: &[u8], next: Offset) {
-    out.push_str("event: data\n");
-    let _ = writeln!(out, "id: {next}");
-    match encoding {
-        SseEncoding::Base64 => write_line(out, &STANDARD.encode(body)),
-        SseEncoding::Json => {
-            // Line ends in JSON are white space between tokens: strings have them escaped.
-            write_line(out, &String::from_utf8_lossy(body).replace(['\r', '\n'], " "));
-        }
-        SseEncoding::Text => lines(&String::from_utf8_lossy(body)).for_each(|line| write_line(out, line)),
+    let mut encoder = DataEncoder::begin(out, encoding, next);
+    encoder.write(out, body);
+    encoder.end(out);
+}
+
+/// A data event that is written piece by piece, so that no event has to be in memory whole. However its body is cut,
+/// the bytes are those of [`write_data`].
+#[derive(Clone, Copy, Debug)]
+pub struct DataEncoder {
+    encoding: SseEncoding,
+    /// The end of what was written that needs more: the beginning of a UTF-8 sequence, or of three bytes for base64.
+    held: [u8; 3],
+    held_bytes: u8,
+    /// Whether the last byte was a CR, after which an LF is the same line's end.
+    after_cr: bool,
+    /// Whether the line has its `data:`.
+    in_line: bool,
+}
+
+impl DataEncoder {
+    /// Begins an event that ends at `next`.
+    #[must_use]
+    pub fn begin(out: &mut String, encoding: SseEncoding, next: Offset) -> Self {
+        out.push_str("event: data\n");
+        let _ = writeln!(out, "id: {next}");
+        Self { encoding, held: [0; 3], held_bytes: 0, after_cr: false, in_line: false }
     }
-    out.push('\n');
+
+    /// Appends a piece of the body.
+    pub fn write(&mut self, out: &mut String, piece: &[u8]) {
+        let (held, held_bytes) = (self.held, usize::from(self.held_bytes));
+        let joined;
+        let bytes = if held_bytes == 0 {
+            piece
+        } else {
+            joined = [held.get(..held_bytes).unwrap_or_default(), piece].concat();
+            &joined
+        };
+        let complete = match self.encoding {
+            SseEncoding::Base64 => bytes.len() - bytes.len() % 3,
+            SseEncoding::Json | SseEncoding::Text => complete_bytes(SseEncoding::Text, bytes, false),
+        };
+        let (bytes, rest) = bytes.split_at(complete);
+        self.held_bytes = rest.len() as u8;
+        self.held.iter_mut().zip(rest).for_each(|(held, byte)| *held = *byte);
+        self.write_complete(out, bytes);
+    }
+
+    /// Ends the event.
+    pub fn end(mut self, out: &mut String) {
+        let held = self.held;
+        self.write_complete(out, held.get(..usize::from(self.held_bytes)).unwrap_or_default());
+        self.end_line(out);
+        out.push('\n');
+    }
+
+    fn write_complete(&mut self, out: &mut String, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
+        match self.encoding {
+            SseEncoding::Base64 => {
+                self.begin_line(out, "");
+                STANDARD.encode_string(bytes, out);
+            }
+            SseEncoding::Json => {
+                // Line ends in JSON are white space between tokens: strings have them escaped.
+                let text = String::from_utf8_lossy(bytes).replace(['\r', '\n'], " ");
+                self.begin_line(out, &text);
+                out.push_str(&text);
+            }
+            SseEncoding::Text => self.write_text(out, &String::from_utf8_lossy(bytes)),
+        }
+    }
+
+    fn write_text(&mut self, out: &mut String, text: &str) {
+        let mut rest = if self.after_cr { text.strip_prefix('\n').unwrap_or(text) } else { text };
+        self.after_cr = text.ends_with('\r');
+        while let Some(at) = rest.find(['\r', '\n']) {
+            let (line, end) = rest.split_at(at);
+            self.begin_line(out, line);
+            out.push_str(line);
+            self.end_line(out);
+            let ends = ["\r\n", "\r", "\n"];
+            rest = ends.into_iter().find_map(|separator| end.strip_prefix(separator)).unwrap_or_default();
+        }
+        if !rest.is_empty() {
+            self.begin_line(out, rest);
+            out.push_str(rest);
+        }
+    }
+
+    /// Writes the beginning of a line that begins with a text, unless it is written.
+    fn begin_line(&mut self, out: &mut String, text: &str) {
+        if !std::mem::replace(&mut self.in_line, true) {
+            // A parser drops one space after the colon, so a line that begins with one gets another.
+            out.push_str(if text.starts_with(' ') { "data: " } else { "data:" });
+        }
+    }
+
+    fn end_line(&mut self, out: &mut String) {
+        self.begin_line(out, "");
+        out.push('\n');
+        self.in_line = false;
+    }
 }
 
 /// Appends a control event. The cursor is left out if the stream is closed.
@@ -62,28 +156,6 @@ pub fn write_control(out: &mut String, progress: Progress, cursor: Cursor) {
     out.push_str("}\n\n");
 }
 
-fn write_line(out: &mut String, line: &str) {
-    // A parser drops one space after the colon, so a line that begins with one gets another.
-    out.push_str(if line.starts_with(' ') { "data: " } else { "data:" });
-    out.push_str(line);
-    out.push('\n');
-}
-
-fn lines(text: &str) -> impl Iterator<Item = &str> {
-    let mut rest = Some(text);
-    std::iter::from_fn(move || {
-        let text = rest?;
-        let Some(at) = text.find(['\r', '\n']) else {
-            rest = None;
-            return Some(text);
-        };
-        let (line, end) = text.split_at(at);
-        let ends = ["\r\n", "\r", "\n"];
-        rest = ends.into_iter().find_map(|separator| end.strip_prefix(separator));
-        Some(line)
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use std::borrow::Cow;
@@ -92,6 +164,21 @@ mod tests {
 
     use super::*;
     use crate::offset::Incarnation;
+
+    fn lines(text: &str) -> impl Iterator<Item = &str> {
+        let mut rest = Some(text);
+        std::iter::from_fn(move || {
+            let text = rest?;
+            let Some(at) = text.find(['\r', '\n']) else {
+                rest = None;
+                return Some(text);
+            };
+            let (line, end) = text.split_at(at);
+            let ends = ["\r\n", "\r", "\n"];
+            rest = ends.into_iter().find_map(|separator| end.strip_prefix(separator));
+            Some(line)
+        })
+    }
 
     /// What a client has after parsing.
     fn parse(text: &str) -> Vec<(String, String)> {
@@ -203,6 +290,28 @@ mod tests {
                 (SseEncoding::Base64, STANDARD.encode(&bytes)),
             ] {
                 prop_assert_eq!(parse(&data(encoding, &bytes)), vec![("data".to_owned(), expected)]);
+            }
+        }
+
+        #[test]
+        fn an_event_is_the_same_however_its_body_is_cut(
+            bytes in prop_oneof![
+                any::<Vec<u8>>(),
+                "[ a\r\n\u{e9}\u{1f600}]{0,40}".prop_map(String::into_bytes),
+            ],
+            cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..6),
+        ) {
+            let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect();
+            cuts.extend([0, bytes.len()]);
+            cuts.sort_unstable();
+            for encoding in [SseEncoding::Text, SseEncoding::Json, SseEncoding::Base64] {
+                let mut out = String::new();
+                let mut encoder = DataEncoder::begin(&mut out, encoding, at(5));
+                for piece in cuts.windows(2) {
+                    encoder.write(&mut out, &bytes[piece[0]..piece[1]]);
+                }
+                encoder.end(&mut out);
+                prop_assert_eq!(&out, &data(encoding, &bytes));
             }
         }
 

@@ -25,13 +25,18 @@ struct Appending<'a> {
 
 impl Writes {
     pub(crate) async fn append(self: &Arc<Self>, append: &Append, body: Bytes) -> Result<Response, Refusal> {
-        let payload = append.prepare(body)?;
+        let payload = if append.splits_body() {
+            let share = self.bodies.budget.try_take(body.len() as u64 + 1)?;
+            append.prepare(body)?.map_stored(|stored| share.hold(stored))
+        } else {
+            append.prepare(body)?
+        };
         let (ack, repeated) = self.transact(&append.name, None, Appending { append, payload }).await?;
         // A repetition changes nothing, but it is a use of the stream.
         if let Some(stream) = repeated
             && let Some(durable) = stream.view().head
         {
-            self.touch(&stream, &durable, self.clock.wall_ms());
+            self.touch(&stream, &durable, self.calendar.now_ms());
         }
         Ok(append.respond(&ack))
     }
@@ -50,7 +55,7 @@ impl Transaction for Appending<'_> {
             Some(claim) => stream.writer.producer(stream.stream, claim, &*writes.store).await?,
             None => None,
         };
-        let now_ms = writes.clock.wall_ms();
+        let now_ms = writes.calendar.now_ms();
         match self.append.decide(stream.head().as_deref(), producer, self.payload.clone(), now_ms) {
             Verdict::Commit(change, ack) => Ok(Decision::Commit(Alteration::Put(change), None, (ack, None))),
             Verdict::Repeat(ack) => Ok(Decision::Keep((ack, Some(stream.stream.clone())))),

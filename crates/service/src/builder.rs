@@ -1,6 +1,7 @@
 //! Starting a service: what it is made of, and the background work that belongs to it.
 
 use std::{
+    collections::HashMap,
     fmt,
     sync::{Arc, OnceLock, atomic::AtomicU64},
 };
@@ -9,13 +10,14 @@ use headwater_store::{Store, StoreError};
 use tokio::{runtime::Handle, sync::watch};
 
 use crate::{
-    body::Bodies,
-    chunks::Chunks,
-    clock::{Clock, SystemClock},
+    bodies::Bodies,
+    clock::{Calendar, Clock, SystemClock},
     config::Config,
     events,
     live_readers::LiveReaders,
+    memory::Budget,
     metrics::Metrics,
+    pieces::Pieces,
     read::Reads,
     service::{Inner, Service},
     streams::Streams,
@@ -92,11 +94,20 @@ impl Builder {
         let (config, metrics) = (Arc::new(config), Arc::new(Metrics::new()));
         let (draining, is_draining) = watch::channel(false);
         let streams = Arc::new(Streams::new(store.clone(), clock.clone(), config.open_streams_max));
+        let calendar = Arc::new(Calendar::new(clock.clone()));
+        let bodies = Arc::new(Bodies::new(&config, clock.clone()));
+        // What is cached counts too, for as long as it is.
+        let cached_bytes = config.chunk_cache_bytes.saturating_add(config.event_cache_bytes);
+        let responses =
+            Budget::new("response bodies", config.responses_bytes_max.saturating_add(cached_bytes));
         let writes = Arc::new(Writes {
             store: store.clone(),
             clock: clock.clone(),
+            calendar: calendar.clone(),
             streams: streams.clone(),
             metrics: metrics.clone(),
+            bodies: bodies.clone(),
+            responses: responses.clone(),
             incarnations: Incarnations::after(&*store),
             subscriptions: OnceLock::new(),
             runtime: Handle::current(),
@@ -106,6 +117,7 @@ impl Builder {
             let subscriptions = Subscriptions::start(Core {
                 store: store.clone(),
                 clock: clock.clone(),
+                calendar: calendar.clone(),
                 limits: config.subscriptions.clone(),
                 base_path: config.base_path.clone(),
                 metrics: metrics.clone(),
@@ -118,23 +130,39 @@ impl Builder {
         }
         let subscriptions = writes.subscriptions.get().cloned();
         let reads = Arc::new(Reads {
-            store,
+            store: store.clone(),
             clock: clock.clone(),
+            calendar,
             config: config.clone(),
             streams: streams.clone(),
             writes: writes.clone(),
             metrics: metrics.clone(),
-            chunks: Chunks::new(config.chunk_cache_bytes),
+            pieces: Pieces::new(config.chunk_cache_bytes, responses.clone()),
+            budget: responses.clone(),
             events: events::cache(config.event_cache_bytes),
             live_readers: LiveReaders::new(config.live_readers_max),
             event_streams: AtomicU64::new(0),
             draining: is_draining.clone(),
         });
-        let sweeper =
-            Sweeper { writes: writes.clone(), idle_ms: config.idle_stream_ms, draining: is_draining };
-        let bodies = Bodies::new(&config, clock.clone());
+        let sweeper = Sweeper {
+            writes: writes.clone(),
+            idle_ms: config.idle_stream_ms,
+            draining: is_draining,
+            set_aside: HashMap::new(),
+        };
         let background = Background { sweeper, subscriptions: subscriptions.clone() };
-        let inner = Inner { config, clock, metrics, streams, bodies, writes, reads, subscriptions, draining };
+        let inner = Inner {
+            config,
+            clock,
+            metrics,
+            streams,
+            bodies,
+            responses,
+            writes,
+            reads,
+            subscriptions,
+            draining,
+        };
         Ok((Service(Arc::new(inner)), background))
     }
 }

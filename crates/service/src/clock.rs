@@ -1,8 +1,8 @@
 //! The only place that reads the time. Two times, which tests can move apart:
 //!
-//! - **Wall time** (`wall_*`) is the date. An operator or NTP may step it in either direction. Everything that clients
-//!   see as a date or that outlives the process is wall time: deadlines of streams, incarnations, cursors, the ages of
-//!   cacheable responses, timestamps of webhooks and the lifetimes of their keys.
+//! - **Wall time** (`wall_*`) is the date. An operator or NTP may step it in either direction. Everything that others
+//!   check is wall time: incarnations, timestamps of webhooks and the lifetimes of their keys. What streams live by, their
+//!   deadlines, cursors and the ages of cacheable responses, is wall time without its steps, as a [`Calendar`] tells it.
 //! - **Steady time** (`now_*`) starts at the wall time and then only grows with elapsed time. Everything that waits
 //!   uses it: long-polls, heartbeats, lifetimes of event streams, body time-outs, leases, retries, latencies. Leases
 //!   and retries are stored too: steady time starts at the wall time, so they keep their meaning across a restart, and what
@@ -10,7 +10,7 @@
 
 use std::{
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -85,6 +85,56 @@ fn system_us() -> u64 {
 
 fn whole_us(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// The time that streams live by: the wall time, without its steps. A clock that is set forward or back by more than a
+/// second, for a moment or for good, ends no stream early and keeps none for long: this time then runs slower or faster,
+/// until it has caught up.
+pub(crate) struct Calendar {
+    clock: Arc<dyn Clock>,
+    state: Mutex<CalendarState>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct CalendarState {
+    /// How far the calendar is ahead of the steady time.
+    offset_us: i64,
+    /// The steady time of the last look.
+    looked_us: u64,
+}
+
+/// The difference that is made up for at once.
+const SMALL_STEP_US: i64 = 1_000_000;
+/// The part of the elapsed time by which the calendar runs slower or faster at most.
+const SLEW_DIVISOR: i64 = 16;
+
+impl Calendar {
+    /// Makes a calendar that starts at the wall time.
+    pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
+        let looked_us = clock.now_us();
+        let offset_us = difference_us(clock.wall_us(), looked_us);
+        Self { clock, state: Mutex::new(CalendarState { offset_us, looked_us }) }
+    }
+
+    /// Returns the time in milliseconds since 1970.
+    pub(crate) fn now_ms(&self) -> u64 {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let steady_us = self.clock.now_us();
+        let ahead_us = difference_us(self.clock.wall_us(), steady_us).saturating_sub(state.offset_us);
+        let slew_us = difference_us(steady_us, state.looked_us).max(0) / SLEW_DIVISOR;
+        let step_us =
+            if ahead_us.abs() <= SMALL_STEP_US { ahead_us } else { ahead_us.clamp(-slew_us, slew_us) };
+        // Time that is too short for a step adds up.
+        if step_us != 0 {
+            state.looked_us = steady_us;
+        }
+        state.offset_us = state.offset_us.saturating_add(step_us);
+        steady_us.saturating_add_signed(state.offset_us) / 1_000
+    }
+}
+
+fn difference_us(time_us: u64, other_us: u64) -> i64 {
+    i64::try_from(i128::from(time_us) - i128::from(other_us)).unwrap_or(i64::MAX)
 }
 
 /// A clock for tests, which stands still until it is moved.
@@ -174,6 +224,41 @@ mod tests {
         assert!(!rings(200), "that is earlier");
         clock.advance(Duration::from_millis(100));
         assert!(rings(300), "it was set to 200");
+    }
+
+    #[test]
+    fn the_calendar_ignores_a_step_for_a_moment_and_catches_up_with_one_for_good() {
+        const HOUR_MS: u64 = 3_600_000;
+        for (step_ms, slowest_ms, fastest_ms) in
+            [(2 * HOUR_MS, 60_000, 63_750), (0, 60_000, 60_000), (500, 60_000, 60_500)]
+        {
+            for forward in [true, false] {
+                let clock = Arc::new(ManualClock::new(100 * HOUR_MS));
+                let calendar = Calendar::new(clock.clone());
+                let start_ms = calendar.now_ms();
+                let stepped_ms = if forward { start_ms + step_ms } else { start_ms - step_ms };
+                clock.set_wall_ms(stepped_ms);
+                if step_ms > 1_000 {
+                    assert_eq!(calendar.now_ms(), start_ms, "nothing has elapsed");
+                }
+                for _ in 0..60 {
+                    clock.advance(Duration::from_secs(1));
+                    calendar.now_ms();
+                }
+                let elapsed_ms = calendar.now_ms() - start_ms;
+                let (least_ms, most_ms) = if forward {
+                    (slowest_ms, fastest_ms)
+                } else {
+                    (120_000 - fastest_ms, 120_000 - slowest_ms)
+                };
+                assert!((least_ms..=most_ms).contains(&elapsed_ms), "{step_ms} {forward} {elapsed_ms}");
+                for _ in 0..33 * 60 {
+                    clock.advance(Duration::from_secs(60));
+                    calendar.now_ms();
+                }
+                assert_eq!(calendar.now_ms(), clock.wall_ms(), "it has caught up");
+            }
+        }
     }
 
     #[test]

@@ -9,7 +9,8 @@
 //! ```
 
 use headwater_protocol::{
-    cross_origin::Origins, op::read::ReadPolicies, path::BasePath, subscription::target::LocalTargets,
+    cross_origin::Origins, op::read::ReadPolicies, pace::Pace, path::BasePath,
+    subscription::target::LocalTargets,
 };
 
 /// The configuration of a service.
@@ -24,10 +25,14 @@ pub struct Config {
     pub origins: Origins,
     /// The largest request body, in bytes.
     pub body_bytes_max: u64,
-    /// The memory for all request bodies that are being received, in bytes.
+    /// The memory for all request bodies, in bytes: while they are received, and until what they ask for is durable. A JSON
+    /// body counts twice while it is split. It should be at least twice `body_bytes_max`.
     pub bodies_bytes_max: u64,
-    /// The longest pause in a request body, in milliseconds.
-    pub body_timeout_ms: u64,
+    /// How long a request body may pause and take.
+    pub pace: Pace,
+    /// The memory for ranges and events on their way to readers, in bytes, besides the caches. Further reads are refused with
+    /// 503; those that have begun wait.
+    pub responses_bytes_max: u64,
     /// The distance between the ends of chunks, in bytes.
     pub chunk_bytes: u64,
     /// The memory for cached chunks, in bytes.
@@ -97,7 +102,8 @@ impl Default for Config {
             origins: Origins::Any,
             body_bytes_max: 16 << 20,
             bodies_bytes_max: 256 << 20,
-            body_timeout_ms: 30_000,
+            pace: Pace { pause_ms: 300_000, time_ms: 1_800_000, bytes_per_s: 16 << 10 },
+            responses_bytes_max: 256 << 20,
             chunk_bytes: 1 << 20,
             chunk_cache_bytes: 128 << 20,
             event_cache_bytes: 16 << 20,

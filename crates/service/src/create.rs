@@ -12,8 +12,8 @@ use headwater_protocol::{
 };
 
 use crate::{
-    chunks,
     commit::Alteration,
+    pieces,
     transact::{Decision, Locked, LockedStream, Transaction},
     writes::Writes,
 };
@@ -37,14 +37,30 @@ enum Step {
 impl Writes {
     pub(crate) async fn create(self: &Arc<Self>, create: &Create, body: Bytes) -> Result<Response, Refusal> {
         let source = create.fork.as_ref().map(|fork| &fork.source).filter(|source| **source != create.name);
-        let mut payload = create.prepare(body.clone(), None);
+        let mut payload = self.prepare(create, body.clone(), None)?;
         loop {
             match self.transact(&create.name, source, Creating { create, payload: &payload }).await? {
                 Step::Done(created) => return Ok(create.respond(&created)),
                 Step::Expired => self.expire(&create.name).await?,
-                Step::Prepare(content_type) => payload = create.prepare(body.clone(), Some(&content_type)),
+                Step::Prepare(content_type) => {
+                    payload = self.prepare(create, body.clone(), Some(&content_type))?;
+                }
             }
         }
+    }
+
+    /// Makes the stored form of a body. A copy of it counts as the body does.
+    fn prepare(
+        &self,
+        create: &Create,
+        body: Bytes,
+        inherited: Option<&ContentType>,
+    ) -> Result<Payload, Refusal> {
+        if !create.splits_body(inherited) {
+            return Ok(create.prepare(body, inherited));
+        }
+        let share = self.bodies.budget.try_take(body.len() as u64 + 1)?;
+        Ok(create.prepare(body, inherited).map_stored(|stored| share.hold(stored)))
     }
 
     /// Finds where a fork begins. The source stays as it is meanwhile: it is locked.
@@ -66,7 +82,7 @@ impl Writes {
             if !source.wait_durable().await {
                 return Err(Unavailable::StorageFailed.into());
             }
-            let next_append = chunks::next_append(&*self.store, head, position).await?;
+            let next_append = pieces::next_append(&*self.store, &self.responses, head, position).await?;
             position += request.sub_bytes(&head.content_type, &next_append)?;
         }
         Ok(ForkPoint { source: head, position })
@@ -78,7 +94,7 @@ impl Transaction for Creating<'_> {
 
     async fn decide(&self, writes: &Writes, locked: &mut Locked<'_>) -> Result<Decision<Step>, Refusal> {
         let Self { create, payload } = *self;
-        let now_ms = writes.clock.wall_ms();
+        let now_ms = writes.calendar.now_ms();
         match create.site(locked.stream.head().as_deref(), now_ms)? {
             Site::Free => {}
             Site::Expired => return Ok(Decision::Keep(Step::Expired)),
@@ -90,7 +106,8 @@ impl Transaction for Creating<'_> {
             Some(request) => Some(writes.fork_point(request, source, source_head.as_deref(), now_ms).await?),
             None => None,
         };
-        Ok(match create.decide(payload, fork, writes.incarnations.next(writes.clock.wall_us()), now_ms)? {
+        let incarnation = writes.incarnations.next(writes.clock.wall_us()).ok_or(Unavailable::StorageFull)?;
+        Ok(match create.decide(payload, fork, incarnation, now_ms)? {
             create::Decision::Create(Creation { change, source, ack }) => {
                 Decision::Commit(Alteration::Put(change), source, Step::Done(ack))
             }

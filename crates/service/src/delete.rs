@@ -79,7 +79,7 @@ impl Transaction for Removing<'_> {
             return Ok(Decision::Keep(None));
         }
         let kept = Some(Removed { orphan: None });
-        Ok(match self.reason.decide(head.as_deref(), writes.clock.wall_ms())? {
+        Ok(match self.reason.decide(head.as_deref(), writes.calendar.now_ms())? {
             None => Decision::Keep(kept),
             Some(Removal::Keep(head)) => Decision::Commit(Alteration::state(head), None, kept),
             Some(Removal::Remove) => {

@@ -13,7 +13,7 @@ use headwater_protocol::{
     offset::Incarnation,
     op::read::Read,
     progress::{Progress, chunk_target},
-    sse,
+    sse::{self, DataEncoder},
     stream::StreamHead,
 };
 use quick_cache::{Weighter, sync::Cache};
@@ -21,19 +21,16 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::{
     Body,
-    chunks::{Chunk, Span},
     follower::Follower,
     open_stream::OpenStream,
+    pieces::{self, NoRoom, Piece, Span, weight},
     read::{ReadResponse, Reads},
 };
 
-/// The memory of an entry besides its bytes, about.
-const ENTRY_BYTES: u64 = 160;
+/// Encoded parts of events: readers at the same position send the same bytes.
+pub(crate) type EventCache = Cache<EventKey, Frame, ByBytes>;
 
-/// Encoded events: readers at the same position send the same bytes.
-pub(crate) type EventCache = Cache<EventKey, Bytes, ByBytes>;
-
-/// Everything that the bytes of an event depend on.
+/// Everything that the bytes of a part of an event depend on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct EventKey {
     incarnation: Incarnation,
@@ -43,14 +40,26 @@ pub(crate) struct EventKey {
     up_to_date: bool,
     closed: bool,
     cursor: Cursor,
+    /// The position that the part begins at.
+    at: u64,
+}
+
+/// A part of an event as it is sent: all of most events.
+#[derive(Clone, Debug)]
+pub(crate) struct Frame {
+    bytes: Bytes,
+    /// How to go on; `None` after the end.
+    encoder: Option<DataEncoder>,
+    /// The position after it.
+    next: u64,
 }
 
 #[derive(Clone, Debug)]
 pub(crate) struct ByBytes;
 
-impl Weighter<EventKey, Bytes> for ByBytes {
-    fn weight(&self, _: &EventKey, event: &Bytes) -> u64 {
-        event.len() as u64 + ENTRY_BYTES
+impl Weighter<EventKey, Frame> for ByBytes {
+    fn weight(&self, _: &EventKey, frame: &Frame) -> u64 {
+        weight(&frame.bytes)
     }
 }
 
@@ -66,7 +75,19 @@ struct EventReader {
     follower: Follower,
     session: EventSession,
     encoding: SseEncoding,
+    /// The event of which a part was sent.
+    sending: Option<Event>,
     _permit: OwnedSemaphorePermit,
+}
+
+/// A data event, with the control event that follows it, of which some parts are still to be sent.
+struct Event {
+    head: Arc<StreamHead>,
+    key: EventKey,
+    progress: Progress,
+    /// The first piece of its range, until it is sent.
+    first: Option<Piece>,
+    encoder: Option<DataEncoder>,
 }
 
 impl Reads {
@@ -80,7 +101,8 @@ impl Reads {
         let permit = self.live_readers.permit()?;
         // An unreadable range is refused while there still is a status to do so.
         let target = chunk_target(position, head.tail, self.config.chunk_bytes);
-        let (_, source) = self.chunk(&stream, head, Span { from: position, target }).await?;
+        let span = Span { from: position, target };
+        let (_, source) = self.range(&stream, head, span, NoRoom::Refuse).await?;
         let context = self.context(head);
         let lifetime_ms = self.event_stream_lifetime_ms(context.now_ms);
         let response = read.respond_events(&context, context.now_ms.saturating_add(lifetime_ms));
@@ -93,6 +115,7 @@ impl Reads {
             follower: Follower::new(self.writes.clone(), stream, head.incarnation),
             session: EventSession::new(position, self.config.chunk_bytes, times, now_ms),
             encoding: head.content_type.sse_encoding(),
+            sending: None,
             _permit: permit,
         };
         let events = stream::unfold(reader, |mut reader| async move {
@@ -122,15 +145,14 @@ impl EventReader {
     /// Returns the next bytes to send; `None` at the end.
     async fn next(&mut self) -> Option<Bytes> {
         loop {
+            if let Some(event) = self.sending.take() {
+                return self.send(event).await.ok();
+            }
             let head = self.follower.head().await.ok();
             let now_ms = self.reads.clock.now_ms();
             match (self.session.poll(head.as_deref(), now_ms, self.reads.is_draining()), head) {
                 (EventStep::Data { from, target, last }, Some(head)) => {
-                    let span = Span { from, target };
-                    let (chunk, _) = self.reads.chunk(self.follower.stream(), &head, span).await.ok()?;
-                    if let Some(event) = self.data(&head, from, &chunk, last, now_ms) {
-                        return Some(event);
-                    }
+                    self.sending = self.event(head, Span { from, target }, last, now_ms).await.ok()?;
                 }
                 (EventStep::Control(progress), Some(head)) => {
                     let mut text = String::new();
@@ -144,39 +166,78 @@ impl EventReader {
         }
     }
 
-    /// Returns a data event and the control event that follows it; `None` if nothing of the chunk can be sent yet.
-    fn data(
+    /// Returns a data event and the control event that follows it; `None` if nothing of the range can be sent yet.
+    async fn event(
         &mut self,
-        head: &StreamHead,
-        from: u64,
-        chunk: &Chunk,
+        head: Arc<StreamHead>,
+        span: Span,
         last: bool,
         now_ms: u64,
-    ) -> Option<Bytes> {
-        let complete = sse::complete_bytes(self.encoding, &chunk.body, last);
-        let sent = if complete == chunk.body.len() { chunk.end } else { from + complete as u64 };
-        let progress = self.session.on_data(head, sent, chunk.end, now_ms)?;
-        let cursor = self.cursor(head, progress);
+    ) -> Result<Option<Event>, Refusal> {
+        let stream = self.follower.stream();
+        let (range, _) = self.reads.range(stream, &head, span, NoRoom::Wait).await?;
+        let held_back = if range.is_whole() {
+            held_back(self.encoding, &range.first.bytes, last)
+        } else {
+            let end = Span { from: range.from, target: range.end };
+            held_back(self.encoding, &pieces::last_bytes(&*self.reads.store, &head, end).await?, last)
+        };
+        let sent = range.end - held_back as u64;
+        let Some(progress) = self.session.on_data(&head, sent, range.end, now_ms) else { return Ok(None) };
         let key = EventKey {
             incarnation: head.incarnation,
-            from,
-            end: chunk.end,
+            from: range.from,
+            end: range.end,
             next: sent,
             up_to_date: progress.up_to_date,
             closed: progress.closed,
-            cursor,
+            cursor: self.cursor(&head, progress),
+            at: range.from,
         };
-        let encode = || {
-            let body = chunk.body.get(..complete).unwrap_or_default();
+        Ok(Some(Event { head, key, progress, first: Some(range.first), encoder: None }))
+    }
+
+    /// Returns the next part of an event, and keeps the rest.
+    async fn send(&mut self, event: Event) -> Result<Bytes, Refusal> {
+        let Event { head, key, progress, first, encoder } = event;
+        let EventKey { next, end, at, .. } = key;
+        let encoded = async {
+            let piece = match first {
+                Some(piece) => piece,
+                None => self.reads.pieces.later(&*self.reads.store, &head, at, end).await?,
+            };
+            // The stored bytes of a text are those of its body, and of nothing else is anything held back.
+            let held_back = usize::try_from(piece.next.saturating_sub(next)).unwrap_or(usize::MAX);
+            let body = piece.bytes.split_at(piece.bytes.len().saturating_sub(held_back)).0;
             let mut text = String::with_capacity(body.len() + 256);
-            sse::write_data(&mut text, self.encoding, body, progress.next);
-            sse::write_control(&mut text, progress, cursor);
-            Ok::<_, std::convert::Infallible>(Bytes::from(text))
+            let mut encoder = match encoder {
+                Some(encoder) => encoder,
+                None => DataEncoder::begin(&mut text, self.encoding, progress.next),
+            };
+            encoder.write(&mut text, body);
+            let is_last = piece.next >= next;
+            if is_last {
+                encoder.end(&mut text);
+                sse::write_control(&mut text, progress, key.cursor);
+            }
+            let share = self.reads.budget.take(text.len() as u64).await;
+            let bytes = share.hold(Bytes::from(text));
+            Ok::<_, Refusal>(Frame { bytes, encoder: (!is_last).then_some(encoder), next: piece.next })
         };
-        self.reads.events.get_or_insert_with(&key, encode).ok()
+        let frame = self.reads.events.get_or_insert_async(&key, encoded).await?;
+        if frame.encoder.is_some() {
+            let key = EventKey { at: frame.next, ..key };
+            self.sending = Some(Event { head, key, progress, first: None, encoder: frame.encoder });
+        }
+        Ok(frame.bytes)
     }
 
     fn cursor(&self, head: &StreamHead, progress: Progress) -> Cursor {
         self.read.next_cursor(&self.reads.context(head), progress.next.position)
     }
+}
+
+/// Returns how many bytes at the end of a body have to wait for those that complete them.
+fn held_back(encoding: SseEncoding, body: &[u8], last: bool) -> usize {
+    body.len() - sse::complete_bytes(encoding, body, last)
 }

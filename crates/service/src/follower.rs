@@ -41,15 +41,15 @@ impl Follower {
             self.changes = self.stream.subscribe();
             view = self.changes.borrow_and_update().clone();
         }
-        let (now_ms, wall_ms) = (self.writes.clock.now_ms(), self.writes.clock.wall_ms());
-        let head = self.stream.usable(view.head.clone(), wall_ms)?;
+        let (now_ms, calendar_ms) = (self.writes.clock.now_ms(), self.writes.calendar.now_ms());
+        let head = self.stream.usable(view.head.clone(), calendar_ms)?;
         if head.incarnation != self.incarnation {
             return Err(Missing::OffsetGone.into());
         }
         if let Some(durable) = &view.head {
-            self.writes.touch(&self.stream, durable, wall_ms);
+            self.writes.touch(&self.stream, durable, calendar_ms);
         }
-        self.again_ms = now_ms.saturating_add(look_again_after_ms(&head, wall_ms));
+        self.again_ms = now_ms.saturating_add(look_again_after_ms(&head, calendar_ms));
         Ok(head)
     }
 
@@ -68,10 +68,10 @@ impl Follower {
 
 /// Returns after how many milliseconds a waiting reader has to look at a stream again, though nothing changed: to
 /// prolong a sliding one, which doesn't expire while it has live readers, or to notice that another one is over.
-fn look_again_after_ms(head: &StreamHead, wall_ms: u64) -> u64 {
+fn look_again_after_ms(head: &StreamHead, calendar_ms: u64) -> u64 {
     match head.lifetime {
         Lifetime::Sliding { ttl_s } => ttl_s.saturating_mul(500).max(100),
         Lifetime::Unlimited => u64::MAX,
-        Lifetime::Until { expires_at_ms } => expires_at_ms.saturating_sub(wall_ms),
+        Lifetime::Until { expires_at_ms } => expires_at_ms.saturating_sub(calendar_ms),
     }
 }

@@ -34,9 +34,9 @@
 //! ```
 
 mod append;
+mod bodies;
 mod body;
 mod builder;
-mod chunks;
 pub mod clock;
 mod commit;
 pub mod config;
@@ -45,8 +45,10 @@ mod delete;
 mod events;
 mod follower;
 mod live_readers;
+mod memory;
 mod metrics;
 mod open_stream;
+mod pieces;
 mod read;
 mod refusal;
 mod service;
@@ -61,6 +63,6 @@ mod wake_events;
 pub mod webhooks;
 mod writes;
 
-pub use body::Body;
+pub use body::{Body, BodyError, Streamed};
 pub use builder::{Background, Builder};
 pub use service::{Call, Response, Service};

@@ -36,9 +36,12 @@ pub(crate) struct Metrics {
     appended_bytes: Counter,
     webhooks: EnumMap<WebhookLabels, Counter>,
     wake_events: Counter,
+    store_failing: Gauge,
+    store_stopped: Gauge,
     live_readers: Gauge,
     open_streams: Gauge,
     request_body_bytes: Gauge,
+    response_body_bytes: Gauge,
     subscriptions: Gauge,
     subscription_links: Gauge,
 }
@@ -46,9 +49,12 @@ pub(crate) struct Metrics {
 /// The values of the gauges.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Levels {
+    pub(crate) store_failing: bool,
+    pub(crate) store_stopped: bool,
     pub(crate) live_readers: usize,
     pub(crate) open_streams: usize,
     pub(crate) request_body_bytes: u64,
+    pub(crate) response_body_bytes: u64,
     pub(crate) subscriptions: usize,
     pub(crate) subscription_links: usize,
 }
@@ -147,12 +153,30 @@ impl Metrics {
                 "Bytes of streams that became durable",
                 Some(Unit::Bytes),
             ),
+            store_failing: register(
+                to,
+                "store_failing",
+                "1 while the store can't do its work and goes on by itself later, otherwise 0",
+                None,
+            ),
+            store_stopped: register(
+                to,
+                "store_stopped",
+                "1 once the store takes no more writes until a restart, otherwise 0",
+                None,
+            ),
             live_readers: register(to, "live_readers", "Long-polls and event streams now", None),
             open_streams: register(to, "open_streams", "Streams whose heads are in memory now", None),
             request_body_bytes: register(
                 to,
                 "request_body",
-                "Memory of request bodies being received now",
+                "Memory of request bodies now, until what they ask for is durable",
+                Some(Unit::Bytes),
+            ),
+            response_body_bytes: register(
+                to,
+                "response_body",
+                "Memory of ranges and events now, on their way to readers or cached for them",
                 Some(Unit::Bytes),
             ),
             webhooks: counters(
@@ -225,9 +249,12 @@ impl Metrics {
     /// Sets the gauges and returns everything as text.
     pub(crate) fn encode(&self, levels: Levels) -> String {
         let set = |gauge: &Gauge, value: u64| gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+        set(&self.store_failing, levels.store_failing.into());
+        set(&self.store_stopped, levels.store_stopped.into());
         set(&self.live_readers, levels.live_readers as u64);
         set(&self.open_streams, levels.open_streams as u64);
         set(&self.request_body_bytes, levels.request_body_bytes);
+        set(&self.response_body_bytes, levels.response_body_bytes);
         set(&self.subscriptions, levels.subscriptions as u64);
         set(&self.subscription_links, levels.subscription_links as u64);
         let mut text = String::new();
@@ -313,9 +340,12 @@ mod tests {
             metrics.request("GET", status);
         }
         let levels = Levels {
+            store_failing: false,
+            store_stopped: true,
             live_readers: 1,
             open_streams: 2,
             request_body_bytes: 3,
+            response_body_bytes: 6,
             subscriptions: 4,
             subscription_links: 5,
         };
@@ -328,7 +358,10 @@ mod tests {
             "headwater_read_bytes_total{class=\"live\"} 0",
             "headwater_webhooks_total{answer=\"accepted\"} 0",
             "headwater_commit_seconds_count 0",
+            "headwater_store_failing 0",
+            "headwater_store_stopped 1",
             "headwater_request_body_bytes 3",
+            "headwater_response_body_bytes 6",
             "headwater_subscription_links 5",
         ] {
             assert!(text.lines().any(|known| known == line), "{line} is not in {text}");

@@ -28,8 +28,6 @@ use crate::refusal::refuse;
 
 /// The producers that a stream keeps in memory. Beyond that it forgets all of them and asks the store again.
 const PRODUCERS_CACHED_MAX: usize = 1_024;
-/// A sliding deadline is committed when it has moved this far: reads cause at most one commit a second.
-const TOUCH_STEP_MS: u64 = 1_000;
 
 /// A stream in memory.
 #[derive(Debug)]
@@ -38,7 +36,7 @@ pub(crate) struct OpenStream {
     loaded: OnceCell<Loaded>,
     /// The steady time of the last request to it: unused streams leave memory.
     used_ms: AtomicU64,
-    /// The wall time of the last use that prolongs a sliding stream; 0 if there was none. It isn't a deadline, so that a
+    /// The calendar's time of the last use that prolongs a sliding stream; 0 if there was none. It isn't a deadline, so that a
     /// later incarnation gains nothing from it.
     touched_ms: AtomicU64,
     /// Whether subscriptions have links to it.
@@ -209,10 +207,10 @@ impl OpenStream {
     pub(crate) fn usable(
         &self,
         durable: Option<Arc<StreamHead>>,
-        wall_ms: u64,
+        calendar_ms: u64,
     ) -> Result<Arc<StreamHead>, Missing> {
         let head = self.current(durable.ok_or(Missing::NotFound)?);
-        head.usable(wall_ms)?;
+        head.usable(calendar_ms)?;
         Ok(head)
     }
 
@@ -230,12 +228,12 @@ impl OpenStream {
         }
     }
 
-    /// Counts a use of the stream. Returns whether the deadline has moved far enough to be committed.
-    pub(crate) fn touch(&self, head: &StreamHead, wall_ms: u64) -> bool {
-        let Lifetime::Sliding { .. } = head.lifetime else { return false };
-        let Some(deadline_ms) = head.lifetime.deadline_ms(wall_ms) else { return false };
-        self.touched_ms.fetch_max(wall_ms, Relaxed);
-        head.deadline_ms.is_some_and(|stored_ms| deadline_ms >= stored_ms.saturating_add(TOUCH_STEP_MS))
+    /// Counts a use of the stream. Returns the deadline to be committed, if it has moved far enough.
+    pub(crate) fn touch(&self, head: &StreamHead, calendar_ms: u64) -> Option<u64> {
+        if matches!(head.lifetime, Lifetime::Sliding { .. }) {
+            self.touched_ms.fetch_max(calendar_ms, Relaxed);
+        }
+        head.lifetime.deadline_to_commit_ms(calendar_ms, head.deadline_ms)
     }
 
     /// Returns the deadline that use has moved to, unless it is committed.

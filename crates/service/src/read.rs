@@ -18,14 +18,15 @@ use tokio::sync::watch;
 
 use crate::{
     Body,
-    chunks::{Chunk, Chunks, Span},
-    clock::Clock,
+    clock::{Calendar, Clock},
     config::Config,
     events::EventCache,
     follower::Follower,
     live_readers::LiveReaders,
+    memory::Budget,
     metrics::Metrics,
     open_stream::OpenStream,
+    pieces::{NoRoom, Pieces, Range, Span},
     streams::Streams,
     writes::Writes,
 };
@@ -34,13 +35,16 @@ use crate::{
 pub(crate) struct Reads {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) calendar: Arc<Calendar>,
     pub(crate) config: Arc<Config>,
     pub(crate) streams: Arc<Streams>,
     /// Reading prolongs streams with a sliding deadline.
     pub(crate) writes: Arc<Writes>,
     pub(crate) metrics: Arc<Metrics>,
-    pub(crate) chunks: Chunks,
+    pub(crate) pieces: Pieces,
     pub(crate) events: EventCache,
+    /// The memory of ranges and events.
+    pub(crate) budget: Budget,
     pub(crate) live_readers: LiveReaders,
     /// Counts event streams, so that those that begin together end apart.
     pub(crate) event_streams: AtomicU64,
@@ -58,7 +62,7 @@ pub(crate) struct ReadResponse {
 impl Reads {
     pub(crate) async fn head(&self, head: &Head) -> Result<Response, Refusal> {
         let stream = self.streams.open(&head.name).await?;
-        match stream.usable(stream.view().head, self.clock.wall_ms()) {
+        match stream.usable(stream.view().head, self.calendar.now_ms()) {
             Ok(usable) => Ok(head.respond(&usable)),
             Err(missing) => Err(self.streams.forget(stream, missing)),
         }
@@ -66,14 +70,14 @@ impl Reads {
 
     pub(crate) async fn read(self: &Arc<Self>, read: Read) -> Result<ReadResponse, Refusal> {
         let stream = self.streams.open(&read.name).await?;
-        let (durable, wall_ms) = (stream.view().head, self.clock.wall_ms());
-        let head = match stream.usable(durable.clone(), wall_ms) {
+        let (durable, calendar_ms) = (stream.view().head, self.calendar.now_ms());
+        let head = match stream.usable(durable.clone(), calendar_ms) {
             Ok(head) => head,
             Err(missing) => return Err(self.streams.forget(stream, missing)),
         };
         let position = head.position(read.from)?;
         if let Some(durable) = durable {
-            self.writes.touch(&stream, &durable, wall_ms);
+            self.writes.touch(&stream, &durable, calendar_ms);
         }
         let head = stream.current(head);
         match read.mode {
@@ -90,7 +94,7 @@ impl Reads {
         self: &Arc<Self>,
         read: &Read,
         stream: Arc<OpenStream>,
-        head: &StreamHead,
+        head: &Arc<StreamHead>,
         position: u64,
     ) -> Result<ReadResponse, Refusal> {
         let _permit = self.live_readers.permit()?;
@@ -118,10 +122,10 @@ impl Reads {
 
     /// Responds with a range of a stream.
     async fn respond(
-        &self,
+        self: &Arc<Self>,
         read: &Read,
         stream: &OpenStream,
-        head: &StreamHead,
+        head: &Arc<StreamHead>,
         span: Span,
     ) -> Result<ReadResponse, Refusal> {
         let respond = |end| read.respond(&self.context(head), span.from, end);
@@ -132,30 +136,31 @@ impl Reads {
                 return Ok(ReadResponse { head, body: Body::Empty, source: Source::Memory });
             }
         }
-        let (chunk, source) = self.chunk(stream, head, span).await?;
-        let head = respond(chunk.end);
-        let body = if head.is_not_modified() { Body::Empty } else { Body::Full(chunk.body) };
-        Ok(ReadResponse { head, body, source })
+        let (range, source) = self.range(stream, head, span, NoRoom::Refuse).await?;
+        let response = respond(range.end);
+        let body = if response.is_not_modified() { Body::Empty } else { self.body(head, range) };
+        Ok(ReadResponse { head: response, body, source })
     }
 
-    /// Returns a range of a stream, and where it came from. Bytes that the store doesn't have are damage, unless the
+    /// Opens a range of a stream, and tells where it came from. Bytes that the store doesn't have are damage, unless the
     /// stream itself has been removed by now.
-    pub(crate) async fn chunk(
+    pub(crate) async fn range(
         &self,
         stream: &OpenStream,
         head: &StreamHead,
         span: Span,
-    ) -> Result<(Chunk, Source), Refusal> {
-        let chunk = self.chunks.read(&*self.store, head, span).await;
-        if !matches!(chunk, Err(Refusal::Missing(Missing::NotFound))) {
-            return chunk;
+        no_room: NoRoom,
+    ) -> Result<(Range, Source), Refusal> {
+        let range = self.pieces.open(&*self.store, head, span, no_room).await;
+        if !matches!(range, Err(Refusal::Missing(Missing::NotFound))) {
+            return range;
         }
         // The store removes a stream before readers see that.
         let queued = stream.lock().await.queued;
         stream.wait_durable(queued).await;
         let view = stream.view();
         if view.abandoned || view.head.is_none_or(|now| now.incarnation != head.incarnation) {
-            return chunk;
+            return range;
         }
         tracing::error!(name = %stream.name, "the store has lost a stream's bytes");
         Err(Unavailable::StorageFailed.into())

@@ -10,7 +10,10 @@ pub(crate) fn refuse(error: StoreError) -> Refusal {
         StoreError::Missing(_) => Missing::NotFound.into(),
         error => {
             tracing::error!(%error, "the store failed");
-            Unavailable::StorageFailed.into()
+            match error {
+                StoreError::InDoubt(_) => Unavailable::StorageInDoubt.into(),
+                _ => Unavailable::StorageFailed.into(),
+            }
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The front of the service: a request's head is parsed, then the request is executed.
 
-use std::{fmt, io, sync::Arc};
+use std::{error::Error, fmt, io, sync::Arc};
 
 use bytes::Bytes;
 use futures_util::Stream;
@@ -8,18 +8,20 @@ use headwater_protocol::{
     BadRequest, Missing, ParseContext, Refusal, Request, RequestHead, Unavailable,
     cross_origin::{self, ORIGIN},
     op::{read::Read, subscription::Control},
-    request::{self, METHODS, check_probe},
-    response::{self, ResponseHead},
+    request::{self, METHODS, check_probe, declared_length},
+    response::{self, Probe, ResponseHead, ServerState},
     subscription::CONTROL_BODY_BYTES_MAX,
 };
-use headwater_store::Store;
+use headwater_store::{Health, Store};
 use tokio::sync::watch;
 
 use crate::{
     Builder,
-    body::{Bodies, Body},
+    bodies::{Bodies, Incoming},
+    body::Body,
     clock::Clock,
     config::Config,
+    memory::Budget,
     metrics::{Levels, Metrics},
     read::{ReadResponse, Reads},
     streams::Streams,
@@ -37,7 +39,8 @@ pub(crate) struct Inner {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) streams: Arc<Streams>,
-    pub(crate) bodies: Bodies,
+    pub(crate) bodies: Arc<Bodies>,
+    pub(crate) responses: Budget,
     pub(crate) writes: Arc<Writes>,
     pub(crate) reads: Arc<Reads>,
     pub(crate) subscriptions: Option<Arc<Subscriptions>>,
@@ -51,13 +54,15 @@ pub struct Call {
     /// The request's `Origin`, if the response depends on it.
     origin: Option<Box<[u8]>>,
     method: &'static str,
+    /// The length that the head declares of the body, in bytes.
+    declared_bytes: Option<u64>,
     started_us: u64,
 }
 
 #[derive(Debug)]
 enum Route {
     Stream(Request),
-    Health,
+    Probe(Probe),
     Metrics,
     Refused(Refusal),
 }
@@ -71,7 +76,9 @@ pub struct Response {
     pub body: Body,
 }
 
-/// The path of the liveness probe.
+/// The paths of the probes.
+const LIVE_PATH: &str = "/livez";
+const READY_PATH: &str = "/readyz";
 const HEALTH_PATH: &str = "/health";
 /// The path of the metrics.
 const METRICS_PATH: &str = "/metrics";
@@ -80,6 +87,15 @@ impl Service {
     /// Starts to build a service on a store. One store belongs to one service.
     pub fn builder(store: Arc<dyn Store>) -> Builder {
         Builder::new(store)
+    }
+
+    /// Returns why the store takes no more writes until it is opened again, if it doesn't.
+    #[must_use]
+    pub fn storage_stopped(&self) -> Option<Arc<dyn Error + Send + Sync>> {
+        match self.0.reads.store.health() {
+            Health::Stopped(cause) => Some(cause),
+            _ => None,
+        }
     }
 
     /// Makes live readers end and refuses new requests; requests that were begun are completed.
@@ -99,10 +115,12 @@ impl Service {
     pub fn parse(&self, head: &impl RequestHead) -> Call {
         let Inner { config, clock, draining, .. } = &*self.0;
         let started_us = clock.now_us();
+        let route = |route| check_probe(head).map(|()| route).map_err(Refusal::from);
         let parsed = match (head.path(), *draining.borrow()) {
+            (LIVE_PATH, _) => route(Route::Probe(Probe::Live)),
+            (READY_PATH | HEALTH_PATH, _) => route(Route::Probe(Probe::Ready)),
             (_, true) => Err(Unavailable::ShuttingDown.into()),
-            (HEALTH_PATH, _) => check_probe(head).map(|()| Route::Health).map_err(Refusal::from),
-            (METRICS_PATH, _) => check_probe(head).map(|()| Route::Metrics).map_err(Refusal::from),
+            (METRICS_PATH, _) => route(Route::Metrics),
             _ => {
                 let Config { base_path, body_bytes_max, .. } = &**config;
                 let (body_bytes_max, now_ms) = (*body_bytes_max, clock.wall_ms());
@@ -114,7 +132,8 @@ impl Service {
             cross_origin::Origins::Only(_) => head.header(&ORIGIN).next().map(Into::into),
         };
         let method = request::known_method(head.method());
-        Call { route: parsed.unwrap_or_else(Route::Refused), origin, method, started_us }
+        let (route, declared_bytes) = (parsed.unwrap_or_else(Route::Refused), declared_length(head));
+        Call { route, origin, method, declared_bytes, started_us }
     }
 
     /// Executes a request. The body is read only if the head was good.
@@ -122,9 +141,9 @@ impl Service {
     where
         B: Stream<Item = io::Result<Bytes>> + Unpin,
     {
-        let Call { route, origin, method, started_us } = call;
-        let is_probe = matches!(route, Route::Health | Route::Metrics);
-        let result = self.0.dispatch(route, body, started_us).await;
+        let Call { route, origin, method, declared_bytes, started_us } = call;
+        let is_probe = matches!(route, Route::Probe(_) | Route::Metrics);
+        let result = self.0.dispatch(route, Incoming { body, declared_bytes }, started_us).await;
         let Response { mut head, body } = result.unwrap_or_else(|refusal| refusal.respond().into());
         if !is_probe {
             self.0.metrics.request(method, head.status.as_u16());
@@ -156,13 +175,13 @@ impl From<headwater_protocol::Response> for Response {
 }
 
 impl Inner {
-    async fn dispatch<B>(&self, route: Route, body: B, started_us: u64) -> Result<Response, Refusal>
+    async fn dispatch<B>(&self, route: Route, body: Incoming<B>, started_us: u64) -> Result<Response, Refusal>
     where
         B: Stream<Item = io::Result<Bytes>> + Unpin,
     {
         let request = match route {
             Route::Refused(refusal) => return Err(refusal),
-            Route::Health => return Ok(response::health().into()),
+            Route::Probe(probe) => return Ok(response::probe(probe, self.state()).into()),
             Route::Metrics => return Ok(response::metrics(self.metrics.encode(self.levels())).into()),
             Route::Stream(request) => request,
         };
@@ -196,7 +215,11 @@ impl Inner {
     }
 
     /// Receives the body of a control request and has it executed.
-    async fn control<B>(&self, control: Control, body: B) -> Result<headwater_protocol::Response, Refusal>
+    async fn control<B>(
+        &self,
+        control: Control,
+        body: Incoming<B>,
+    ) -> Result<headwater_protocol::Response, Refusal>
     where
         B: Stream<Item = io::Result<Bytes>> + Unpin,
     {
@@ -209,15 +232,27 @@ impl Inner {
         subscriptions.execute(control, body).await
     }
 
+    fn state(&self) -> ServerState {
+        match self.reads.store.health() {
+            Health::Stopped(_) => ServerState::StorageStopped,
+            _ if *self.draining.borrow() => ServerState::ShuttingDown,
+            Health::Failing(_) => ServerState::StorageFailing,
+            _ => ServerState::Ok,
+        }
+    }
+
     fn levels(&self) -> Levels {
         let counts = self.subscriptions.as_ref().map(|subscriptions| subscriptions.counts());
         let (subscriptions, subscription_links) = counts.unwrap_or_default();
         Levels {
             subscriptions,
             subscription_links,
+            store_failing: matches!(self.reads.store.health(), Health::Failing(_)),
+            store_stopped: matches!(self.reads.store.health(), Health::Stopped(_)),
             live_readers: self.reads.live_readers.count(),
             open_streams: self.streams.count(),
-            request_body_bytes: self.bodies.bytes(),
+            request_body_bytes: self.bodies.budget.bytes(),
+            response_body_bytes: self.responses.bytes(),
         }
     }
 }

@@ -6,11 +6,13 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt, stream};
 use headwater_protocol::{names, offset::Incarnation};
-use headwater_store::{StoreError, faulty::Faulty};
+use headwater_store::{Health, StoreError, faulty::Faulty};
 use headwater_store_mem::MemStore;
 use http::{HeaderValue, Request, StatusCode, Version, request::Parts};
 
 use crate::{Background, Body, Response, Service, clock::ManualClock, config::Config};
+
+mod bounds;
 
 const NOW_MS: u64 = 1_800_000_000_000;
 
@@ -35,7 +37,11 @@ impl World {
     }
 
     fn with(config: Config) -> Self {
-        let store = Arc::new(Faulty::new(MemStore::new(1 << 20)));
+        Self::on(MemStore::new(1 << 20), config)
+    }
+
+    fn on(store: MemStore, config: Config) -> Self {
+        let store = Arc::new(Faulty::new(store));
         let clock = Arc::new(ManualClock::new(NOW_MS));
         let builder = Service::builder(store.clone()).clock(clock.clone()).config(config);
         let started = builder.without_subscriptions().start().now_or_never().expect("nothing to read");
@@ -334,7 +340,7 @@ async fn draining_ends_live_readers_and_refuses_the_rest() {
 
 #[tokio::test]
 async fn expired_streams_are_swept_and_used_ones_stay() {
-    let world = World::new();
+    let mut world = World::new();
     world.create("used", &[("stream-ttl", "10")]).await;
     world.create("unused", &[("stream-ttl", "10")]).await;
     world.clock.advance(Duration::from_secs(6));
@@ -379,7 +385,7 @@ async fn a_use_while_a_stream_is_deleted_does_not_prolong_the_next_one() {
 
 #[tokio::test]
 async fn unused_heads_leave_memory_and_come_back() {
-    let world = World::new();
+    let mut world = World::new();
     world.create("a", &[("stream-ttl", "1000")]).await;
     world.append("a", "x").await;
     world.clock.advance(Duration::from_millis(500));
@@ -481,7 +487,7 @@ async fn a_body_that_does_not_come_is_408_and_one_without_end_is_413() {
     let call = service.parse(&head);
     let silent = tokio::spawn(async move { service.execute(call, stream::pending().boxed()).await });
     run_tasks().await;
-    world.clock.advance(Duration::from_secs(30));
+    world.clock.advance(Duration::from_secs(300));
     assert_eq!(silent.await.unwrap().head.status, StatusCode::REQUEST_TIMEOUT);
     let endless = stream::repeat_with(|| Ok(Bytes::from(vec![0; 1 << 20])));
     let response = world.service.execute(world.service.parse(&head), endless).await;
@@ -552,7 +558,7 @@ async fn a_wall_clock_set_back_holds_nobody_who_waits() {
 }
 
 #[tokio::test]
-async fn a_wall_clock_set_forward_ends_streams_and_no_waits() {
+async fn a_wall_clock_set_forward_ends_neither_streams_nor_waits() {
     let world = World::new();
     world.create("a", &[]).await;
     world.create("mortal", &[("stream-ttl", "1800")]).await;
@@ -560,7 +566,7 @@ async fn a_wall_clock_set_forward_ends_streams_and_no_waits() {
     run_tasks().await;
     world.clock.set_wall_ms(NOW_MS + 3_600_000);
     run_tasks().await;
-    assert_eq!(world.status("HEAD", "mortal").await, StatusCode::NOT_FOUND);
+    assert_eq!(world.status("HEAD", "mortal").await, StatusCode::OK, "nobody would call it unused");
     assert!(!poll.is_finished());
     world.append("a", "x").await;
     assert_eq!(poll.await.unwrap().head.status, StatusCode::OK);

@@ -41,12 +41,12 @@ impl Transaction for AppendingEvent {
     }
 
     async fn decide(&self, writes: &Writes, locked: &mut Locked<'_>) -> Result<Decision<()>, Refusal> {
-        let wall_ms = writes.clock.wall_ms();
+        let calendar_ms = writes.calendar.now_ms();
         let head = locked.stream.head().ok_or(Missing::NotFound)?;
-        head.usable(wall_ms)?;
+        head.usable(calendar_ms)?;
         let append = Append::of_event(locked.stream.stream.name.clone(), head.content_type.clone());
         let payload = append.prepare(self.event.clone())?;
-        match append.decide(Some(&head), None, payload, wall_ms) {
+        match append.decide(Some(&head), None, payload, calendar_ms) {
             Verdict::Commit(change, _) => Ok(Decision::Commit(Alteration::Put(change), None, ())),
             Verdict::Refuse(refusal) => Err(refusal),
             Verdict::Repeat(_) => Err(Unavailable::StorageFailed.into()),

@@ -18,7 +18,9 @@ use headwater_protocol::{
     producer::{ProducerId, ProducerState},
     stream::StreamHead,
 };
-use headwater_store::{Chunk, Commit, Document, ReadRange, Store, StoreError, StoreFuture, Ticket};
+use headwater_store::{
+    Chunk, Commit, Deadline, Document, Health, ReadRange, Store, StoreError, StoreFuture, Ticket,
+};
 
 use state::State;
 
@@ -45,6 +47,10 @@ impl Store for MemStore {
         self.state().incarnation_last
     }
 
+    fn health(&self) -> Health {
+        Health::Healthy
+    }
+
     fn load<'a>(&'a self, name: &'a StreamName) -> StoreFuture<'a, Option<StreamHead>> {
         ready(Ok(self.state().streams.get(name).cloned()))
     }
@@ -67,10 +73,23 @@ impl Store for MemStore {
         ready(log.and_then(|log| log.read(range)))
     }
 
-    fn expired(&self, until_ms: u64, limit: usize) -> StoreFuture<'_, Vec<StreamName>> {
+    fn end_of(&self, incarnation: Incarnation, position: u64, limit: u64) -> StoreFuture<'_, u64> {
         let state = self.state();
-        let due = state.deadlines.iter().take_while(|(deadline_ms, _)| *deadline_ms <= until_ms);
-        ready(Ok(due.take(limit).map(|(_, name)| name.clone()).collect()))
+        let log = state.logs.get(&incarnation).ok_or(StoreError::Missing(incarnation));
+        ready(log.and_then(|log| log.end_of(position, limit)))
+    }
+
+    fn expired<'a>(
+        &'a self,
+        until_ms: u64,
+        after: Option<&'a Deadline>,
+        limit: usize,
+    ) -> StoreFuture<'a, Vec<Deadline>> {
+        let state = self.state();
+        let begin = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let due = state.deadlines.range((begin, Bound::Unbounded));
+        let due = due.take_while(|(deadline_ms, _)| *deadline_ms <= until_ms);
+        ready(Ok(due.take(limit).cloned().collect()))
     }
 
     fn list<'a>(

@@ -1,17 +1,17 @@
 //! The checkpointer's thread: writes sealed memtables to RocksDB, so that their slots can be written again.
 
-use std::{mem, sync::atomic::Ordering, time::Duration};
+use std::{sync::atomic::Ordering, time::Duration};
 
 use headwater_store::StoreError;
 
-use crate::engine::{Engine, lock};
+use crate::engine::Engine;
 
 /// After this time without commits the active memtable is flushed to RocksDB and its memory is released.
 const IDLE_MS: u64 = 5_000;
 const TICK: Duration = Duration::from_secs(1);
 /// How long to wait after a checkpoint that failed: a full disk may have room again. RocksDB looks for that every five
 /// seconds, and continues only when nothing is being flushed; a flush in the meantime fails and takes a second.
-const RETRY: Duration = Duration::from_secs(3);
+const RETRY: Duration = if cfg!(test) { Duration::from_millis(300) } else { Duration::from_secs(3) };
 
 /// A little lower than that of requests (nice).
 #[cfg(target_os = "linux")]
@@ -58,6 +58,7 @@ pub(crate) fn finish(engine: &Engine) {
 
 fn checkpoint_all(engine: &Engine) {
     let mut written = None;
+    let mut failed = false;
     while !engine.queue.is_stopped()
         && let Some((memtable, through, bytes)) = engine.oldest_sealed()
     {
@@ -67,7 +68,7 @@ fn checkpoint_all(engine: &Engine) {
             Err(StoreError::Full)
         } else {
             let incarnation_last = engine.incarnation_last.load(Ordering::Relaxed);
-            engine.rocks.write(&memtable, through, incarnation_last, &stale_deadlines(engine))
+            engine.rocks.write(&memtable, through, incarnation_last)
         };
         let flushed = checkpointed.and_then(|()| {
             // What was written once needs only the flush again.
@@ -75,28 +76,30 @@ fn checkpoint_all(engine: &Engine) {
             engine.rocks.flush()
         });
         match flushed {
-            Ok(()) => engine.release_oldest(through),
+            Ok(()) => {
+                engine.release_oldest(through);
+                if std::mem::take(&mut failed) {
+                    tracing::info!("checkpoints go on");
+                }
+            }
             Err(error) => {
-                tracing::error!(%error, "a checkpoint failed; it will be tried again");
+                // Once, not every three seconds.
+                if !std::mem::replace(&mut failed, true) {
+                    tracing::error!(%error, "a checkpoint failed; it is tried again until it succeeds");
+                }
+                // RocksDB gets over a full disk by itself, and over nothing else.
+                let reopens = !matches!(error, StoreError::Full);
                 engine.slots.fail(error);
                 if !engine.slots.wait_for_work(RETRY, || false) {
                     return;
                 }
+                if reopens {
+                    written = None;
+                    if let Err(error) = engine.rocks.reopen(engine.salt) {
+                        tracing::debug!(%error, "RocksDB can't be opened again yet");
+                    }
+                }
             }
         }
     }
-}
-
-/// Takes the deadlines in RocksDB that can be removed: those that no stream has.
-fn stale_deadlines(engine: &Engine) -> Vec<(u64, Box<str>)> {
-    let mut stale = mem::take(&mut *lock(&engine.stale_deadlines));
-    stale.retain(|(deadline_ms, name)| {
-        current_deadline_ms(engine, name).is_ok_and(|current| current != Some(*deadline_ms))
-    });
-    stale
-}
-
-/// Returns the deadline that a stream has now.
-pub(crate) fn current_deadline_ms(engine: &Engine, name: &str) -> Result<Option<u64>, StoreError> {
-    Ok(engine.head_prefix(name)?.and_then(|prefix| prefix.deadline_ms))
 }

@@ -10,7 +10,7 @@ use std::{
     time::Instant,
 };
 
-use headwater_store::StoreError;
+use headwater_store::{Health, StoreError};
 
 use crate::{
     commit_log::{CommitLog, SLOT_BYTES, Slot},
@@ -37,8 +37,8 @@ pub(crate) struct Engine {
     pub(crate) started: Instant,
     /// When the last commit became durable, in milliseconds since `started`.
     pub(crate) committed_ms: AtomicU64,
-    /// Deadlines in RocksDB that no stream has any more.
-    pub(crate) stale_deadlines: Mutex<Vec<(u64, Box<str>)>>,
+    /// The number that identifies the store's data.
+    pub(crate) salt: u64,
 }
 
 /// The reason why a store is read-only until it is opened again.
@@ -59,6 +59,7 @@ impl Engine {
         free: Vec<Slot>,
         memtables: Memtables,
         incarnation_last: u64,
+        salt: u64,
     ) -> Self {
         Self {
             log: Mutex::new(log),
@@ -70,7 +71,7 @@ impl Engine {
             sync_ns: AtomicU64::new(0),
             started: Instant::now(),
             committed_ms: AtomicU64::new(0),
-            stale_deadlines: Mutex::default(),
+            salt,
         }
     }
 
@@ -139,6 +140,18 @@ impl Engine {
         let error = self.queue.stop(StoreError::failed(Stopped(cause)));
         self.slots.fail(error.clone());
         error
+    }
+
+    /// Returns whether the store can do its work.
+    pub(crate) fn health(&self) -> Health {
+        let stopped = self.queue.stopped();
+        let failure = stopped.is_none().then(|| self.slots.failure()).flatten();
+        let cause = |error: StoreError| Arc::new(error);
+        match (stopped, failure) {
+            (Some(error), _) => Health::Stopped(cause(error)),
+            (None, Some(error)) => Health::Failing(cause(error)),
+            (None, None) => Health::Healthy,
+        }
     }
 
     /// Returns how long ago the last commit became durable.

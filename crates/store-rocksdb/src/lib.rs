@@ -43,7 +43,9 @@ use headwater_protocol::{
     producer::{ProducerId, ProducerState},
     stream::StreamHead,
 };
-use headwater_store::{Chunk, Commit, Document, ReadRange, Store, StoreFuture, Ticket};
+use headwater_store::{
+    Chunk, Commit, Deadline, Document, Health, ReadRange, Store, StoreFuture, Ticket, gather::Gather,
+};
 
 use engine::Engine;
 use keys::{CONTROL, NAMES, producers};
@@ -86,6 +88,10 @@ impl Store for RocksStore {
         self.engine.incarnation_last.load(Ordering::Relaxed)
     }
 
+    fn health(&self) -> Health {
+        self.engine.health()
+    }
+
     fn load<'a>(&'a self, name: &'a StreamName) -> StoreFuture<'a, Option<StreamHead>> {
         Box::pin(async move {
             let found = self.engine.memtables().head(name.as_str(), StreamHead::clone);
@@ -112,11 +118,27 @@ impl Store for RocksStore {
     }
 
     fn read(&self, incarnation: Incarnation, range: ReadRange) -> StoreFuture<'_, Chunk> {
-        Box::pin(self.read_range(incarnation, range))
+        Box::pin(self.gather(incarnation, move || Gather::new(range)))
     }
 
-    fn expired(&self, until_ms: u64, limit: usize) -> StoreFuture<'_, Vec<StreamName>> {
-        Box::pin(self.on_disk(move |engine| read::expired(engine, until_ms, limit)))
+    fn end_of(&self, incarnation: Incarnation, position: u64, limit: u64) -> StoreFuture<'_, u64> {
+        Box::pin(async move {
+            let chunk = self.gather(incarnation, move || Gather::end_of(position, limit)).await?;
+            Ok(chunk.end)
+        })
+    }
+
+    fn expired<'a>(
+        &'a self,
+        until_ms: u64,
+        after: Option<&'a Deadline>,
+        limit: usize,
+    ) -> StoreFuture<'a, Vec<Deadline>> {
+        let after = after.cloned();
+        Box::pin(self.on_disk(move |engine| {
+            let after = after.as_ref().map(|(deadline_ms, name)| (*deadline_ms, name.as_str()));
+            read::expired(engine, until_ms, after, limit)
+        }))
     }
 
     fn list<'a>(

@@ -49,9 +49,8 @@ impl<T> Lookup<T> {
 /// The effect of a run of frames.
 #[derive(Debug, Default)]
 pub(crate) struct Memtable {
-    /// The streams that were written, with their incarnations, each of which is in `streams`; `None`: the stream was
-    /// removed.
-    pub(crate) names: HashMap<Box<str>, Option<u64>>,
+    /// The streams that were written or removed.
+    pub(crate) names: HashMap<Box<str>, NameEntry>,
     /// The streams that were written, by incarnation. In boxes: there may be hundreds of thousands, and growing moves
     /// them all.
     pub(crate) streams: HashMap<u64, Box<StreamEntry>>,
@@ -65,6 +64,15 @@ pub(crate) struct Memtable {
     pub(crate) incarnation_last: u64,
     /// The estimated memory of all that. What is replaced or removed still counts, as it does in the slot.
     memory_bytes: usize,
+}
+
+/// What became of a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct NameEntry {
+    /// The stream's incarnation, which is in `streams`; `None`: it was removed.
+    pub(crate) incarnation: Option<u64>,
+    /// Whether there was no stream of this name before, so that RocksDB has no deadline of it.
+    pub(crate) is_new: bool,
 }
 
 /// The writes to one incarnation of a stream.
@@ -95,8 +103,8 @@ impl Memtable {
 
     /// Looks up a stream's head.
     pub(crate) fn head(&self, name: &str) -> Lookup<&StreamHead> {
-        match self.names.get(name) {
-            Some(Some(incarnation)) => Lookup::Found(&self.stream(*incarnation).head),
+        match self.names.get(name).map(|entry| entry.incarnation) {
+            Some(Some(incarnation)) => Lookup::Found(&self.stream(incarnation).head),
             Some(None) => Lookup::Deleted,
             None => Lookup::Absent,
         }
@@ -135,8 +143,12 @@ impl Memtable {
             Record::Put { name, head: encoded, bytes, producer } => {
                 let head = head::decode(encoded)?;
                 let incarnation = head.incarnation.get();
+                // An incarnation is of one stream: another name for it would share its bytes.
+                if self.streams.contains_key(&incarnation) && self.incarnation(name) != Some(incarnation) {
+                    return Err(Malformed);
+                }
                 self.incarnation_last = self.incarnation_last.max(incarnation);
-                self.set_name(name, Some(incarnation), head.deadline_ms);
+                self.set_name(name, Some(incarnation), head.version == 1, head.deadline_ms);
                 let stream = match self.streams.entry(incarnation) {
                     Entry::Occupied(entry) => {
                         let stream = entry.into_mut();
@@ -163,11 +175,12 @@ impl Memtable {
                 self.memory_bytes += stream.append(bytes, producer)?;
             }
             Record::Remove { name, incarnation } => {
-                let named = self.names.get(name).copied().flatten();
-                if incarnation > Incarnation::MAX || named.is_some_and(|named| named != incarnation) {
+                if incarnation > Incarnation::MAX
+                    || self.incarnation(name).is_some_and(|named| named != incarnation)
+                {
                     return Err(Malformed);
                 }
-                self.set_name(name, None, None);
+                self.set_name(name, None, false, None);
                 if self.streams.remove(&incarnation).is_none_or(|stream| !stream.is_new) {
                     self.memory_bytes += ENTRY_BYTES;
                     self.removed.insert(incarnation);
@@ -181,14 +194,18 @@ impl Memtable {
         Ok(())
     }
 
-    /// Gives a name to an incarnation, or to none, with its new deadline. It is called before the stream's entry changes,
-    /// which has the old deadline.
-    fn set_name(&mut self, name: &str, incarnation: Option<u64>, after_ms: Option<u64>) {
+    fn incarnation(&self, name: &str) -> Option<u64> {
+        self.names.get(name)?.incarnation
+    }
+
+    /// Gives a name to an incarnation, or to none, with its new deadline. `is_new` tells whether the record creates the
+    /// stream. It is called before the stream's entry changes, which has the old deadline.
+    fn set_name(&mut self, name: &str, incarnation: Option<u64>, is_new: bool, after_ms: Option<u64>) {
         let before = match self.names.get_mut(name) {
-            Some(known) => std::mem::replace(known, incarnation),
+            Some(known) => std::mem::replace(&mut known.incarnation, incarnation),
             None => {
                 self.memory_bytes += ENTRY_BYTES + name.len();
-                self.names.insert(name.into(), incarnation);
+                self.names.insert(name.into(), NameEntry { incarnation, is_new });
                 None
             }
         };

@@ -1,6 +1,10 @@
 //! The memtables: the active one, to which commits are added, and sealed ones on their way to RocksDB.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    ops::Bound,
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use headwater_protocol::{producer::ProducerState, stream::StreamHead};
@@ -79,18 +83,32 @@ impl Memtables {
         streams.next().map(|stream| stream.log.begin())
     }
 
-    /// Iterates over streams with a deadline up to `until_ms`; some may have got another one since.
-    pub(crate) fn deadlines(&self, until_ms: u64) -> impl Iterator<Item = (u64, &str)> {
-        self.iter().flat_map(move |memtable| {
-            let due = memtable.deadlines.iter().take_while(move |(deadline_ms, _)| *deadline_ms <= until_ms);
-            due.map(|(deadline_ms, name)| (*deadline_ms, &**name))
-        })
+    /// Returns streams with a deadline up to `until_ms`: of each memtable at most the first `limit` that follow `after`.
+    pub(crate) fn deadlines(
+        &self,
+        until_ms: u64,
+        after: Option<(u64, &str)>,
+        limit: usize,
+    ) -> BTreeSet<(u64, Box<str>)> {
+        let begin =
+            after.map_or(Bound::Unbounded, |(deadline_ms, name)| Bound::Excluded((deadline_ms, name.into())));
+        let newest_first: Vec<&Memtable> = self.iter().collect();
+        let mut found = BTreeSet::new();
+        for (age, memtable) in newest_first.iter().enumerate() {
+            let (newer, _) = newest_first.split_at(age);
+            // A newer one knows better.
+            let is_current = |name: &str| !newer.iter().any(|memtable| memtable.names.contains_key(name));
+            let due = memtable.deadlines.range((begin.clone(), Bound::Unbounded));
+            let due = due.take_while(|(deadline_ms, _)| *deadline_ms <= until_ms);
+            found.extend(due.filter(|(_, name)| is_current(name)).take(limit).cloned());
+        }
+        found
     }
 
     /// Iterates over the names of streams that were written, newest first, with whether they exist.
     pub(crate) fn names(&self) -> impl Iterator<Item = (&str, bool)> {
         self.iter().flat_map(|memtable| {
-            memtable.names.iter().map(|(name, incarnation)| (&**name, incarnation.is_some()))
+            memtable.names.iter().map(|(name, entry)| (&**name, entry.incarnation.is_some()))
         })
     }
 

@@ -100,7 +100,7 @@ impl RocksStore {
         let mut memtables = Memtables::default();
         if free.is_empty() {
             // Every slot is full: their frames have to be in RocksDB before anything can be written.
-            let written = rocks.write(&memtable, through, incarnation_last, &[]).and_then(|()| rocks.flush());
+            let written = rocks.write(&memtable, through, incarnation_last).and_then(|()| rocks.flush());
             written.map_err(|error| folder.unusable(error))?;
             free = live;
         } else if !live.is_empty() {
@@ -109,7 +109,7 @@ impl RocksStore {
         }
         let slot = free.pop().ok_or_else(|| folder.damaged("there are no slots"))?;
         let log = CommitLog::new(marks.salt, slot, through);
-        let engine = Arc::new(Engine::new(rocks, log, free, memtables, incarnation_last));
+        let engine = Arc::new(Engine::new(rocks, log, free, memtables, incarnation_last, marks.salt));
         let start = |name: &str, run: fn(&Engine)| {
             let engine = engine.clone();
             // A panic stops the store.

@@ -143,6 +143,11 @@ impl Queue {
         lock(&self.state).stopped.is_some()
     }
 
+    /// Returns the error of the first call of [`Queue::stop`].
+    pub(crate) fn stopped(&self) -> Option<StoreError> {
+        lock(&self.state).stopped.clone()
+    }
+
     /// Lets the writer's thread end after what waits.
     pub(crate) fn end(&self) {
         let mut state = lock(&self.state);

@@ -1,21 +1,22 @@
 //! Reads: from the memtables, then from RocksDB.
 
-use std::{collections::BTreeMap, iter};
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use headwater_protocol::{offset::Incarnation, path::StreamName};
-use headwater_store::{Chunk, Document, ReadRange, StoreError, gather::Gather};
+use headwater_store::{Chunk, Deadline, Document, StoreError, gather::Gather};
 
 use crate::{
-    RocksStore, checkpointer,
-    engine::{Engine, lock},
+    RocksStore,
+    engine::Engine,
+    head::HeadPrefix,
     keys::{CONTROL, NAMES},
     memtable::Lookup,
     rocks::Query,
 };
 
-/// The most stale deadlines that are kept for the next checkpoint, which removes them; more are found again later.
-const STALE_DEADLINES_MAX: usize = 10_000;
+/// The most stale deadlines that are removed at once; more are found again later.
+const STALE_MAX: usize = 10_000;
 
 impl RocksStore {
     /// Completes a look at the memtables by one at RocksDB: at once if the value is in memory, otherwise on a thread that
@@ -47,18 +48,21 @@ impl RocksStore {
         tokio::task::spawn_blocking(move || read(&engine)).await.map_err(StoreError::failed)?
     }
 
-    pub(crate) async fn read_range(
+    /// Gathers a range, at once if it is in memory, otherwise on a thread that may wait for the disk. `begin` makes the
+    /// empty one.
+    pub(crate) async fn gather(
         &self,
         incarnation: Incarnation,
-        range: ReadRange,
+        begin: impl Fn() -> Gather + Send + 'static,
     ) -> Result<Chunk, StoreError> {
         let number = incarnation.get();
-        let begin = self.engine.memtables().log_begin(number);
-        if begin.is_some_and(|begin| begin <= range.from) {
-            let mut gather = Gather::new(range);
+        let mut gather = begin();
+        let (from, target) = (gather.next(), gather.target());
+        let log_begin = self.engine.memtables().log_begin(number);
+        if log_begin.is_some_and(|log_begin| log_begin <= from) {
             let found = self.engine.memtables().gather(number, &mut gather);
             match found {
-                Lookup::Found(()) if gather.is_done() || gather.next() >= range.target => {
+                Lookup::Found(()) if gather.is_done() || gather.next() >= target => {
                     return gather.finish();
                 }
                 Lookup::Deleted => return Err(StoreError::Missing(incarnation)),
@@ -66,15 +70,15 @@ impl RocksStore {
                 Lookup::Found(()) | Lookup::Absent => {}
             }
         }
-        self.on_disk(move |engine| gather_all(engine, incarnation, range)).await
+        self.on_disk(move |engine| gather_all(engine, incarnation, begin())).await
     }
 }
 
 /// Gathers a range from RocksDB and the memtables, whichever has the next byte.
-fn gather_all(engine: &Engine, incarnation: Incarnation, range: ReadRange) -> Result<Chunk, StoreError> {
+fn gather_all(engine: &Engine, incarnation: Incarnation, mut gather: Gather) -> Result<Chunk, StoreError> {
     let number = incarnation.get();
     let missing = StoreError::Missing(incarnation);
-    let mut gather = Gather::new(range);
+    let target = gather.target();
     let mut any = false;
     loop {
         let found = engine.memtables().gather(number, &mut gather);
@@ -93,7 +97,7 @@ fn gather_all(engine: &Engine, incarnation: Incarnation, range: ReadRange) -> Re
         if gather.next() == before {
             return match any {
                 false => Err(missing),
-                true if before >= range.target => gather.finish(),
+                true if before >= target => gather.finish(),
                 true => {
                     let what = format!("log {number}: the bytes from {before} on are missing");
                     Err(StoreError::damaged(what))
@@ -187,29 +191,31 @@ pub(crate) fn documents(engine: &Engine, page: &Page) -> Result<Vec<Document>, S
 }
 
 /// Finds streams whose deadline is at or before `until_ms`.
-pub(crate) fn expired(engine: &Engine, until_ms: u64, limit: usize) -> Result<Vec<StreamName>, StoreError> {
-    // Copied: whether a deadline still counts is asked without the lock.
-    let recent: Vec<(u64, Box<str>)> = {
-        let memtables = engine.memtables();
-        memtables.deadlines(until_ms).map(|(deadline_ms, name)| (deadline_ms, name.into())).collect()
-    };
-    let current = |deadline_ms: u64, name: &str| {
-        let current_ms = checkpointer::current_deadline_ms(engine, name)?;
-        Ok::<_, StoreError>((current_ms == Some(deadline_ms)).then_some(()))
-    };
-    let mut merge = Merge::over(iter::empty(), limit);
-    for (deadline_ms, name) in recent {
-        let current = current(deadline_ms, &name)?;
-        merge.entries.insert((deadline_ms, name), current);
-    }
+pub(crate) fn expired(
+    engine: &Engine,
+    until_ms: u64,
+    after: Option<(u64, &str)>,
+    limit: usize,
+) -> Result<Vec<Deadline>, StoreError> {
+    let mut found = engine.memtables().deadlines(until_ms, after, limit);
     let mut stale = Vec::new();
-    engine.rocks.deadlines(until_ms, |deadline_ms, name| {
-        let current = current(deadline_ms, name)?;
-        if current.is_none() && stale.len() < STALE_DEADLINES_MAX {
-            stale.push((deadline_ms, name.into()));
+    let mut taken = 0;
+    engine.rocks.deadlines(until_ms, after, |deadline_ms, name| {
+        // A memtable knows better, and its deadlines are found already.
+        if engine.memtables().head(name, |_| ()) == Lookup::Absent {
+            let prefix = engine.rocks.get(&Query::new(NAMES, name.as_bytes(), HeadPrefix::decode))?;
+            if prefix.and_then(|prefix| prefix.deadline_ms) == Some(deadline_ms) {
+                found.insert((deadline_ms, name.into()));
+                taken += 1;
+            } else if engine.memtables().head(name, |_| ()) == Lookup::Absent && stale.len() < STALE_MAX {
+                stale.push((deadline_ms, name.into()));
+            }
         }
-        Ok(merge.add((deadline_ms, name.into()), current))
+        Ok(taken < limit)
     })?;
-    *lock(&engine.stale_deadlines) = stale;
-    merge.finish().map(|((_, name), ())| stored_name(&name)).collect()
+    if !stale.is_empty() {
+        engine.rocks.remove_deadlines(&stale)?;
+    }
+    let page = found.into_iter().take(limit);
+    page.map(|(deadline_ms, name)| Ok((deadline_ms, stored_name(&name)?))).collect()
 }

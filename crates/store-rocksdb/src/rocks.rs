@@ -3,7 +3,12 @@
 //! Only checkpoints write it, one batch each and without RocksDB's own log: the commit log has the frames until the batch is
 //! flushed. RocksDB's options are in `tuning`.
 
-use std::{borrow::Cow, path::Path};
+use std::{
+    borrow::Cow,
+    ops::Deref,
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError, RwLock, RwLockReadGuard},
+};
 
 use headwater_store::{
     StoreError,
@@ -11,12 +16,13 @@ use headwater_store::{
 };
 use rocksdb::{
     Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBPinnableSlice, Direction, Error, ErrorKind,
-    FlushOptions, IteratorMode, ReadOptions, ReadTier, WriteBatch,
+    FlushOptions, IteratorMode, Options, ReadOptions, ReadTier, WriteBatch,
 };
 
 use crate::{
     codec::Malformed,
-    head,
+    engine::lock,
+    head::{self, HeadPrefix},
     keys::{CONTROL, NAMES, expiry, format, log, producers},
     memtable::{Memtable, StreamEntry},
     tuning::{self, Tuning},
@@ -31,7 +37,36 @@ const SPARE_BYTES: u64 = 4 << 20;
 
 /// RocksDB behind the commit log.
 #[derive(Debug)]
-pub(crate) struct Rocks(DB);
+pub(crate) struct Rocks {
+    /// `None` after it was closed to be opened again, and that failed.
+    db: RwLock<Option<DB>>,
+    folder: PathBuf,
+    memory_bytes: usize,
+    tuning: Tuning,
+    floor: Mutex<Floor>,
+}
+
+/// Where the index of deadlines begins. What has expired leaves tombstones there until a compaction, and a sweep
+/// would walk over them every second.
+#[derive(Clone, Copy, Debug, Default)]
+struct Floor {
+    /// No entry is earlier.
+    deadline_ms: u64,
+    /// The number of batches that were written: what was seen before one says nothing of it.
+    batches: u64,
+}
+
+/// RocksDB, while it is open.
+struct Open<'a>(RwLockReadGuard<'a, Option<DB>>);
+
+impl Deref for Open<'_> {
+    type Target = DB;
+
+    #[expect(clippy::expect_used, reason = "`Rocks::db` checks it")]
+    fn deref(&self) -> &DB {
+        self.0.as_ref().expect("RocksDB is open")
+    }
+}
 
 /// What the store writes about itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,33 +102,54 @@ impl<'k, T> Query<'k, T> {
 impl Rocks {
     /// Opens RocksDB in a folder, or creates it there. Its blocks take at most `memory_bytes` bytes of memory.
     pub(crate) fn open(folder: &Path, memory_bytes: usize, tuning: &Tuning) -> Result<Self, Error> {
-        let cache = Cache::new_lru_cache(memory_bytes);
-        let (family, log_family) = (|| tuning.family(&cache), || tuning.log_family(&cache));
-        let families = [
-            ColumnFamilyDescriptor::new(format::FAMILY, family()),
-            ColumnFamilyDescriptor::new(NAMES, family()),
-            ColumnFamilyDescriptor::new(log::FAMILY, log_family()),
-            ColumnFamilyDescriptor::new(producers::FAMILY, family()),
-            ColumnFamilyDescriptor::new(expiry::FAMILY, family()),
-            ColumnFamilyDescriptor::new(CONTROL, family()),
-        ];
-        DB::open_cf_descriptors(&tuning.database(), folder, families).map(Self)
+        let mut options = tuning.database();
+        options.create_if_missing(true);
+        options.create_missing_column_families(true);
+        Ok(Self {
+            db: RwLock::new(Some(open(&options, folder, memory_bytes, tuning)?)),
+            folder: folder.into(),
+            memory_bytes,
+            tuning: tuning.clone(),
+            floor: Mutex::default(),
+        })
     }
 
-    fn family(&self, name: &str) -> Result<&ColumnFamily, StoreError> {
-        self.0.cf_handle(name).ok_or_else(|| StoreError::damaged(format!("there is no column family {name}")))
+    /// Closes RocksDB and opens it again. After a failed flush it writes nothing more until then, though the cause may be
+    /// gone: it keeps the error. Everything that isn't flushed is lost, and has to be written again.
+    ///
+    /// # Errors
+    /// It can't be opened: then it stays closed until this succeeds.
+    pub(crate) fn reopen(&self, salt: u64) -> Result<(), StoreError> {
+        let mut db = self.db.write().unwrap_or_else(PoisonError::into_inner);
+        *db = None;
+        // Never made anew: what is missing has to come back.
+        let opened = open(&self.tuning.database(), &self.folder, self.memory_bytes, &self.tuning);
+        let opened = opened.map_err(unwritable)?;
+        if marks(&opened)?.is_none_or(|marks| marks.salt != salt) {
+            return Err(StoreError::failed("the folder has another store's data"));
+        }
+        *db = Some(opened);
+        Ok(())
+    }
+
+    fn db(&self) -> Result<Open<'_>, StoreError> {
+        let db = self.db.read().unwrap_or_else(PoisonError::into_inner);
+        if db.is_some() { Ok(Open(db)) } else { Err(StoreError::failed("the data folder can't be used")) }
     }
 
     /// Looks a key up, on the disk if need be.
     pub(crate) fn get<T>(&self, query: &Query<'_, T>) -> Result<Option<T>, StoreError> {
-        query.read(self.0.get_pinned_cf(self.family(query.family)?, &query.key))
+        let db = self.db()?;
+        query.read(db.get_pinned_cf(family(&db, query.family)?, &query.key))
     }
 
     /// Looks a key up in memory. Returns `None` if the disk would have to be read, otherwise what [`Rocks::get`] would.
     pub(crate) fn get_cached<T>(&self, query: &Query<'_, T>) -> Result<Option<Option<T>>, StoreError> {
+        // It may be about to be opened again, which takes as long as the disk does.
+        let Some(db) = self.db.try_read().ok().filter(|db| db.is_some()).map(Open) else { return Ok(None) };
         let mut options = ReadOptions::default();
         options.set_read_tier(ReadTier::BlockCache);
-        match self.0.get_pinned_cf_opt(self.family(query.family)?, &query.key, &options) {
+        match db.get_pinned_cf_opt(family(&db, query.family)?, &query.key, &options) {
             Err(error) if error.kind() == ErrorKind::Incomplete => Ok(None),
             value => query.read(value).map(Some),
         }
@@ -103,13 +159,14 @@ impl Rocks {
     /// position.
     pub(crate) fn gather(&self, incarnation: u64, gather: &mut Gather) -> Result<bool, StoreError> {
         let (first, after) = log::range(incarnation);
-        let family = self.family(log::FAMILY)?;
+        let db = self.db()?;
+        let family = family(&db, log::FAMILY)?;
         let mut options = ReadOptions::default();
         options.set_iterate_lower_bound(first);
         options.set_iterate_upper_bound(after);
         // Entries have a checksum of their own, several times as fast as that of blob files.
         options.set_verify_checksums(false);
-        let mut entries = self.0.raw_iterator_cf_opt(family, options);
+        let mut entries = db.raw_iterator_cf_opt(family, options);
         entries.seek_for_prev(log::encode_key(incarnation, gather.next()));
         let mut ends = Vec::new();
         let mut any = false;
@@ -132,24 +189,47 @@ impl Rocks {
         Ok(any)
     }
 
-    /// Visits the deadlines up to `until_ms` with the names they were written for, the earliest first, until `visit` returns
-    /// `false`.
+    /// Visits the deadlines up to `until_ms` with their names, in order, from the one that follows `after` on, until
+    /// `visit` returns `false`.
     pub(crate) fn deadlines(
         &self,
         until_ms: u64,
+        after: Option<(u64, &str)>,
         mut visit: impl FnMut(u64, &str) -> Result<bool, StoreError>,
     ) -> Result<(), StoreError> {
+        let db = self.db()?;
+        let floor = *lock(&self.floor);
+        let first_key = after.map(|(deadline_ms, name)| expiry::encode_key(deadline_ms, name));
+        let begin = first_key.clone().unwrap_or_else(|| expiry::encode_key(floor.deadline_ms, ""));
         let mut options = ReadOptions::default();
         options.set_iterate_upper_bound(expiry::encode_key(until_ms.saturating_add(1), ""));
-        for entry in self.0.iterator_cf_opt(self.family(expiry::FAMILY)?, options, IteratorMode::Start) {
+        let mode = IteratorMode::From(&begin, Direction::Forward);
+        let mut earliest = None;
+        for entry in db.iterator_cf_opt(family(&db, expiry::FAMILY)?, options, mode) {
             let (key, _) = entry.map_err(unreadable)?;
             let (deadline_ms, name) =
                 expiry::decode_key(&key).ok_or_else(|| damaged(expiry::FAMILY, &key))?;
-            if !visit(deadline_ms, name)? {
+            earliest.get_or_insert(deadline_ms);
+            if first_key.as_deref() != Some(&*key) && !visit(deadline_ms, name)? {
                 break;
             }
         }
+        let mut now = lock(&self.floor);
+        if after.is_none() && now.batches == floor.batches {
+            now.deadline_ms = earliest.unwrap_or_else(|| until_ms.saturating_add(1)).max(floor.deadline_ms);
+        }
         Ok(())
+    }
+
+    /// Removes entries of the index of deadlines that no stream has: those that an earlier version left.
+    pub(crate) fn remove_deadlines(&self, stale: &[(u64, Box<str>)]) -> Result<(), StoreError> {
+        let db = self.db()?;
+        let family = family(&db, expiry::FAMILY)?;
+        let mut batch = WriteBatch::default();
+        for (deadline_ms, name) in stale {
+            batch.delete_cf(family, expiry::encode_key(*deadline_ms, name));
+        }
+        db.write_without_wal(batch).map_err(unwritable)
     }
 
     /// Visits the entries of a family whose keys are texts, from `first` on in byte order, until `visit` returns `false`.
@@ -159,8 +239,9 @@ impl Rocks {
         first: &str,
         mut visit: impl FnMut(&str, &[u8]) -> bool,
     ) -> Result<(), StoreError> {
+        let db = self.db()?;
         let mode = IteratorMode::From(first.as_bytes(), Direction::Forward);
-        for entry in self.0.iterator_cf(self.family(family)?, mode) {
+        for entry in db.iterator_cf(self::family(&db, family)?, mode) {
             let (key, value) = entry.map_err(unreadable)?;
             let text = std::str::from_utf8(&key).map_err(|_| damaged(family, &key))?;
             if !visit(text, &value) {
@@ -174,34 +255,14 @@ impl Rocks {
     /// there is room for whole buffers again: it had better not meet one.
     pub(crate) fn has_room(&self, bytes: u64) -> bool {
         // Where the system can't tell, RocksDB will find out.
-        rustix::fs::statvfs(self.0.path()).map_or(true, |disk| {
+        rustix::fs::statvfs(&self.folder).map_or(true, |disk| {
             disk.f_bavail.saturating_mul(disk.f_frsize) >= bytes.saturating_add(SPARE_BYTES)
         })
     }
 
     /// Reads what the store wrote about itself; `None` in a RocksDB that is new.
     pub(crate) fn marks(&self) -> Result<Option<Marks>, StoreError> {
-        let get = |key| self.0.get(key).map_err(unreadable);
-        match get(format::VERSION_KEY)? {
-            None => return Ok(None),
-            Some(version) if version == format::VERSION => {}
-            Some(version) => {
-                let (found, known) =
-                    (String::from_utf8_lossy(&version), String::from_utf8_lossy(format::VERSION));
-                return Err(StoreError::failed(format!(
-                    "the data has format \"{found}\", this program \"{known}\""
-                )));
-            }
-        }
-        let number = |key: &'static [u8]| {
-            let number = get(key)?.as_deref().and_then(format::decode_number);
-            number.ok_or_else(|| damaged(format::FAMILY, key))
-        };
-        Ok(Some(Marks {
-            salt: number(format::SALT_KEY)?,
-            checkpoint: number(format::CHECKPOINT_KEY)?,
-            incarnation_last: number(format::INCARNATION_KEY)?,
-        }))
+        marks(&*self.db()?)
     }
 
     /// Writes the marks of a new store, and waits until they are durable.
@@ -210,7 +271,7 @@ impl Rocks {
         batch.put(format::VERSION_KEY, format::VERSION);
         batch.put(format::SALT_KEY, format::encode_number(marks.salt));
         put_progress(&mut batch, marks.checkpoint, marks.incarnation_last);
-        self.0.write_without_wal(batch).map_err(unwritable)?;
+        self.db()?.write_without_wal(batch).map_err(unwritable)?;
         self.flush()
     }
 
@@ -220,29 +281,12 @@ impl Rocks {
         memtable: &Memtable,
         through: u64,
         incarnation_last: u64,
-        stale_deadlines: &[(u64, Box<str>)],
     ) -> Result<(), StoreError> {
+        let db = self.db()?;
         let mut batch = WriteBatch::default();
-        self.put_streams(&mut batch, memtable)?;
-        let (names, expiry, control) =
-            (self.family(NAMES)?, self.family(expiry::FAMILY)?, self.family(CONTROL)?);
-        let mut value = Vec::new();
-        for (name, incarnation) in &memtable.names {
-            match incarnation {
-                Some(incarnation) => {
-                    value.clear();
-                    head::encode(&memtable.stream(*incarnation).head, &mut value);
-                    batch.put_cf(names, name.as_bytes(), &value);
-                }
-                None => batch.delete_cf(names, name.as_bytes()),
-            }
-        }
-        for (deadline_ms, name) in stale_deadlines {
-            batch.delete_cf(expiry, expiry::encode_key(*deadline_ms, name));
-        }
-        for (deadline_ms, name) in &memtable.deadlines {
-            batch.put_cf(expiry, expiry::encode_key(*deadline_ms, name), b"");
-        }
+        put_streams(&db, &mut batch, memtable)?;
+        put_names(&db, &mut batch, memtable)?;
+        let control = family(&db, CONTROL)?;
         for (key, value) in &memtable.documents {
             match value {
                 Some(value) => batch.put_cf(control, key.as_bytes(), value),
@@ -250,24 +294,11 @@ impl Rocks {
             }
         }
         put_progress(&mut batch, through, incarnation_last);
-        self.0.write_without_wal(batch).map_err(unwritable)
-    }
-
-    /// Adds the logs and producers of a memtable to a batch.
-    fn put_streams(&self, batch: &mut WriteBatch, memtable: &Memtable) -> Result<(), StoreError> {
-        let (log, producers) = (self.family(log::FAMILY)?, self.family(producers::FAMILY)?);
-        for &incarnation in &memtable.removed {
-            let (first, after) = log::range(incarnation);
-            batch.delete_range_cf(log, first, after);
-            let (first, after) = producers::range(incarnation);
-            batch.delete_range_cf(producers, first, after);
-        }
-        for (&incarnation, stream) in &memtable.streams {
-            for (id, state) in &stream.producers {
-                let key = producers::encode_key(incarnation, id);
-                batch.put_cf(producers, key, producers::encode_value(*state));
-            }
-            put_log(batch, log, incarnation, stream);
+        db.write_without_wal(batch).map_err(unwritable)?;
+        let mut floor = lock(&self.floor);
+        floor.batches += 1;
+        if let Some((earliest_ms, _)) = memtable.deadlines.first() {
+            floor.deadline_ms = floor.deadline_ms.min(*earliest_ms);
         }
         Ok(())
     }
@@ -275,7 +306,7 @@ impl Rocks {
     /// Ends RocksDB's background work, so that a test can look at files that don't change.
     #[cfg(test)]
     pub(crate) fn halt(&self) {
-        self.0.cancel_all_background_work(true);
+        self.db().unwrap().cancel_all_background_work(true);
     }
 
     /// Writes that the data has another format.
@@ -283,15 +314,16 @@ impl Rocks {
     pub(crate) fn write_version(&self, version: &[u8]) {
         let mut batch = WriteBatch::default();
         batch.put(format::VERSION_KEY, version);
-        self.0.write_without_wal(batch).unwrap();
+        self.db().unwrap().write_without_wal(batch).unwrap();
         self.flush().unwrap();
     }
 
     /// Turns the cleaning of blob files on or off, if it is time to. Returns whether it is on.
     pub(crate) fn clean(&self, is_cleaning: bool) -> Result<bool, StoreError> {
-        let log = self.family(log::FAMILY)?;
+        let db = self.db()?;
+        let log = family(&db, log::FAMILY)?;
         let property = |name| {
-            let value = self.0.property_int_value_cf(log, name).map_err(unreadable)?;
+            let value = db.property_int_value_cf(log, name).map_err(unreadable)?;
             Ok::<_, StoreError>(value.unwrap_or_default())
         };
         let bytes = property("rocksdb.live-blob-file-size")?;
@@ -299,7 +331,7 @@ impl Rocks {
         let wanted = tuning::wants_cleaning(bytes, unused_bytes, is_cleaning);
         if wanted != is_cleaning {
             let cutoff = if wanted { "1.0" } else { "0.0" };
-            self.0.set_options_cf(log, &[(tuning::AGE_CUTOFF, cutoff)]).map_err(unwritable)?;
+            db.set_options_cf(log, &[(tuning::AGE_CUTOFF, cutoff)]).map_err(unwritable)?;
             tracing::info!(wanted, bytes, unused_bytes, "cleaning of blob files");
         }
         Ok(wanted)
@@ -307,13 +339,102 @@ impl Rocks {
 
     /// Waits until everything written is durable.
     pub(crate) fn flush(&self) -> Result<(), StoreError> {
+        let db = self.db()?;
         let [format, names, log, producers, expiry, control] =
             [format::FAMILY, NAMES, log::FAMILY, producers::FAMILY, expiry::FAMILY, CONTROL]
-                .map(|family| self.family(family));
+                .map(|name| family(&db, name));
         // All of them or an error: what isn't flushed must not free a slot.
         let families = [format?, names?, log?, producers?, expiry?, control?];
-        self.0.flush_cfs_opt(&families, &FlushOptions::default()).map_err(unwritable)
+        db.flush_cfs_opt(&families, &FlushOptions::default()).map_err(unwritable)
     }
+}
+
+fn open(options: &Options, folder: &Path, memory_bytes: usize, tuning: &Tuning) -> Result<DB, Error> {
+    let cache = Cache::new_lru_cache(memory_bytes);
+    let (family, log_family) = (|| tuning.family(&cache), || tuning.log_family(&cache));
+    let families = [
+        ColumnFamilyDescriptor::new(format::FAMILY, family()),
+        ColumnFamilyDescriptor::new(NAMES, family()),
+        ColumnFamilyDescriptor::new(log::FAMILY, log_family()),
+        ColumnFamilyDescriptor::new(producers::FAMILY, family()),
+        ColumnFamilyDescriptor::new(expiry::FAMILY, family()),
+        ColumnFamilyDescriptor::new(CONTROL, family()),
+    ];
+    DB::open_cf_descriptors(options, folder, families)
+}
+
+fn family<'a>(db: &'a DB, name: &str) -> Result<&'a ColumnFamily, StoreError> {
+    db.cf_handle(name).ok_or_else(|| StoreError::damaged(format!("there is no column family {name}")))
+}
+
+fn marks(db: &DB) -> Result<Option<Marks>, StoreError> {
+    let get = |key| db.get(key).map_err(unreadable);
+    match get(format::VERSION_KEY)? {
+        None => return Ok(None),
+        Some(version) if version == format::VERSION => {}
+        Some(version) => {
+            let (found, known) =
+                (String::from_utf8_lossy(&version), String::from_utf8_lossy(format::VERSION));
+            return Err(StoreError::failed(format!(
+                "the data has format \"{found}\", this program \"{known}\""
+            )));
+        }
+    }
+    let number = |key: &'static [u8]| {
+        let number = get(key)?.as_deref().and_then(format::decode_number);
+        number.ok_or_else(|| damaged(format::FAMILY, key))
+    };
+    Ok(Some(Marks {
+        salt: number(format::SALT_KEY)?,
+        checkpoint: number(format::CHECKPOINT_KEY)?,
+        incarnation_last: number(format::INCARNATION_KEY)?,
+    }))
+}
+
+/// Adds the logs and producers of a memtable to a batch.
+fn put_streams(db: &DB, batch: &mut WriteBatch, memtable: &Memtable) -> Result<(), StoreError> {
+    let (log, producers) = (family(db, log::FAMILY)?, family(db, producers::FAMILY)?);
+    for &incarnation in &memtable.removed {
+        let (first, after) = log::range(incarnation);
+        batch.delete_range_cf(log, first, after);
+        let (first, after) = producers::range(incarnation);
+        batch.delete_range_cf(producers, first, after);
+    }
+    for (&incarnation, stream) in &memtable.streams {
+        for (id, state) in &stream.producers {
+            let key = producers::encode_key(incarnation, id);
+            batch.put_cf(producers, key, producers::encode_value(*state));
+        }
+        put_log(batch, log, incarnation, stream);
+    }
+    Ok(())
+}
+
+/// Adds the heads and deadlines of a memtable to a batch. Whoever replaces a deadline deletes the old one.
+fn put_names(db: &DB, batch: &mut WriteBatch, memtable: &Memtable) -> Result<(), StoreError> {
+    let (names, expiry) = (family(db, NAMES)?, family(db, expiry::FAMILY)?);
+    let mut value = Vec::new();
+    for (name, entry) in &memtable.names {
+        if !entry.is_new {
+            let query = Query::new(NAMES, name.as_bytes(), HeadPrefix::decode);
+            let before = query.read(db.get_pinned_cf(names, name.as_bytes()))?;
+            if let Some(deadline_ms) = before.and_then(|prefix| prefix.deadline_ms) {
+                batch.delete_cf(expiry, expiry::encode_key(deadline_ms, name));
+            }
+        }
+        match entry.incarnation {
+            Some(incarnation) => {
+                value.clear();
+                head::encode(&memtable.stream(incarnation).head, &mut value);
+                batch.put_cf(names, name.as_bytes(), &value);
+            }
+            None => batch.delete_cf(names, name.as_bytes()),
+        }
+    }
+    for (deadline_ms, name) in &memtable.deadlines {
+        batch.put_cf(expiry, expiry::encode_key(*deadline_ms, name), b"");
+    }
+    Ok(())
 }
 
 fn put_progress(batch: &mut WriteBatch, checkpoint: u64, incarnation_last: u64) {

@@ -73,6 +73,11 @@ impl Slots {
         self.changed.notify_all();
     }
 
+    /// Returns why there won't be a free slot soon, if there won't.
+    pub(crate) fn failure(&self) -> Option<StoreError> {
+        lock(&self.state).failure.clone()
+    }
+
     /// Wakes the checkpointer: a memtable is sealed.
     pub(crate) fn wake_checkpointer(&self) {
         // With the lock: the checkpointer either waits already or will see it.

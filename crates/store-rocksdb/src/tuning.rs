@@ -54,8 +54,6 @@ impl Tuning {
             env.lower_high_priority_thread_pool_cpu_priority();
             options.set_env(&env);
         }
-        options.create_if_missing(true);
-        options.create_missing_column_families(true);
         // A checkpoint is in all families or in none, also after a crash.
         options.set_atomic_flush(true);
         options.set_max_background_jobs(self.background_jobs);

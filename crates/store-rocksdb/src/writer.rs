@@ -39,7 +39,8 @@ impl Engine {
             assert_eq!(results.len(), senders.len(), "each ticket has a result");
             results
         });
-        let results = led.unwrap_or_else(|error| vec![Err(error); senders.len()]);
+        // It may have panicked before the disk had the frame, or after that.
+        let results = led.unwrap_or_else(|error| vec![Err(StoreError::in_doubt(error)); senders.len()]);
         for (sender, result) in senders.into_iter().zip(results) {
             sender.resolve(result);
         }
@@ -169,7 +170,7 @@ impl Engine {
         match appended {
             Ok(()) => {}
             Err(AppendError::Full) => return Err(StoreError::Full),
-            Err(AppendError::Unknown(error)) => return Err(self.stop(Arc::new(error))),
+            Err(AppendError::Unknown(error)) => return Err(StoreError::in_doubt(self.stop(Arc::new(error)))),
         }
         let mut memtables = self.memtables_mut();
         memtables.active.apply(log.payload()).expect("the frame was encoded by `encode`");

@@ -122,6 +122,18 @@ cases! {
         assert_eq!(&store.read(incarnation, limited).await.unwrap().bytes[..], b"hello wo");
     }
 
+    /// Where a read of that target ends, without the read.
+    async fn the_end_of_a_range_is_found_without_its_bytes(store) {
+        let incarnation = three_appends(store).await;
+        for (position, end) in [(0, 0), (1, 5), (5, 5), (6, 11), (11, 11), (12, 14), (14, 14)] {
+            assert_eq!(store.end_of(incarnation, position, u64::MAX).await, Ok(end), "{position}");
+        }
+        assert_eq!(store.end_of(incarnation, 6, 8).await, Ok(8));
+        assert!(store.end_of(incarnation, 15, u64::MAX).await.is_err());
+        let stranger = head(8, 1, 0).incarnation;
+        assert_eq!(store.end_of(stranger, 0, 1).await, Err(StoreError::Missing(stranger)));
+    }
+
     /// JSON depends on it.
     async fn reads_say_whether_they_begin_where_an_append_began(store) {
         let incarnation = three_appends(store).await;
@@ -229,7 +241,7 @@ cases! {
         assert_eq!(store.load(&name("a")).await, Ok(None));
         assert_eq!(store.read(incarnation, range(0, 1)).await, Err(StoreError::Missing(incarnation)));
         assert_eq!(store.producer(incarnation, &id).await, Ok(None));
-        assert_eq!(store.expired(10, 10).await, Ok(vec![]));
+        assert_eq!(store.expired(10, None, 10).await, Ok(vec![]));
         assert_eq!(store.list("", None, 10).await, Ok(vec![]));
     }
 
@@ -257,12 +269,22 @@ cases! {
             store.commit(one(put(text, until(incarnation, Some(deadline_ms), 1), ""))).await.unwrap();
         }
         store.commit(one(put("never", until(4, None, 1), ""))).await.unwrap();
-        assert_eq!(store.expired(9, 10).await, Ok(vec![]));
-        assert_eq!(store.expired(20, 10).await, Ok(vec![name("early"), name("middle")]));
-        assert_eq!(store.expired(99, 1).await, Ok(vec![name("early")]));
+        store.commit(one(put("later", until(5, Some(30), 1), ""))).await.unwrap();
+        let expired = |until_ms, after: Option<(u64, &'static str)>, limit| async move {
+            let after = after.map(|(deadline_ms, text)| (deadline_ms, name(text)));
+            let page = store.expired(until_ms, after.as_ref(), limit).await.unwrap();
+            page.into_iter().map(|(deadline_ms, name)| format!("{name} {deadline_ms}")).collect::<Vec<_>>()
+        };
+        assert!(expired(9, None, 10).await.is_empty());
+        assert_eq!(expired(20, None, 10).await, ["early 10", "middle 20"]);
+        assert_eq!(expired(99, None, 1).await, ["early 10"]);
+        assert_eq!(expired(99, Some((10, "early")), 2).await, ["middle 20", "late 30"]);
+        assert_eq!(expired(99, Some((30, "late")), 2).await, ["later 30"]);
+        assert_eq!(expired(99, Some((15, "x")), 10).await, ["middle 20", "late 30", "later 30"]);
         store.commit(one(put("early", until(2, Some(40), 2), ""))).await.unwrap();
         store.commit(one(put("middle", until(3, None, 2), ""))).await.unwrap();
-        assert_eq!(store.expired(35, 10).await, Ok(vec![name("late")]));
+        assert_eq!(expired(35, None, 10).await, ["late 30", "later 30"]);
+        assert_eq!(expired(99, None, 10).await, ["late 30", "later 30", "early 40"]);
     }
 
     /// Pages of names.

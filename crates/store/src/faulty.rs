@@ -14,7 +14,10 @@ use headwater_protocol::{
     stream::StreamHead,
 };
 
-use crate::{Chunk, Commit, Document, ReadRange, Store, StoreError, StoreFuture, Ticket, TicketSender};
+use crate::{
+    Chunk, Commit, Deadline, Document, Health, ReadRange, Store, StoreError, StoreFuture, Ticket,
+    TicketSender,
+};
 
 /// A wrapper of a store that fails, delays or loses commits on demand. Until then it behaves like that store.
 #[derive(Debug)]
@@ -30,6 +33,7 @@ struct Orders {
     holding: bool,
     holding_loads: bool,
     held: Vec<(Commit, TicketSender)>,
+    health: Option<Health>,
 }
 
 impl<S: Store> Faulty<S> {
@@ -63,6 +67,11 @@ impl<S: Store> Faulty<S> {
         self.orders().holding_loads = false;
     }
 
+    /// From now on the store says this of its health.
+    pub fn set_health(&self, health: Health) {
+        self.orders().health = Some(health);
+    }
+
     /// Returns the number of commits that are held.
     pub fn held(&self) -> usize {
         self.orders().held.len()
@@ -90,7 +99,7 @@ impl<S: Store> Faulty<S> {
     /// Loses everything that is held, as a power cut would, and holds no further commits.
     pub fn lose(&self) {
         for (_, sender) in self.take_held() {
-            sender.resolve(Err(StoreError::failed("lost")));
+            sender.resolve(Err(StoreError::in_doubt("lost")));
         }
     }
 
@@ -112,6 +121,10 @@ impl<S: Store> Faulty<S> {
 impl<S: Store> Store for Faulty<S> {
     fn incarnation_last(&self) -> u64 {
         self.inner.incarnation_last()
+    }
+
+    fn health(&self) -> Health {
+        self.orders().health.clone().unwrap_or_else(|| self.inner.health())
     }
 
     fn load<'a>(&'a self, name: &'a StreamName) -> StoreFuture<'a, Option<StreamHead>> {
@@ -159,8 +172,17 @@ impl<S: Store> Store for Faulty<S> {
         })
     }
 
-    fn expired(&self, until_ms: u64, limit: usize) -> StoreFuture<'_, Vec<StreamName>> {
-        self.inner.expired(until_ms, limit)
+    fn end_of(&self, incarnation: Incarnation, position: u64, limit: u64) -> StoreFuture<'_, u64> {
+        self.inner.end_of(incarnation, position, limit)
+    }
+
+    fn expired<'a>(
+        &'a self,
+        until_ms: u64,
+        after: Option<&'a Deadline>,
+        limit: usize,
+    ) -> StoreFuture<'a, Vec<Deadline>> {
+        self.inner.expired(until_ms, after, limit)
     }
 
     fn list<'a>(

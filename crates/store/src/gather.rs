@@ -37,6 +37,8 @@ pub struct Gather {
     found: bool,
     aligned: bool,
     done: bool,
+    /// Whether the bytes are wanted, or only the range's end.
+    keeps_bytes: bool,
 }
 
 impl Gather {
@@ -48,13 +50,27 @@ impl Gather {
         let range = ReadRange { target, limit: range.limit.max(target), ..range };
         // A wrong range must not reserve all memory.
         let bytes = BytesMut::with_capacity(expected.min(4 << 20));
-        Self { range, bytes, next: range.from, found: false, aligned: false, done: false }
+        Self { range, bytes, next: range.from, found: false, aligned: false, done: false, keeps_bytes: true }
+    }
+
+    /// Begins to look for the first append boundary at or after `position`, but at most `limit`: [`Gather::next`] is it in
+    /// the end. No bytes are kept.
+    #[must_use]
+    pub fn end_of(position: u64, limit: u64) -> Self {
+        let range = ReadRange::new(position, position).up_to(limit);
+        Self { keeps_bytes: false, ..Self::new(range) }
     }
 
     /// Returns the position that the next part has to contain.
     #[must_use]
     pub const fn next(&self) -> u64 {
         self.next
+    }
+
+    /// Returns the position from which on an append boundary ends the range.
+    #[must_use]
+    pub const fn target(&self) -> u64 {
+        self.range.target
     }
 
     /// Returns whether the range is complete: further parts change nothing.
@@ -87,9 +103,11 @@ impl Gather {
         let boundary = if starts_at_target { Some(part.start) } else { ends_from_target.copied() };
         let stop = boundary.unwrap_or_else(|| part.end()).min(limit).max(self.next);
         assert!(stop <= part.end(), "the range ends in this part: an end of an append is beyond its bytes");
-        // Both are positions of the part, so the differences are at most its length.
-        let (taken, _) = part.bytes.split_at((stop - part.start) as usize);
-        self.bytes.extend_from_slice(taken.split_at((self.next - part.start) as usize).1);
+        if self.keeps_bytes {
+            // Both are positions of the part, so the differences are at most its length.
+            let (taken, _) = part.bytes.split_at((stop - part.start) as usize);
+            self.bytes.extend_from_slice(taken.split_at((self.next - part.start) as usize).1);
+        }
         self.next = stop;
         self.done = boundary.is_some() || stop == limit;
         true

@@ -8,7 +8,7 @@
 //!    ([`StoreError::Stale`]) and changes nothing. Absent streams have version 0.
 //! 3. **Order.** Commits take effect in the order of the calls; the tickets of one stream resolve in that order.
 //! 4. **Durability.** A ticket resolves with success only when a crash can't take the commit back any more. After
-//!    [`StoreError::Failed`] the outcome is unknown: the commit may be there after a restart. After any other error
+//!    [`StoreError::InDoubt`] the outcome is unknown: the commit may be there after a restart. After any other error
 //!    nothing of it will ever appear.
 //! 5. **Reads are exact.** [`Store::read`] returns what was appended, byte for byte; bytes that can't be trusted are an
 //!    error ([`StoreError::Damaged`]), never different or fewer bytes. So is a range that begins outside of its log.
@@ -71,6 +71,9 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// Returns the largest incarnation that was ever committed; 0 if none was. It never waits.
     fn incarnation_last(&self) -> u64;
 
+    /// Returns whether the store can do its work, for probes and metrics. It never waits.
+    fn health(&self) -> Health;
+
     /// Loads the head of a stream; `None` if there is no such stream.
     ///
     /// # Errors
@@ -93,8 +96,7 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// All edits take effect together or none does, also across a crash, and after the commits of all earlier calls.
     ///
     /// # Errors
-    /// The ticket's: [`StoreError::Stale`], [`StoreError::Misplaced`] and [`StoreError::Full`] changed nothing; after
-    /// [`StoreError::Failed`] the outcome is unknown.
+    /// The ticket's: after [`StoreError::InDoubt`] the outcome is unknown, after any other error nothing has changed.
     fn commit(&self, commit: Commit) -> Ticket;
 
     /// Reads a range of one log: all bytes up to the range's end, or an error. Commits that are made meanwhile add bytes
@@ -105,11 +107,25 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// bytes can't be trusted, or [`StoreError::Failed`].
     fn read(&self, incarnation: Incarnation, range: ReadRange) -> StoreFuture<'_, Chunk>;
 
-    /// Finds up to `limit` streams whose deadline is at or before `until_ms`, the earliest first.
+    /// Finds the first append boundary of a log at or after `position`, but at most `limit`, without the bytes before it:
+    /// where a range with that target ends.
+    ///
+    /// # Errors
+    /// Those of [`Store::read`].
+    fn end_of(&self, incarnation: Incarnation, position: u64, limit: u64) -> StoreFuture<'_, u64>;
+
+    /// Finds up to `limit` streams whose deadline is at or before `until_ms`, the earliest first and those with one
+    /// deadline in the order of their names, from the one that follows `after` on. Pages that are looked up one after
+    /// another are no snapshot.
     ///
     /// # Errors
     /// [`StoreError::Damaged`] or [`StoreError::Failed`].
-    fn expired(&self, until_ms: u64, limit: usize) -> StoreFuture<'_, Vec<StreamName>>;
+    fn expired<'a>(
+        &'a self,
+        until_ms: u64,
+        after: Option<&'a Deadline>,
+        limit: usize,
+    ) -> StoreFuture<'a, Vec<Deadline>>;
 
     /// Lists up to `limit` stream names that begin with `prefix` and come after `after`, in byte order. Pages that are
     /// listed one after another are no snapshot.
@@ -140,6 +156,22 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
         after: Option<&'a str>,
         limit: usize,
     ) -> StoreFuture<'a, Vec<Document>>;
+}
+
+/// A stream's deadline, in milliseconds since 1970, and its name.
+pub type Deadline = (u64, StreamName);
+
+/// Whether a store can do its work.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Health {
+    /// It can.
+    Healthy,
+    /// Something below it fails, for this cause: a full disk, a folder that is away. It goes on by itself once that is
+    /// mended.
+    Failing(Arc<dyn std::error::Error + Send + Sync>),
+    /// It takes no commits any more, for this cause, until it is opened again.
+    Stopped(Arc<dyn std::error::Error + Send + Sync>),
 }
 
 /// A document with its key.
@@ -317,9 +349,11 @@ pub enum StoreError {
     Missing(Incarnation),
     /// Stored bytes can't be trusted, for this cause.
     Damaged(Arc<dyn std::error::Error + Send + Sync>),
-    /// The store failed for this cause. Of a commit: its outcome is unknown, and a store that can't know what is durable
-    /// refuses all further ones.
+    /// The store failed for this cause; nothing changed.
     Failed(Arc<dyn std::error::Error + Send + Sync>),
+    /// The store failed for this cause while it made a commit durable. The outcome is unknown, and a store that can't know
+    /// what is durable refuses all further commits.
+    InDoubt(Arc<dyn std::error::Error + Send + Sync>),
 }
 
 impl StoreError {
@@ -331,6 +365,11 @@ impl StoreError {
     /// Makes a [`StoreError::Failed`] of a text or an error.
     pub fn failed(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self::Failed(cause.into().into())
+    }
+
+    /// Makes a [`StoreError::InDoubt`] of a text or an error.
+    pub fn in_doubt(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::InDoubt(cause.into().into())
     }
 }
 
@@ -347,6 +386,7 @@ impl fmt::Display for StoreError {
             Self::Missing(incarnation) => write!(f, "there is no log of incarnation {}", incarnation.get()),
             Self::Damaged(cause) => write!(f, "damaged: {cause}"),
             Self::Failed(cause) => write!(f, "failed: {cause}"),
+            Self::InDoubt(cause) => write!(f, "failed, outcome unknown: {cause}"),
         }
     }
 }
@@ -355,7 +395,7 @@ impl std::error::Error for StoreError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             // The message has that of the cause already, as that of an `io::Error` does.
-            Self::Damaged(cause) | Self::Failed(cause) => cause.source(),
+            Self::Damaged(cause) | Self::Failed(cause) | Self::InDoubt(cause) => cause.source(),
             Self::Stale { .. } | Self::Misplaced { .. } | Self::Full | Self::Missing(_) => None,
         }
     }

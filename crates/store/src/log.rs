@@ -78,7 +78,18 @@ impl Log {
     /// # Errors
     /// [`StoreError::Damaged`] if it begins outside of the log.
     pub fn read(&self, range: ReadRange) -> Result<Chunk, StoreError> {
-        let mut gather = Gather::new(range);
+        self.gather(Gather::new(range))
+    }
+
+    /// Finds the first append boundary at or after `position`, but at most `limit`.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] if the position is outside of the log.
+    pub fn end_of(&self, position: u64, limit: u64) -> Result<u64, StoreError> {
+        self.gather(Gather::end_of(position, limit)).map(|chunk| chunk.end)
+    }
+
+    fn gather(&self, mut gather: Gather) -> Result<Chunk, StoreError> {
         for part in self.parts(gather.next()) {
             if gather.is_done() || !gather.add(part) {
                 break;
@@ -117,6 +128,7 @@ mod tests {
             prop_assert_eq!(chunk.end, expected.max(from));
             prop_assert_eq!(&chunk.bytes[..], &whole[(from - begin) as usize..(chunk.end - begin) as usize]);
             prop_assert_eq!(chunk.aligned, ends.contains(&from));
+            prop_assert_eq!(log.end_of(target, u64::MAX).unwrap(), expected);
         }
     }
 }

@@ -104,8 +104,8 @@ impl Future for Ticket {
         match &mut self.state {
             State::Ready(result) => Poll::Ready(result.clone()),
             State::Waiting(receiver) => Pin::new(receiver).poll(context).map(|received| {
-                received
-                    .unwrap_or_else(|_| Err(StoreError::failed("the store stopped before the commit ended")))
+                let lost = || StoreError::in_doubt("the store stopped before the commit ended");
+                received.unwrap_or_else(|_| Err(lost()))
             }),
         }
     }
@@ -133,7 +133,7 @@ mod tests {
         assert_eq!(poll(&mut ticket), Poll::Ready(Err(StoreError::Full)));
         let (sender, mut ticket) = Ticket::pending();
         drop(sender);
-        assert!(matches!(poll(&mut ticket), Poll::Ready(Err(StoreError::Failed(_)))));
+        assert!(matches!(poll(&mut ticket), Poll::Ready(Err(StoreError::InDoubt(_)))));
         assert_eq!(poll(&mut Ticket::ready(Ok(()))), Poll::Ready(Ok(())));
     }
 

@@ -53,6 +53,14 @@ pub struct Appended {
     pub added: bool,
 }
 
+impl Payload {
+    /// Exchanges the stored bytes for ones with the same content, which an embedder may have counted.
+    #[must_use]
+    pub fn map_stored(self, map: impl FnOnce(Bytes) -> Bytes) -> Self {
+        Self { stored: self.stored.map(map), ..self }
+    }
+}
+
 impl Append {
     pub(crate) fn parse(
         head: &impl RequestHead,
@@ -83,6 +91,12 @@ impl Append {
     #[must_use]
     pub fn of_event(name: StreamName, content_type: ContentType) -> Self {
         Self { name, claim: None, content_type: Some(Ok(content_type)), seq: None, close: false }
+    }
+
+    /// Returns whether the stored form is a copy of the body: its messages.
+    #[must_use]
+    pub fn splits_body(&self) -> bool {
+        self.content_type.as_ref().is_some_and(|parsed| parsed.as_ref().is_ok_and(ContentType::is_json))
     }
 
     /// Checks the body and makes its stored form. It needs no stream, so that no lock has to be held meanwhile.

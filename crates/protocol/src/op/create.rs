@@ -46,6 +46,14 @@ pub struct Payload {
     stored: Result<Bytes, BadRequest>,
 }
 
+impl Payload {
+    /// Exchanges the stored bytes for ones with the same content, which an embedder may have counted.
+    #[must_use]
+    pub fn map_stored(self, map: impl FnOnce(Bytes) -> Bytes) -> Self {
+        Self { stored: self.stored.map(map), ..self }
+    }
+}
+
 /// The acknowledgement of a PUT.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Created {
@@ -120,14 +128,20 @@ impl Create {
         })
     }
 
+    /// Returns whether the stored form is a copy of the body: its messages. `inherited` is that of [`Create::prepare`].
+    #[must_use]
+    pub fn splits_body(&self, inherited: Option<&ContentType>) -> bool {
+        let content_type = self.content_type.as_ref().or(inherited.filter(|_| self.fork.is_some()));
+        content_type.is_some_and(ContentType::is_json)
+    }
+
     /// Checks the body and makes its stored form. It needs no stream, so that no lock has to be held meanwhile.
     ///
     /// `inherited` is the content type of the fork's source. It counts only for a fork that names no type itself; without
     /// it, or if the source is another one by then, [`Create::decide`] asks for another payload.
     #[must_use]
     pub fn prepare(&self, body: Bytes, inherited: Option<&ContentType>) -> Payload {
-        let content_type = self.content_type.as_ref().or(inherited.filter(|_| self.fork.is_some()));
-        let is_json = (!body.is_empty()).then(|| content_type.is_some_and(ContentType::is_json));
+        let is_json = (!body.is_empty()).then(|| self.splits_body(inherited));
         let stored = if is_json == Some(true) { json::split(&body).map(Bytes::from) } else { Ok(body) };
         Payload { is_json, stored }
     }

@@ -117,6 +117,26 @@ pub(crate) fn says_closed(head: &impl RequestHead) -> Result<bool, BadRequest> {
     }
 }
 
+/// Refuses a body with a transfer coding that isn't `chunked`, or with several: no framework decodes another one, and the
+/// bytes would be stored encoded (RFC 9112, 6.1).
+pub(crate) fn check_transfer_coding(head: &impl RequestHead) -> Result<(), BadRequest> {
+    let mut codings = head.header(&header::TRANSFER_ENCODING);
+    match (codings.next(), codings.next()) {
+        (None, _) => Ok(()),
+        (Some(coding), None) if coding.trim_ascii().eq_ignore_ascii_case(b"chunked") => Ok(()),
+        _ => Err(BadRequest::TransferCodingUnsupported),
+    }
+}
+
+/// Returns the declared length of a body, in bytes; `None` if it has none, or if a transfer coding tells where it ends.
+#[must_use]
+pub fn declared_length(head: &impl RequestHead) -> Option<u64> {
+    if head.header(&header::TRANSFER_ENCODING).next().is_some() {
+        return None;
+    }
+    single(head, &header::CONTENT_LENGTH).ok()??.trim().parse().ok()
+}
+
 /// Refuses a body whose declared length is too large. A body without a length is bounded while it is received.
 pub(crate) fn check_length(head: &impl RequestHead, limit_bytes: u64) -> Result<(), BadRequest> {
     let declared = single(head, &header::CONTENT_LENGTH)?;

@@ -3,7 +3,7 @@
 pub(crate) mod head;
 mod parse;
 
-pub use head::{ParseContext, RequestHead};
+pub use head::{ParseContext, RequestHead, declared_length};
 #[cfg(test)]
 pub(crate) use parse::tests;
 pub use parse::{METHODS, Request, check_probe, known_method};

@@ -6,7 +6,7 @@ use crate::{
     bad_request::BadRequest,
     op::{append::Append, create::Create, delete::Delete, head::Head, read::Read},
     refusal::Refusal,
-    request::head::{ParseContext, RequestHead, check_host},
+    request::head::{ParseContext, RequestHead, check_host, check_transfer_coding},
 };
 
 /// A request whose head was read.
@@ -49,6 +49,7 @@ impl Request {
     /// [`Refusal::Request`] for everything that is wrong with the head.
     pub fn parse(head: &impl RequestHead, context: &ParseContext<'_>) -> Result<Self, Refusal> {
         check_host(head)?;
+        check_transfer_coding(head)?;
         #[cfg(feature = "subscriptions")]
         if head.method() != "OPTIONS"
             && let Some(control) = Control::parse(head, context.base_path)

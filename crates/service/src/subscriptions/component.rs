@@ -20,13 +20,18 @@ use tokio::sync::{Notify, Semaphore, watch};
 
 use super::{registry::Registry, requests};
 use crate::{
-    clock::Clock, config::SubscriptionConfig, metrics::Metrics, open_stream::OpenStream, webhooks::Webhooks,
+    clock::{Calendar, Clock},
+    config::SubscriptionConfig,
+    metrics::Metrics,
+    open_stream::OpenStream,
+    webhooks::Webhooks,
 };
 
 /// What subscriptions need of the service.
 pub(crate) struct Core {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) calendar: Arc<Calendar>,
     pub(crate) limits: SubscriptionConfig,
     pub(crate) base_path: BasePath,
     pub(crate) metrics: Arc<Metrics>,

@@ -212,7 +212,7 @@ impl Subscriptions {
         fresh: &mut Vec<StreamName>,
     ) -> Result<(), Refusal> {
         let head = self.core.store.load(name).await.map_err(refuse)?;
-        let head = head.as_ref().and_then(|head| head.usable(self.core.clock.wall_ms()).ok());
+        let head = head.as_ref().and_then(|head| head.usable(self.core.calendar.now_ms()).ok());
         if head.is_none() && !explicit {
             return Ok(());
         }

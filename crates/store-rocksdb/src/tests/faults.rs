@@ -8,6 +8,7 @@ use std::{
 };
 
 use super::*;
+use crate::memtable::NameEntry;
 
 const EIO: i32 = 5;
 const ENOSPC: i32 = 28;
@@ -23,7 +24,13 @@ fn after_an_io_error_nothing_is_written_and_a_restart_finds_what_was_acknowledge
             (1..=20).map(|version| append(&store, "a", version, version * 10, b"0123456789")).collect();
         let acknowledged = results.iter().take_while(|result| result.is_ok()).count();
         assert!(acknowledged < 20, "the fault struck");
-        assert!(results[acknowledged..].iter().all(|result| matches!(result, Err(StoreError::Failed(_)))));
+        let [first, later @ ..] = &results[acknowledged..] else { panic!("the fault struck") };
+        assert!(matches!(first, Err(StoreError::InDoubt(_))), "{first:?}");
+        assert!(
+            later.iter().all(|result| matches!(result, Err(StoreError::Failed(_)))),
+            "nothing of them is there"
+        );
+        assert!(matches!(store.health(), Health::Stopped(_)));
         if acknowledged > 0 {
             assert_eq!(content(&store, "a").len(), acknowledged * 10, "reading goes on");
         }
@@ -65,7 +72,7 @@ fn a_panic_of_the_leader_stops_the_store() {
                 match resolved(ticket) {
                     Ok(()) => acknowledged = version,
                     Err(error) => {
-                        assert!(matches!(error, StoreError::Failed(_)), "{error}");
+                        assert!(matches!(error, StoreError::InDoubt(_) | StoreError::Failed(_)), "{error}");
                         assert!(error.to_string().contains("a test's panic"), "{error}");
                     }
                 }
@@ -96,9 +103,9 @@ fn what_waits_behind_a_leader_that_panics_fails_too() {
     // Too large to share a frame: one is led, the others wait.
     let bytes = vec![b'x'; 3 << 20];
     let tickets: Vec<_> = (1..=4).map(|version| commit(&store, version, &bytes)).collect();
-    for ticket in tickets {
-        assert!(matches!(resolved(ticket), Err(StoreError::Failed(_))));
-    }
+    let failed: Vec<_> = tickets.into_iter().map(resolved).collect();
+    assert!(matches!(failed[0], Err(StoreError::InDoubt(_))), "{failed:?}");
+    assert!(failed[1..].iter().all(|result| matches!(result, Err(StoreError::Failed(_)))), "{failed:?}");
     assert!(matches!(resolved(commit(&store, 1, b"x")), Err(StoreError::Failed(_))));
 }
 
@@ -118,7 +125,12 @@ fn a_panic_of_the_checkpointer_stops_the_store() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path());
     append(&store, "a", 1, 10, b"0123456789").unwrap();
-    store.engine.memtables_mut().active.names.insert("b".into(), Some(9));
+    store
+        .engine
+        .memtables_mut()
+        .active
+        .names
+        .insert("b".into(), NameEntry { incarnation: Some(9), is_new: false });
     store.engine.seal();
     // Commits go on in the slots that are left at most.
     let bytes = vec![b'x'; 100_000];
@@ -141,6 +153,31 @@ fn a_panic_of_the_checkpointer_stops_the_store() {
     assert_eq!(wait(store.load(&headwater_store::contract::name("b"))), Ok(None));
 }
 
+/// What is away and comes back heals by itself: RocksDB keeps its error, so it is opened again.
+#[test]
+fn a_folder_that_was_away_is_used_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    append(&store, "a", 1, 10, b"0123456789").unwrap();
+    checkpoint(&store);
+    let (here, away) = (folder.path().join("rocksdb"), folder.path().join("away"));
+    fs::rename(&here, &away).unwrap();
+    append(&store, "a", 2, 20, b"abcdefghij").unwrap();
+    store.engine.seal();
+    while !matches!(store.health(), Health::Failing(_)) {
+        thread::yield_now();
+    }
+    assert!(store.engine.oldest_sealed().is_some());
+    append(&store, "a", 3, 30, b"ABCDEFGHIJ").unwrap();
+    assert!(!here.exists(), "nothing is made anew where it was");
+    fs::rename(&away, &here).unwrap();
+    checkpoint(&store);
+    assert!(matches!(store.health(), Health::Healthy));
+    assert_eq!(content(&store, "a"), b"0123456789abcdefghijABCDEFGHIJ");
+    let folder = crash(store, &folder);
+    assert_eq!(content(&open(folder.path()), "a"), b"0123456789abcdefghijABCDEFGHIJ");
+}
+
 /// After a failure what waits isn't written behind it.
 #[test]
 fn nothing_is_written_after_a_failed_sync() {
@@ -150,9 +187,9 @@ fn nothing_is_written_after_a_failed_sync() {
     disk.faults.fail(2, EIO);
     let bytes = vec![b'x'; 3 << 20];
     let tickets: Vec<_> = (1..=4).map(|version| commit(&store, version, &bytes)).collect();
-    for ticket in tickets {
-        assert!(matches!(resolved(ticket), Err(StoreError::Failed(_))));
-    }
+    let failed: Vec<_> = tickets.into_iter().map(resolved).collect();
+    assert!(matches!(failed[0], Err(StoreError::InDoubt(_))), "{failed:?}");
+    assert!(failed[1..].iter().all(|result| matches!(result, Err(StoreError::Failed(_)))), "{failed:?}");
     drop(store);
 }
 

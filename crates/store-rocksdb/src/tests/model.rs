@@ -160,7 +160,7 @@ impl Pair {
             );
         }
         for (until_ms, limit) in [(10, 9), (60, 2), (60, 9)] {
-            assert_eq!(wait(real.expired(until_ms, limit)), wait(model.expired(until_ms, limit)));
+            assert_eq!(wait(real.expired(until_ms, None, limit)), wait(model.expired(until_ms, None, limit)));
         }
         for text in NAMES {
             let head = wait(model.load(&name(text))).unwrap();

@@ -1,0 +1,292 @@
+//! Ranges of streams in pieces, through a bounded cache: concurrent requests for a piece share one read, and the same
+//! bytes.
+//!
+//! A range is read while the client takes it, so that a response takes the memory of a piece and not of a chunk with the
+//! append at its end. Pieces end at fixed positions: readers that join anywhere share all but their first one.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::stream;
+use headwater_protocol::{
+    Conflict, Refusal, json, offset::Incarnation, response::Source, stream::StreamHead,
+};
+use headwater_store::{ReadRange, Store, StoreError};
+use quick_cache::{Weighter, sync::Cache};
+
+use crate::{
+    body::{Body, BodyError, Streamed},
+    memory::{Budget, UNIT_BYTES},
+    read::Reads,
+    refusal::refuse,
+};
+
+/// The distance between the ends of pieces, in bytes.
+const PIECE_BYTES: u64 = 256 << 10;
+
+/// A range from a position to the first append boundary at or after the target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Span {
+    pub(crate) from: u64,
+    pub(crate) target: u64,
+}
+
+/// A range whose end is known and whose first piece is here, as readers get it: the stored bytes, or an array of the
+/// messages.
+#[derive(Clone, Debug)]
+pub(crate) struct Range {
+    pub(crate) from: u64,
+    /// The position after the last byte.
+    pub(crate) end: u64,
+    pub(crate) first: Piece,
+}
+
+/// A part of a range, which never changes, so that it may be cached for as long as there is room.
+#[derive(Clone, Debug)]
+pub(crate) struct Piece {
+    pub(crate) bytes: Bytes,
+    /// The position after it.
+    pub(crate) next: u64,
+    /// The position after the range, if it is the range's first piece.
+    end: u64,
+}
+
+/// Everything that the bytes of a piece depend on. The stream's own incarnation fixes its ancestors too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Key {
+    incarnation: Incarnation,
+    part: Part,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Part {
+    First(Span),
+    /// Its last piece ends an array.
+    Later {
+        from: u64,
+        next: u64,
+        is_last: bool,
+    },
+}
+
+/// What to do if there is no room for the first piece of a range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NoRoom {
+    Refuse,
+    Wait,
+}
+
+/// The cache of pieces.
+#[derive(Debug)]
+pub(crate) struct Pieces {
+    cache: Cache<Key, Piece, ByBytes>,
+    /// The memory of all pieces and events that are cached or on their way.
+    budget: Budget,
+}
+
+#[derive(Clone, Debug)]
+struct ByBytes;
+
+impl Weighter<Key, Piece> for ByBytes {
+    fn weight(&self, _: &Key, piece: &Piece) -> u64 {
+        weight(&piece.bytes)
+    }
+}
+
+/// Returns the memory of a cached entry, as the budget counts it.
+pub(crate) fn weight(bytes: &Bytes) -> u64 {
+    (bytes.len() as u64).max(1).next_multiple_of(UNIT_BYTES)
+}
+
+impl Range {
+    /// Returns whether the first piece is the whole range.
+    pub(crate) const fn is_whole(&self) -> bool {
+        self.first.next == self.end
+    }
+}
+
+impl Pieces {
+    pub(crate) fn new(cache_bytes: u64, budget: Budget) -> Self {
+        let items = usize::try_from(cache_bytes / 4_096).unwrap_or(usize::MAX).clamp(16, 1 << 16);
+        Self { cache: Cache::with_weighter(items, cache_bytes, ByBytes), budget }
+    }
+
+    /// Finds the end of a range and reads its first piece, and tells where that came from.
+    pub(crate) async fn open(
+        &self,
+        store: &dyn Store,
+        head: &StreamHead,
+        span: Span,
+        no_room: NoRoom,
+    ) -> Result<(Range, Source), Refusal> {
+        let Span { from, target } = span;
+        if from >= target {
+            let empty = if head.content_type.is_json() { json::EMPTY_ARRAY } else { &[] };
+            let first = Piece { bytes: Bytes::from_static(empty), next: from, end: from };
+            return Ok((Range { from, end: from, first }, Source::Memory));
+        }
+        let key = Key { incarnation: head.incarnation, part: Part::First(span) };
+        let range = |first: Piece| Range { from, end: first.end, first };
+        if let Some(first) = self.cache.get(&key) {
+            return Ok((range(first), Source::Memory));
+        }
+        let mut source = Source::Collapsed;
+        let read = async {
+            source = Source::Store;
+            let until = cut(from);
+            let share = match no_room {
+                NoRoom::Refuse => self.budget.try_take(until.min(head.tail) - from)?,
+                NoRoom::Wait => self.budget.take(until.min(head.tail) - from).await,
+            };
+            let Gathered { stored, next, is_aligned } = gather(store, head, span, until).await?;
+            // A message is whole from one append boundary to the next; anything else would not be JSON.
+            if head.content_type.is_json() && !is_aligned {
+                return Err(Conflict::OffsetUnknown.into());
+            }
+            let end = if next < until { next } else { end_of(store, head, target.max(until)).await? };
+            let bytes = share.hold(to_body(head, stored, true, next == end));
+            Ok::<_, Refusal>(Piece { bytes, next, end })
+        };
+        let first = self.cache.get_or_insert_async(&key, read).await?;
+        Ok((range(first), source))
+    }
+
+    /// Reads the piece of a range that begins at a position after its first piece.
+    pub(crate) async fn later(
+        &self,
+        store: &dyn Store,
+        head: &StreamHead,
+        from: u64,
+        end: u64,
+    ) -> Result<Piece, Refusal> {
+        let next = cut(from).min(end);
+        let is_last = next == end;
+        let key = Key { incarnation: head.incarnation, part: Part::Later { from, next, is_last } };
+        let read = async {
+            let share = self.budget.take(next - from).await;
+            let Gathered { stored, .. } = gather(store, head, Span { from, target: next }, next).await?;
+            let bytes = share.hold(to_body(head, stored, false, is_last));
+            Ok::<_, Refusal>(Piece { bytes, next, end })
+        };
+        self.cache.get_or_insert_async(&key, read).await
+    }
+}
+
+impl Reads {
+    /// Returns the body of a response with a range.
+    pub(crate) fn body(self: &Arc<Self>, head: &Arc<StreamHead>, range: Range) -> Body {
+        if range.is_whole() {
+            return Body::Full(range.first.bytes);
+        }
+        let Range { from, end, first } = range;
+        let brackets = u64::from(head.content_type.is_json());
+        let (reads, head) = (self.clone(), head.clone());
+        let pieces = stream::try_unfold((from, Some(first)), move |(position, first)| {
+            let (reads, head) = (reads.clone(), head.clone());
+            async move {
+                let piece = match first {
+                    Some(first) => first,
+                    None if position == end => return Ok(None),
+                    None => {
+                        let piece = reads.pieces.later(&*reads.store, &head, position, end).await;
+                        piece.map_err(BodyError::new)?
+                    }
+                };
+                Ok(Some((piece.bytes, (piece.next, None))))
+            }
+        });
+        Body::Streamed(Streamed::new(pieces, end - from + brackets))
+    }
+}
+
+/// Returns where a piece that begins at a position ends, unless its range ends before. A range of half a piece is never
+/// cut.
+const fn cut(from: u64) -> u64 {
+    (from.saturating_add(PIECE_BYTES / 2) / PIECE_BYTES).saturating_add(1).saturating_mul(PIECE_BYTES)
+}
+
+/// The stored bytes of a range, or of a part of it.
+struct Gathered {
+    stored: Bytes,
+    /// The position after them.
+    next: u64,
+    /// Whether an append begins with them.
+    is_aligned: bool,
+}
+
+/// Reads the bytes of a range up to `until`, from the logs that hold its parts.
+async fn gather(store: &dyn Store, head: &StreamHead, span: Span, until: u64) -> Result<Gathered, Refusal> {
+    let mut parts: Vec<Bytes> = Vec::with_capacity(1);
+    let (mut end, mut is_aligned) = (span.from, true);
+    while end < span.target.min(until) {
+        let piece = head.piece(end);
+        let limit = piece.until.unwrap_or(head.tail).min(until);
+        let range = ReadRange::new(end, span.target.min(limit)).up_to(limit);
+        let part = store.read(piece.incarnation, range).await.map_err(refuse)?;
+        if part.end <= end || part.bytes.len() as u64 != part.end - end {
+            let what = format!("the log {} ends at {end} instead of {limit}", piece.incarnation.get());
+            return Err(refuse(StoreError::damaged(what)));
+        }
+        is_aligned &= part.aligned || !parts.is_empty();
+        end = part.end;
+        parts.push(part.bytes);
+    }
+    Ok(Gathered { stored: join(parts), next: end, is_aligned })
+}
+
+/// Finds the first append boundary at or after a position that is no log's first one.
+async fn end_of(store: &dyn Store, head: &StreamHead, position: u64) -> Result<u64, Refusal> {
+    if position >= head.tail {
+        return Ok(head.tail);
+    }
+    let piece = head.piece(position - 1);
+    let limit = piece.until.unwrap_or(head.tail);
+    store.end_of(piece.incarnation, position, limit).await.map_err(refuse)
+}
+
+fn to_body(head: &StreamHead, stored: Bytes, is_first: bool, is_last: bool) -> Bytes {
+    if head.content_type.is_json() && (is_first || is_last) {
+        Bytes::from(json::wrap_piece(&stored, is_first, is_last))
+    } else {
+        stored
+    }
+}
+
+fn join(mut parts: Vec<Bytes>) -> Bytes {
+    if parts.len() == 1 {
+        return parts.pop().unwrap_or_default();
+    }
+    let mut whole = BytesMut::with_capacity(parts.iter().map(Bytes::len).sum());
+    parts.iter().for_each(|part| whole.extend_from_slice(part));
+    whole.freeze()
+}
+
+/// Reads the last bytes before a position of a stream, at most three: those that may begin a character.
+pub(crate) async fn last_bytes(store: &dyn Store, head: &StreamHead, span: Span) -> Result<Bytes, Refusal> {
+    let from = span.target.saturating_sub(3).max(span.from);
+    Ok(gather(store, head, Span { from, ..span }, span.target).await?.stored)
+}
+
+/// Reads the stored bytes of the append that begins at a position; none at the tail. The stream must not be deleted
+/// meanwhile.
+pub(crate) async fn next_append(
+    store: &dyn Store,
+    budget: &Budget,
+    head: &StreamHead,
+    position: u64,
+) -> Result<Bytes, Refusal> {
+    if position >= head.tail {
+        return Ok(Bytes::new());
+    }
+    let piece = head.piece(position);
+    let limit = piece.until.unwrap_or(head.tail);
+    let lost = |error| match error {
+        StoreError::Missing(_) => refuse(StoreError::damaged(error)),
+        error => refuse(error),
+    };
+    let end = store.end_of(piece.incarnation, position + 1, limit).await.map_err(lost)?;
+    let share = budget.try_take(end.saturating_sub(position))?;
+    let range = ReadRange::new(position, position + 1).up_to(limit);
+    let part = store.read(piece.incarnation, range).await.map_err(lost)?;
+    Ok(share.hold(part.bytes))
+}
