@@ -2,11 +2,12 @@
 //!
 //! - [`bind`] opens a listening socket with the options that Headwater wants.
 //! - [`Connections`] holds the limits that an adapter enforces on its connections.
-//! - [`begins_http2`] detects the HTTP version of a connection, so that one port serves both.
+//! - [`Activity`] is what one connection is doing, and tells when it takes too long; [`Monitored`] is its socket.
 //!
 //! Programs that mount `Streams` in a server of their own don't need this crate.
 
-mod preface;
+mod activity;
+mod monitored;
 
 use std::{
     io,
@@ -14,13 +15,15 @@ use std::{
     time::Duration,
 };
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
-pub use preface::begins_http2;
+pub use activity::{Activity, InFlight, Overdue};
+pub use monitored::Monitored;
 
-/// How long sent data may remain unacknowledged before the kernel closes the connection.
-#[cfg(target_os = "linux")]
-const USER_TIMEOUT: Duration = Duration::from_secs(60);
+/// After which silence, how often and how many times the kernel asks whether the peer is there.
+const KEEPALIVE_TIME: Duration = Duration::from_secs(60);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+const KEEPALIVE_RETRIES: u32 = 4;
 
 /// The length of the queue of connections that the kernel has accepted and the server has not.
 const BACKLOG: i32 = 4_096;
@@ -36,11 +39,16 @@ const BACKLOG: i32 = 4_096;
 pub struct Connections {
     /// The most connections that are open at the same time. Further ones wait in the kernel's queue.
     pub connections_max: usize,
-    /// How long a connection may take to send a request head, in milliseconds, including the time that it is idle.
+    /// How long a client may take to send a request head, from its first byte on, in milliseconds.
+    pub header_timeout_ms: u64,
+    /// How long a connection may be without a request, in milliseconds, on HTTP/1.1 and HTTP/2.
     ///
     /// It should be longer than the idle timeout of proxies in front of the server: otherwise a proxy may send a
     /// request on a connection that is just being closed.
-    pub header_timeout_ms: u64,
+    pub idle_timeout_ms: u64,
+    /// How long a client may take no byte of a response, in milliseconds. It must be longer than the silence of event
+    /// streams, whose heartbeats show that the client takes bytes.
+    pub send_timeout_ms: u64,
     /// The largest request head, in bytes.
     pub header_bytes_max: usize,
     /// The most header lines in a request.
@@ -55,7 +63,9 @@ impl Default for Connections {
     fn default() -> Self {
         Self {
             connections_max: 65_536,
-            header_timeout_ms: 75_000,
+            header_timeout_ms: 30_000,
+            idle_timeout_ms: 75_000,
+            send_timeout_ms: 120_000,
             header_bytes_max: 32 << 10,
             headers_max: 100,
             http2_streams_max: 256,
@@ -71,6 +81,18 @@ impl Connections {
         Duration::from_millis(self.header_timeout_ms)
     }
 
+    /// [`Connections::idle_timeout_ms`] as a [`Duration`].
+    #[must_use]
+    pub const fn idle_timeout(&self) -> Duration {
+        Duration::from_millis(self.idle_timeout_ms)
+    }
+
+    /// [`Connections::send_timeout_ms`] as a [`Duration`].
+    #[must_use]
+    pub const fn send_timeout(&self) -> Duration {
+        Duration::from_millis(self.send_timeout_ms)
+    }
+
     /// [`Connections::drain_ms`] as a [`Duration`].
     #[must_use]
     pub const fn drain_timeout(&self) -> Duration {
@@ -80,8 +102,8 @@ impl Connections {
 
 /// Opens a non-blocking listening socket.
 ///
-/// Accepted sockets inherit TCP keep-alive and, on Linux, a `TCP_USER_TIMEOUT` of a minute, so that connections to
-/// unreachable peers are closed.
+/// Accepted sockets inherit TCP keep-alive, so that connections to unreachable peers are closed: after a silence of a
+/// minute the kernel asks four times, ten seconds apart.
 ///
 /// # Errors
 /// The error of the system call that failed, most often because the address is in use.
@@ -89,9 +111,8 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
-    socket.set_keepalive(true)?;
-    #[cfg(target_os = "linux")]
-    socket.set_tcp_user_timeout(Some(USER_TIMEOUT))?;
+    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_TIME).with_interval(KEEPALIVE_INTERVAL);
+    socket.set_tcp_keepalive(&keepalive.with_retries(KEEPALIVE_RETRIES))?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())

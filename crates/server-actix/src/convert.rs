@@ -1,7 +1,7 @@
 //! Conversion between actix's types, which are those of `http` 0.2, and those of the service.
 
 use std::{
-    convert::Infallible,
+    error::Error,
     fmt, io,
     pin::Pin,
     task::{Context, Poll, ready},
@@ -15,11 +15,10 @@ use actix_http::{
 use actix_web::{HttpResponse, web};
 use bytes::Bytes;
 use futures_util::{Stream, stream};
+use headwater_listener::InFlight;
 use headwater_protocol::RequestHead;
 use headwater_service::{Body, Response};
 use http::HeaderName;
-
-use crate::limits::InFlight;
 
 /// A borrowed request head.
 pub(crate) struct Head<'a>(pub(crate) &'a ActixHead);
@@ -107,7 +106,8 @@ pub(crate) fn response(
         None => BodySize::Stream,
     };
     let status = head.status.as_u16().try_into().expect("a status in http 1 is one in http 0.2");
-    let mut converted = HttpResponse::with_body(status, ResponseBody { body, size, _in_flight: in_flight });
+    let body = ResponseBody { body, size, rest: Bytes::new(), in_flight };
+    let mut converted = HttpResponse::with_body(status, body);
     for (name, value) in &head.headers {
         let name = header::HeaderName::from_bytes(name.as_str().as_bytes())
             .expect("a name in http 1 is one in http 0.2");
@@ -124,12 +124,17 @@ pub(crate) fn response(
     converted
 }
 
+/// The most bytes that are given to actix at a time, which copies them into its own buffer.
+const PIECE_BYTES_MAX: usize = 32 << 10;
+
 /// The body of a response.
 pub struct ResponseBody {
     body: Body,
     size: BodySize,
+    /// What of the last piece wasn't given to actix yet.
+    rest: Bytes,
     /// Dropped with the body, when it is sent or abandoned.
-    _in_flight: Option<InFlight>,
+    in_flight: Option<InFlight>,
 }
 
 impl fmt::Debug for ResponseBody {
@@ -139,7 +144,7 @@ impl fmt::Debug for ResponseBody {
 }
 
 impl MessageBody for ResponseBody {
-    type Error = Infallible;
+    type Error = Box<dyn Error>;
 
     fn size(&self) -> BodySize {
         self.size
@@ -148,7 +153,19 @@ impl MessageBody for ResponseBody {
     fn poll_next(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Bytes, Infallible>>> {
-        self.body.poll_next(context).map(|next| next.map(Ok))
+    ) -> Poll<Option<Result<Bytes, Box<dyn Error>>>> {
+        let this = &mut *self;
+        if let Some(in_flight) = &mut this.in_flight {
+            in_flight.taken();
+        }
+        if this.rest.is_empty() {
+            match ready!(this.body.poll_next(context)) {
+                Some(Ok(piece)) => this.rest = piece,
+                Some(Err(error)) => return Poll::Ready(Some(Err(error.into()))),
+                None => return Poll::Ready(None),
+            }
+        }
+        let piece = this.rest.split_to(this.rest.len().min(PIECE_BYTES_MAX));
+        Poll::Ready(Some(Ok(piece)))
     }
 }

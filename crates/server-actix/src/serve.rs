@@ -1,6 +1,6 @@
 //! The server: accepts connections, serves them, and completes them at shutdown.
 
-use std::{cell::Cell, future::Future, io, net, num::NonZero, rc::Rc, thread, time::Duration};
+use std::{cell::Cell, future::Future, io, net, num::NonZero, rc::Rc, sync::Arc, thread, time::Duration};
 
 use actix_http::{HttpService, KeepAlive, Protocol, Request, Response, body::BoxBody, error::DispatchError};
 use actix_server::Server;
@@ -9,16 +9,25 @@ use actix_service::{
 };
 use actix_web::{App, dev::AppConfig};
 use futures_util::stream;
-use headwater_listener::{Connections, begins_http2};
+use headwater_listener::{Activity, Connections, Monitored};
 use headwater_service::Service;
-use tokio::{net::TcpStream, time};
+use tokio::{
+    net::TcpStream,
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time,
+};
 
 use crate::{Streams, convert, limits::Connection};
 
 /// How long a client may go on sending after the last response, so that it can read the response before a reset.
 const LINGER: Duration = Duration::from_secs(1);
-/// How long an idle HTTP/2 connection stays open at shutdown. actix sends no GOAWAY that would let the client close it.
-const CLOSE_DELAY: Duration = Duration::from_millis(500);
+/// How long a connection without a request stays open at shutdown: on HTTP/2 actix sends no GOAWAY that would let the
+/// client close it.
+const CLOSE_DELAY: Duration = Duration::from_millis(100);
+/// How long actix's workers may take to see that their last connection has ended. Later they look once a second.
+const WORKER_DELAY: Duration = Duration::from_millis(20);
+/// The first bytes of HTTP/2 with prior knowledge (RFC 9113, section 3.4).
+const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2";
 
 /// Serves HTTP/1.1 and HTTP/2 with prior knowledge on `listener` until `shutdown` resolves.
 ///
@@ -36,32 +45,65 @@ pub async fn serve(
 ) -> io::Result<()> {
     let workers =
         thread::available_parallelism().map_or(1, NonZero::get).min(connections.connections_max).max(1);
-    let draining = service.clone();
+    let open = Open::default();
+    let (draining, counted) = (service.clone(), open.clone());
     let mut server = Server::build()
         .workers(workers)
         .max_concurrent_connections(connections.connections_max / workers)
         .shutdown_timeout(connections.drain_ms.div_ceil(1_000))
         .disable_signals()
-        .listen("streams", listener, move || connection_service(service.clone(), connections))?
+        .listen("streams", listener, move || {
+            connection_service(service.clone(), connections, counted.clone())
+        })?
         .run();
     let handle = server.handle();
-    tokio::select! {
+    let drained = async {
+        shutdown.await;
+        handle.pause().await;
+        draining.drain();
+        let ended = time::timeout(connections.drain_timeout(), open.all_ended()).await;
+        time::sleep(WORKER_DELAY).await;
+        ended.is_ok()
+    };
+    let is_drained = tokio::select! {
         ended = &mut server => return ended,
-        () = shutdown => {}
-    }
-    draining.drain();
-    drop(handle.stop(true));
-    let ended = time::timeout(connections.drain_timeout(), server).await;
-    ended.unwrap_or_else(|_| {
+        is_drained = drained => is_drained,
+    };
+    if !is_drained {
         tracing::warn!("connections that did not complete within the shutdown grace are closed");
-        Ok(())
-    })
+    }
+    drop(handle.stop(is_drained));
+    server.await
+}
+
+/// The connections that are open.
+#[derive(Clone)]
+struct Open(Arc<Semaphore>);
+
+impl Default for Open {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)))
+    }
+}
+
+impl Open {
+    /// Counts a connection until the permit is dropped.
+    fn begin(&self) -> Option<OwnedSemaphorePermit> {
+        self.0.clone().try_acquire_owned().ok()
+    }
+
+    async fn all_ended(&self) {
+        while self.0.available_permits() < Semaphore::MAX_PERMITS {
+            time::sleep(WORKER_DELAY / 4).await;
+        }
+    }
 }
 
 /// Returns the service that a worker runs for each of its connections.
 fn connection_service(
     service: Service,
     connections: Connections,
+    open: Open,
 ) -> impl ServiceFactory<TcpStream, Config = (), Response = (), Error = DispatchError, InitError = ()> {
     let streams = Streams::new(service.clone());
     let app = App::new().configure(move |config| streams.configure(config));
@@ -70,12 +112,12 @@ fn connection_service(
     let connected = newest.clone();
     let (draining, expecting) = (service.clone(), service.clone());
     let http = HttpService::build()
-        .keep_alive(KeepAlive::Timeout(connections.header_timeout()))
-        // `Connection::idle_timeout` replaces it.
+        .keep_alive(KeepAlive::Timeout(connections.idle_timeout()))
+        // `Activity` bounds it, with another time for silence.
         .client_request_timeout(Duration::ZERO)
         .client_disconnect_timeout(LINGER)
-        // A reader that goes away closes its half first: this ends its long-poll or event stream.
-        .h1_allow_half_closed(false)
+        // A client that has sent its requests may close its half.
+        .h1_allow_half_closed(true)
         .graceful_shutdown_signal(move || service.drained())
         .expect(fn_service(move |request| on_expect(expecting.clone(), request)))
         .on_connect_ext(move |_, data| {
@@ -85,25 +127,33 @@ fn connection_service(
         })
         .finish(map_config(app, |()| AppConfig::default()));
     let detecting = draining.clone();
-    let detect = move |socket| detect_version(socket, connections.header_timeout(), detecting.drained());
-    fn_service(detect).and_then(apply_fn_factory(http, move |(socket, protocol), http: &_| {
-        let connection = Connection::new(connections);
-        newest.set(Some(connection.clone()));
-        let served = http.call((socket, protocol, None));
+    let detect = move |socket| detect_version(socket, connections, open.begin(), detecting.drained());
+    fn_service(detect).and_then(apply_fn_factory(http, move |accepted: Accepted, http: &_| {
+        let Accepted { socket, activity, protocol, permit } = accepted;
+        newest.set(Some(Rc::new(Connection { limits: connections, activity: activity.clone() })));
+        let served = http.call((Monitored::new(socket, activity.clone()), protocol, None));
         let drained = draining.drained();
-        let is_http2 = protocol == Protocol::Http2;
         async move {
+            let _permit = permit;
             let drained_and_idle = async {
                 drained.await;
-                connection.idle_for(CLOSE_DELAY).await;
+                activity.idle_for(CLOSE_DELAY).await;
             };
             tokio::select! {
                 ended = served => ended,
-                () = connection.idle_timeout(is_http2) => Ok(()),
-                () = drained_and_idle, if is_http2 => Ok(()),
+                _ = activity.overdue() => Ok(()),
+                () = drained_and_idle => Ok(()),
             }
         }
     }))
+}
+
+/// A connection whose version is known.
+struct Accepted {
+    socket: TcpStream,
+    activity: Arc<Activity>,
+    protocol: Protocol,
+    permit: Option<OwnedSemaphorePermit>,
 }
 
 /// Handles `Expect: 100-continue`: returns the request, so that actix sends `100 Continue`, or a refusal.
@@ -116,19 +166,24 @@ async fn on_expect(service: Service, request: Request) -> Result<Request, Respon
     Err(convert::response(refusal, request.head(), None).map_into_boxed_body().into())
 }
 
-/// Detects the HTTP version of a connection, within `timeout`.
+/// Detects the HTTP version of a connection by its first bytes, as actix's own `tcp_auto_h2c` does: it looks once, and
+/// anything else is HTTP/1.1.
 async fn detect_version(
     socket: TcpStream,
-    timeout: Duration,
+    connections: Connections,
+    permit: Option<OwnedSemaphorePermit>,
     drained: impl Future<Output = ()>,
-) -> Result<(TcpStream, Protocol), DispatchError> {
+) -> Result<Accepted, DispatchError> {
     // Without Nagle's algorithm small responses don't wait for each other. Failure costs latency only.
     let _ = socket.set_nodelay(true);
-    let is_http2 = tokio::select! {
-        is_http2 = begins_http2(&socket) => is_http2,
-        () = time::sleep(timeout) => Err(io::ErrorKind::TimedOut.into()),
+    let activity = Activity::new(connections);
+    let mut first = [0; HTTP2_PREFACE.len()];
+    let seen = tokio::select! {
+        seen = socket.peek(&mut first) => seen,
+        _ = activity.overdue() => Err(io::ErrorKind::TimedOut.into()),
         () = drained => Err(io::ErrorKind::ConnectionAborted.into()),
     };
-    let is_http2 = is_http2.map_err(DispatchError::Io)?;
-    Ok((socket, if is_http2 { Protocol::Http2 } else { Protocol::Http1 }))
+    seen.map_err(DispatchError::Io)?;
+    let protocol = if first == HTTP2_PREFACE { Protocol::Http2 } else { Protocol::Http1 };
+    Ok(Accepted { socket, activity, protocol, permit })
 }

@@ -8,14 +8,15 @@
 
 mod limits;
 mod serve;
+mod upload;
 
-use std::{convert::Infallible, fmt, future::Future, io, pin::Pin, task};
+use std::{convert::Infallible, fmt, future::Future, pin::Pin, task};
 
 use bytes::Bytes;
-use futures_util::TryStreamExt;
 use headwater_service::{Body, Service};
 use http::{Request, Response};
-use http_body_util::BodyDataStream;
+
+use upload::Upload;
 
 pub use serve::serve;
 
@@ -37,6 +38,9 @@ impl Streams {
     ///
     /// The request's path must be complete: the service matches its base path itself, so don't mount it below a router
     /// that strips a prefix.
+    ///
+    /// The end of an HTTP/2 request's body counts only if `body` then says `is_end_stream`, as hyper's does unless the stream
+    /// was reset. A body that is refused is read to its end, within bounds, so that the client sees the response.
     pub fn handle<B>(&self, request: Request<B>) -> ResponseFuture
     where
         B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
@@ -44,10 +48,13 @@ impl Streams {
     {
         let (head, body) = request.into_parts();
         let call = self.0.parse(&head);
+        let mut upload = Upload::new(&head, body);
         let service = self.0.clone();
         Box::pin(async move {
-            let body = BodyDataStream::new(body).map_err(|error| io::Error::other(error.to_string()));
-            let executed = service.execute(call, body).await;
+            let executed = service.execute(call, &mut upload).await;
+            if upload.needs_draining() {
+                tokio::spawn(upload.drain());
+            }
             let mut response = Response::new(executed.body);
             *response.status_mut() = executed.head.status;
             *response.headers_mut() = executed.head.headers;

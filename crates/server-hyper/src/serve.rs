@@ -1,13 +1,22 @@
 //! The server: accepts connections, serves them, and completes them at shutdown.
 
-use std::{future::Future, io, net, pin::pin, sync::Arc, time::Duration};
-
-use headwater_listener::{Connections, begins_http2};
-use headwater_service::Service;
-use hyper_util::{
-    rt::TokioIo,
-    server::graceful::{GracefulShutdown, Watcher},
+use std::{
+    convert::Infallible,
+    future::Future,
+    io, net,
+    pin::{Pin, pin},
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
 };
+
+use bytes::Bytes;
+use headwater_listener::{Activity, Connections, InFlight, Monitored};
+use headwater_service::{Body, BodyError, Service};
+use http::Request;
+use http_body::{Frame, SizeHint};
+use hyper::{body::Incoming, service::service_fn};
+use hyper_util::rt::TokioIo;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
@@ -18,6 +27,8 @@ use crate::{Streams, limits};
 
 /// The pause after a connection could not be accepted.
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
+/// How long a connection without a request stays open at shutdown: its client may be answering a GOAWAY.
+const CLOSE_DELAY: Duration = Duration::from_millis(100);
 
 /// Serves HTTP/1.1 and HTTP/2 with prior knowledge on `listener` until `shutdown` resolves.
 ///
@@ -35,8 +46,8 @@ pub async fn serve(
     listener.set_nonblocking(true)?;
     let listener = TcpListener::from_std(listener)?;
     let streams = Streams::new(service.clone());
-    let graceful = GracefulShutdown::new();
-    let permits = Arc::new(Semaphore::new(connections.connections_max.min(Semaphore::MAX_PERMITS)));
+    let connections_max = u32::try_from(connections.connections_max).unwrap_or(u32::MAX);
+    let permits = Arc::new(Semaphore::new(connections_max as usize));
     let mut shutdown = pin!(shutdown);
     loop {
         let accepted = tokio::select! {
@@ -45,7 +56,7 @@ pub async fn serve(
             accepted = accept(&listener, &permits) => accepted,
         };
         let Some((socket, permit)) = accepted else { continue };
-        let connection = serve_connection(socket, streams.clone(), connections, graceful.watcher());
+        let connection = serve_connection(socket, streams.clone(), connections, service.drained());
         tokio::spawn(async move {
             connection.await;
             drop(permit);
@@ -53,8 +64,8 @@ pub async fn serve(
     }
     drop(listener);
     service.drain();
-    let drained = time::timeout(connections.drain_timeout(), graceful.shutdown()).await;
-    if drained.is_err() {
+    let all_ended = permits.acquire_many(connections_max);
+    if time::timeout(connections.drain_timeout(), all_ended).await.is_err() {
         tracing::warn!("connections that did not complete within the shutdown grace are closed");
     }
     Ok(())
@@ -76,16 +87,64 @@ async fn accept(
     }
 }
 
-async fn serve_connection(socket: TcpStream, streams: Streams, connections: Connections, watcher: Watcher) {
+async fn serve_connection(
+    socket: TcpStream,
+    streams: Streams,
+    connections: Connections,
+    drained: impl Future<Output = ()>,
+) {
     // Without Nagle's algorithm small responses don't wait for each other. Failure costs latency only.
     let _ = socket.set_nodelay(true);
-    let version = time::timeout(connections.header_timeout(), begins_http2(&socket)).await;
-    let Ok(Ok(is_http2)) = version else { return };
-    let io = TokioIo::new(socket);
+    let activity = Activity::new(connections);
+    let io = TokioIo::new(Monitored::new(socket, activity.clone()));
+    let begins = activity.clone();
+    let service = service_fn(move |request: Request<Incoming>| {
+        let mut in_flight = begins.begin();
+        let response = streams.handle(request);
+        async move {
+            let response = response.await?;
+            in_flight.taken();
+            Ok::<_, Infallible>(response.map(|body| Tracked { body, in_flight }))
+        }
+    });
+    let builder = limits::builder(&connections);
+    let mut connection = pin!(builder.serve_connection(io, service));
     // Connection errors are the client's doing: failures of the server have been responses or log lines already.
-    let _ = if is_http2 {
-        watcher.watch(limits::http2(&connections).serve_connection(io, streams)).await
-    } else {
-        watcher.watch(limits::http1(&connections).serve_connection(io, streams)).await
-    };
+    tokio::select! {
+        _ = connection.as_mut() => return,
+        _ = activity.overdue() => return,
+        () = drained => connection.as_mut().graceful_shutdown(),
+    }
+    tokio::select! {
+        _ = connection => {}
+        // hyper waits for heads that were begun, and for the answer to its GOAWAY.
+        () = activity.idle_for(CLOSE_DELAY) => {}
+    }
+}
+
+/// The body of a response that counts as in flight until it is sent or abandoned.
+struct Tracked {
+    body: Body,
+    in_flight: InFlight,
+}
+
+impl http_body::Body for Tracked {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        self.in_flight.taken();
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        http_body::Body::is_end_stream(&self.body)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        http_body::Body::size_hint(&self.body)
+    }
 }

@@ -3,22 +3,37 @@
 //! A program is one call of [`run`] with an adapter's `serve`. Programs that embed an adapter (`headwater-hyper`,
 //! `headwater-actix`) don't need this crate.
 
+mod descriptors;
 mod memory;
 mod settings;
 mod signals;
 mod telemetry;
 
-use std::{future::Future, io, net::TcpListener, pin::Pin, process::ExitCode, sync::Arc};
+use std::{
+    future::Future,
+    io::{self, Write},
+    net::TcpListener,
+    pin::Pin,
+    process::ExitCode,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use headwater_listener::Connections;
 use headwater_service::Service;
 use headwater_store::Store;
 use headwater_store_mem::MemStore;
 use headwater_store_rocksdb::RocksStore;
 use headwater_webhook::HttpWebhooks;
+use rustix::fs::Mode;
+use tokio::task::JoinHandle;
 
 use settings::{LoadError, Settings, StoreKind};
+use telemetry::Log;
 
 /// A future that resolves when the server shall stop.
 pub type Shutdown = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -42,34 +57,44 @@ where
         Err(LoadError::Usage(usage)) => usage.exit(),
         Err(LoadError::File(error)) => return fail(name, &error),
     };
-    telemetry::start(&settings, log_filter);
-    match run_with(&settings, name, serve) {
+    let log = telemetry::start(&settings, log_filter);
+    let ended = run_with(&settings, name, &log, serve);
+    // What was logged comes before the last line.
+    drop(log);
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(name, &error),
     }
 }
 
-#[expect(clippy::print_stderr, reason = "errors before the program ends are for the terminal")]
 fn fail(name: &str, error: &anyhow::Error) -> ExitCode {
-    eprintln!("{name}: {error:#}");
+    // Nobody may be reading it.
+    let _ = writeln!(io::stderr(), "{name}: {error:#}");
     ExitCode::FAILURE
 }
+
+/// How long work that can't be cancelled may go on after the server has ended: the resolution of a name.
+const ABANDON_AFTER: Duration = Duration::from_millis(100);
 
 fn run_with<F>(
     settings: &Settings,
     name: &str,
+    log: &Log,
     serve: impl FnOnce(TcpListener, Service, Connections, Shutdown) -> F,
 ) -> anyhow::Result<()>
 where
     F: Future<Output = io::Result<()>>,
 {
-    // Each connection needs a file descriptor, and the soft limit of many systems is too low.
-    if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
-        tracing::warn!(%error, "can't raise the limit of open files");
-    }
+    // What the server writes is for its user alone.
+    rustix::process::umask(Mode::RWXG | Mode::RWXO);
+    let mut connections = settings.connections();
+    let limit = descriptors::raise_limit();
+    connections.connections_max = descriptors::connections_max(limit, connections.connections_max)?;
+    let config = settings.service()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    runtime.context("can't start the runtime")?.block_on(async {
-        let shutdown = Box::pin(signals::shutdown_requested().context("can't install signal handlers")?);
+    let runtime = runtime.context("can't start the runtime")?;
+    let (ended, store) = runtime.block_on(async {
+        let shutdown = signals::shutdown_requested().context("can't install signal handlers")?;
         let store: Arc<dyn Store> = match settings.store {
             StoreKind::Rocksdb => {
                 Arc::new(RocksStore::open(&settings.data_dir, settings.rocksdb_cache_bytes())?)
@@ -80,24 +105,77 @@ where
             format!("can't listen on {}; choose another address with --listen", settings.listen)
         })?;
         let address = listener.local_addr()?;
-        let builder = Service::builder(store).config(settings.service()?);
-        let (service, background) = builder.webhooks(Arc::new(HttpWebhooks::default())).start().await?;
+        let lost = log.lost.clone();
+        let builder = Service::builder(store.clone())
+            .config(config)
+            .webhooks(Arc::new(HttpWebhooks::default()))
+            .lost_log_lines(move || lost.dropped_lines() as u64);
+        let (service, background) = builder.start().await?;
         let background =
             tokio::spawn(async move { tokio::join!(background.run(), memory::purge_periodically()) });
+        let died = Arc::new(AtomicBool::new(false));
+        let shutdown = Box::pin(shutdown_or_death(shutdown, background, died.clone()));
         print_ready(&format!("listening on http://{address}{}", settings.base_path.as_str()));
         tracing::info!(adapter = name, store = ?settings.store, %address, "serving");
-        serve(listener, service, settings.connections(), shutdown).await?;
-        background.abort();
+        serve(listener, service.clone(), connections, shutdown).await?;
         tracing::info!("stopped");
-        Ok(())
-    })
+        let ended = match service.storage_stopped() {
+            Some(cause) => Err(anyhow!("the store takes no more writes: {cause}")),
+            None if died.load(Ordering::Relaxed) => Err(anyhow!("a background task has ended")),
+            None => Ok(()),
+        };
+        anyhow::Ok((ended, store))
+    })?;
+    runtime.shutdown_timeout(ABANDON_AFTER);
+    // Nothing uses it any more: it writes what is left.
+    drop(store);
+    ended
+}
+
+/// Resolves when the server shall stop: somebody asks for it, or the background work has ended, which is a bug. Then nothing
+/// expires and no worker is woken, and somebody has to start the server again.
+async fn shutdown_or_death<T>(
+    requested: impl Future<Output = ()>,
+    background: JoinHandle<T>,
+    died: Arc<AtomicBool>,
+) {
+    let abort = background.abort_handle();
+    tokio::select! {
+        () = requested => abort.abort(),
+        ended = background => {
+            let error = ended.err().map_or_else(String::new, |error| error.to_string());
+            tracing::error!(%error, "a background task has ended: the server stops");
+            died.store(true, Ordering::Relaxed);
+        }
+    }
 }
 
 /// Prints the address, for people and for scripts that wait for this line.
-#[expect(clippy::print_stdout, reason = "the line is for the terminal and for scripts")]
 fn print_ready(line: &str) {
-    use std::io::Write;
-    println!("{line}");
+    let mut stdout = io::stdout();
     // The server runs whether or not somebody reads this.
-    let _ = io::stdout().flush();
+    let _ = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_death_of_the_background_work_stops_the_server() {
+        for dies in [true, false] {
+            let died = Arc::new(AtomicBool::new(false));
+            let background = tokio::spawn(async move {
+                assert!(!dies, "a test's panic");
+                std::future::pending::<()>().await;
+            });
+            let requested = async {
+                if dies {
+                    std::future::pending::<()>().await;
+                }
+            };
+            shutdown_or_death(requested, background, died.clone()).await;
+            assert_eq!(died.load(Ordering::Relaxed), dies);
+        }
+    }
 }

@@ -6,7 +6,7 @@ mod subscriptions;
 
 use std::{ffi::OsString, net::SocketAddr, path::PathBuf};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use bytesize::ByteSize;
 use clap::{
     Args, Command, CommandFactory, FromArgMatches, Parser, ValueEnum,
@@ -210,13 +210,23 @@ pub(crate) struct Bounds {
     #[arg(long, env = "HEADWATER_BODY_MAX", default_value = "16MiB", value_name = "BYTES")]
     pub(crate) body_max: ByteSize,
 
-    /// Memory for all request bodies that are being received, in bytes. Beyond it, requests are refused with 503.
+    /// Memory for all request bodies, in bytes, at least twice `--body-max`: while they are received, and until what they
+    /// ask for is durable. A JSON body counts twice while it is split. Beyond it, requests are refused with 503.
     #[arg(long, env = "HEADWATER_BODIES_MAX", default_value = "256MiB", value_name = "BYTES")]
     pub(crate) bodies_max: ByteSize,
 
     /// Longest pause within a request body. After it, the request is refused with 408.
-    #[arg(long, env = "HEADWATER_BODY_TIMEOUT", default_value = "30s", value_name = "DURATION")]
+    #[arg(long, env = "HEADWATER_BODY_TIMEOUT", default_value = "5m", value_name = "DURATION", value_parser = some_time)]
     pub(crate) body_timeout: Duration,
+
+    /// Time that a request body may take; each 16 KiB received add a second. After it, the request is refused with 408.
+    #[arg(long, env = "HEADWATER_BODY_TIME", default_value = "30m", value_name = "DURATION", value_parser = some_time)]
+    pub(crate) body_time: Duration,
+
+    /// Memory for response bodies on their way to clients, in bytes, besides the caches of chunks and events. Beyond it,
+    /// reads are refused with 503, and those that have begun wait.
+    #[arg(long, env = "HEADWATER_RESPONSES_MAX", default_value = "256MiB", value_name = "BYTES", value_parser = responses)]
+    pub(crate) responses_max: ByteSize,
 
     /// Most long-polls and event streams at the same time. Further ones are refused with 503.
     #[arg(long, env = "HEADWATER_LIVE_MAX", default_value_t = 100_000, value_name = "READERS")]
@@ -224,32 +234,42 @@ pub(crate) struct Bounds {
 
     /// Most streams whose heads are in memory. Unused ones are evicted; if all are in use, requests for further streams
     /// are refused with 503.
-    #[arg(long, env = "HEADWATER_OPEN_STREAMS_MAX", default_value_t = 1_000_000, value_name = "STREAMS")]
+    #[arg(long, env = "HEADWATER_OPEN_STREAMS_MAX", default_value_t = 1_000_000, value_name = "STREAMS", value_parser = count)]
     pub(crate) open_streams_max: usize,
 
     /// How long the head of an unused stream stays in memory.
     #[arg(long, env = "HEADWATER_IDLE_STREAM", default_value = "60s", value_name = "DURATION")]
     pub(crate) idle_stream: Duration,
 
-    /// Most connections at the same time. Further ones wait to be accepted.
-    #[arg(long, env = "HEADWATER_CONNECTIONS_MAX", default_value_t = 65_536, value_name = "CONNECTIONS")]
+    /// Most connections at the same time. Further ones wait to be accepted. Each needs a file descriptor; a low limit of
+    /// those (`ulimit -n`) lowers it.
+    #[arg(long, env = "HEADWATER_CONNECTIONS_MAX", default_value_t = 65_536, value_name = "CONNECTIONS", value_parser = count)]
     pub(crate) connections_max: usize,
 
-    /// How long a connection may take to send a request head, including idle time. Keep it above the idle timeout of
-    /// proxies in front of the server.
-    #[arg(long, env = "HEADWATER_HEADER_TIMEOUT", default_value = "75s", value_name = "DURATION")]
+    /// How long a client may take to send a request head, from its first byte on. After it, the connection is closed.
+    #[arg(long, env = "HEADWATER_HEADER_TIMEOUT", default_value = "30s", value_name = "DURATION", value_parser = some_time)]
     pub(crate) header_timeout: Duration,
+
+    /// How long a connection may be without a request, on HTTP/1.1 and HTTP/2. Keep it above the idle timeout of proxies in
+    /// front of the server.
+    #[arg(long, env = "HEADWATER_IDLE_TIMEOUT", default_value = "75s", value_name = "DURATION", value_parser = some_time)]
+    pub(crate) idle_timeout: Duration,
+
+    /// How long a client may take no byte of a response. After it, the connection is closed. It must be longer than
+    /// `--sse-heartbeat`.
+    #[arg(long, env = "HEADWATER_SEND_TIMEOUT", default_value = "2m", value_name = "DURATION", value_parser = some_time)]
+    pub(crate) send_timeout: Duration,
 
     /// Largest request head, in bytes, at least 8KiB. Larger ones are refused with 431.
     #[arg(long, env = "HEADWATER_HEADER_MAX", default_value = "32KiB", value_name = "BYTES", value_parser = header_bytes)]
     pub(crate) header_max: ByteSize,
 
     /// Most header lines in a request. Requests with more are refused with 431.
-    #[arg(long, env = "HEADWATER_HEADERS_MAX", default_value_t = 100, value_name = "LINES")]
+    #[arg(long, env = "HEADWATER_HEADERS_MAX", default_value_t = 100, value_name = "LINES", value_parser = count)]
     pub(crate) headers_max: usize,
 
     /// Most concurrent requests on one HTTP/2 connection.
-    #[arg(long, env = "HEADWATER_HTTP2_STREAMS_MAX", default_value_t = 256, value_name = "REQUESTS")]
+    #[arg(long, env = "HEADWATER_HTTP2_STREAMS_MAX", default_value_t = 256, value_name = "REQUESTS", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) http2_streams_max: u32,
 }
 
@@ -331,16 +351,26 @@ impl Settings {
     /// Returns the service's configuration.
     ///
     /// # Errors
-    /// When an item of `--cors-origins` can't be a header value.
+    /// When an item of `--cors-origins` can't be a header value, or when two settings contradict each other.
     pub(crate) fn service(&self) -> anyhow::Result<Config> {
         let Self { reading, caching, bounds, .. } = self;
+        let (body_max, bodies_max) = (bounds.body_max, bounds.bodies_max);
+        if bodies_max.as_u64() / 2 < body_max.as_u64() {
+            bail!("--bodies-max {bodies_max} must be at least twice --body-max {body_max}");
+        }
+        let (heartbeat, send_timeout) = (reading.sse_heartbeat, bounds.send_timeout);
+        if *send_timeout <= *heartbeat {
+            bail!("--send-timeout {send_timeout} must be longer than --sse-heartbeat {heartbeat}");
+        }
         let mut config = Config::default();
         config.base_path = self.base_path.clone();
         config.policies = caching.policies();
         config.origins = origins(&self.cors_origins)?;
         config.body_bytes_max = bounds.body_max.as_u64();
         config.bodies_bytes_max = bounds.bodies_max.as_u64();
-        config.body_timeout_ms = milliseconds(bounds.body_timeout);
+        config.pace.pause_ms = milliseconds(bounds.body_timeout);
+        config.pace.time_ms = milliseconds(bounds.body_time);
+        config.responses_bytes_max = bounds.responses_max.as_u64();
         config.chunk_bytes = reading.chunk_size.as_u64();
         config.chunk_cache_bytes = reading.chunk_cache.as_u64();
         config.event_cache_bytes = reading.event_cache.as_u64();
@@ -365,6 +395,8 @@ impl Settings {
         let mut connections = Connections::default();
         connections.connections_max = bounds.connections_max;
         connections.header_timeout_ms = milliseconds(bounds.header_timeout);
+        connections.idle_timeout_ms = milliseconds(bounds.idle_timeout);
+        connections.send_timeout_ms = milliseconds(bounds.send_timeout);
         connections.header_bytes_max = usize::try_from(bounds.header_max.as_u64()).unwrap_or(usize::MAX);
         connections.headers_max = bounds.headers_max;
         connections.http2_streams_max = bounds.http2_streams_max;
@@ -428,6 +460,18 @@ fn store_memory(text: &str) -> Result<ByteSize, String> {
 fn header_bytes(text: &str) -> Result<ByteSize, String> {
     let size: ByteSize = text.parse()?;
     if size < ByteSize::kib(8) { Err("it must be at least 8KiB".to_owned()) } else { Ok(size) }
+}
+
+fn count(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Err("it must be at least 1".to_owned()),
+        parsed => parsed.map_err(|error: std::num::ParseIntError| error.to_string()),
+    }
+}
+
+fn responses(text: &str) -> Result<ByteSize, String> {
+    let size: ByteSize = text.parse()?;
+    if size < ByteSize::mib(1) { Err("it must be at least 1MiB".to_owned()) } else { Ok(size) }
 }
 
 fn some_time(text: &str) -> Result<Duration, String> {
@@ -497,6 +541,12 @@ mod tests {
             &["--sse-heartbeat", "0s"],
             &["--base-path", "v1"],
             &["--header-max", "1KiB"],
+            &["--connections-max", "0"],
+            &["--http2-streams-max", "0"],
+            &["--headers-max", "0"],
+            &["--open-streams-max", "0"],
+            &["--responses-max", "1KiB"],
+            &["--idle-timeout", "0s"],
             &["--store", "paper"],
             &["--store-memory", "64MiB"],
             &["--long-poll-timeout", "soon"],
@@ -505,6 +555,16 @@ mod tests {
             &["--public-url", "https://streams.example/v1"],
         ] {
             assert!(matches!(loaded(arguments), Err(LoadError::Usage(_))), "{arguments:?}");
+        }
+    }
+
+    #[test]
+    fn settings_that_contradict_each_other_are_refused() {
+        for (arguments, named) in
+            [(&["--body-max", "200MiB"][..], "--bodies-max"), (&["--send-timeout", "10s"], "--sse-heartbeat")]
+        {
+            let error = loaded(arguments).unwrap().service().unwrap_err();
+            assert!(error.to_string().contains(named), "{error}");
         }
     }
 

@@ -34,7 +34,11 @@ pub struct Builder {
     config: Config,
     webhooks: Option<Arc<dyn Webhooks>>,
     has_subscriptions: bool,
+    lost_log_lines: Option<LostLines>,
 }
+
+/// Tells how many lines of the log were lost.
+pub(crate) type LostLines = Arc<dyn Fn() -> u64 + Send + Sync>;
 
 /// The work that a service does without being asked. Nothing expires, no memory of unused streams is released and no
 /// worker is woken unless [`Background::run`] runs beside the server.
@@ -52,6 +56,7 @@ impl Builder {
             config: Config::default(),
             webhooks: None,
             has_subscriptions: true,
+            lost_log_lines: None,
         }
     }
 
@@ -73,6 +78,12 @@ impl Builder {
         Self { webhooks: Some(webhooks), ..self }
     }
 
+    /// Sets what tells how many lines of the log were lost since the start, for the metrics. Without it they say none.
+    #[must_use]
+    pub fn lost_log_lines(self, count: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
+        Self { lost_log_lines: Some(Arc::new(count)), ..self }
+    }
+
     /// Leaves subscriptions out (sections 6 and 7): their paths are answered with 404.
     #[must_use]
     pub fn without_subscriptions(self) -> Self {
@@ -90,8 +101,8 @@ impl Builder {
     /// # Panics
     /// Panics outside of a Tokio runtime.
     pub async fn start(self) -> Result<(Service, Background), StoreError> {
-        let Self { store, clock, config, webhooks, has_subscriptions } = self;
-        let (config, metrics) = (Arc::new(config), Arc::new(Metrics::new()));
+        let Self { store, clock, config, webhooks, has_subscriptions, lost_log_lines } = self;
+        let (config, metrics) = (Arc::new(config), Arc::new(Metrics::new(lost_log_lines)));
         let (draining, is_draining) = watch::channel(false);
         let streams = Arc::new(Streams::new(store.clone(), clock.clone(), config.open_streams_max));
         let calendar = Arc::new(Calendar::new(clock.clone()));

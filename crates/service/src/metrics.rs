@@ -18,6 +18,8 @@ use prometheus_client::{
     registry::{Metric, Registry, Unit},
 };
 
+use crate::builder::LostLines;
+
 /// The upper bounds of the buckets of commit times, in seconds.
 const COMMIT_SECONDS: [f64; 12] =
     [0.000_1, 0.000_2, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 2.0];
@@ -28,6 +30,8 @@ const STATUSES: [u16; 17] =
 /// All counters and gauges of a service.
 pub(crate) struct Metrics {
     registry: Registry,
+    log_lines_lost: Counter,
+    count_lost: Option<LostLines>,
     requests: Requests,
     reads: EnumMap<ReadLabels, Counter>,
     read_bytes: EnumMap<ClassLabels, Counter>,
@@ -126,7 +130,7 @@ mod label {
 }
 
 impl Metrics {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(count_lost: Option<LostLines>) -> Self {
         let mut registry = Registry::with_prefix("headwater");
         let to = &mut registry;
         Self {
@@ -193,6 +197,8 @@ impl Metrics {
                 "Streams of all subscriptions together now",
                 None,
             ),
+            log_lines_lost: register(to, "log_lines_lost", "Lines of the log that nobody took in time", None),
+            count_lost,
             registry,
         }
     }
@@ -257,6 +263,8 @@ impl Metrics {
         set(&self.response_body_bytes, levels.response_body_bytes);
         set(&self.subscriptions, levels.subscriptions as u64);
         set(&self.subscription_links, levels.subscription_links as u64);
+        let lost = self.count_lost.as_ref().map_or(0, |count_lost| count_lost());
+        self.log_lines_lost.inc_by(lost.saturating_sub(self.log_lines_lost.get()));
         let mut text = String::new();
         if let Err(error) = text::encode(&mut text, &self.registry) {
             tracing::error!(%error, "metrics could not be written");
@@ -330,11 +338,13 @@ impl From<Class> for label::Class {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
 
     #[test]
     fn every_label_set_is_there_from_the_start_and_any_status_is_counted() {
-        let metrics = Metrics::new();
+        let metrics = Metrics::new(Some(Arc::new(|| 7)));
         assert!(STATUSES.is_sorted());
         for status in [200, 599] {
             metrics.request("GET", status);
@@ -358,6 +368,7 @@ mod tests {
             "headwater_read_bytes_total{class=\"live\"} 0",
             "headwater_webhooks_total{answer=\"accepted\"} 0",
             "headwater_commit_seconds_count 0",
+            "headwater_log_lines_lost_total 7",
             "headwater_store_failing 0",
             "headwater_store_stopped 1",
             "headwater_request_body_bytes 3",
