@@ -5,6 +5,7 @@ mod caching;
 mod caching_scope;
 mod chunks;
 mod conditional;
+mod connections;
 mod cors;
 mod create;
 mod cursor;
@@ -69,6 +70,7 @@ pub(crate) fn all() -> impl Iterator<Item = Case> {
         cors::CASES,
         refusals::CASES,
         http::CASES,
+        connections::CASES,
         http_limits::CASES,
         http_versions::CASES,
         smuggling::CASES,

@@ -24,6 +24,8 @@ pub(crate) struct Facts {
     pub(crate) body_max: usize,
     /// The longest time for the head of a request.
     pub(crate) header_timeout: Duration,
+    /// The longest time without a request.
+    pub(crate) idle_timeout: Duration,
 }
 
 /// The server under test.
@@ -58,6 +60,7 @@ impl Target {
                 chunk_size: options.chunk_size,
                 body_max: options.body_max,
                 header_timeout: options.header_timeout,
+                idle_timeout: options.idle_timeout,
             },
             authority,
             base_path: path.trim_end_matches('/').to_owned(),

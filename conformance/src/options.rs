@@ -30,8 +30,12 @@ pub(crate) struct Options {
     pub(crate) body_max: usize,
 
     /// The header timeout of the server under test.
-    #[arg(long, default_value = "2s", value_parser = humantime::parse_duration)]
+    #[arg(long, default_value = "3s", value_parser = humantime::parse_duration)]
     pub(crate) header_timeout: Duration,
+
+    /// The idle timeout of the server under test.
+    #[arg(long, default_value = "6s", value_parser = humantime::parse_duration)]
+    pub(crate) idle_timeout: Duration,
 
     /// List the cases with the place that each rule comes from, and run none.
     #[arg(long)]

@@ -15,11 +15,13 @@ pub(crate) const SERVERS: [&str; 2] = ["hyper", "actix"];
 pub(crate) const STORES: [&str; 2] = ["rocksdb", "mem"];
 
 /// The settings of the suites: limits small enough to be reached in a test.
-const SUITE_FLAGS: [&str; 7] = [
+const SUITE_FLAGS: [&str; 9] = [
     "--chunk-size",
     CHUNK_SIZE,
     "--header-timeout",
     HEADER_TIMEOUT,
+    "--idle-timeout",
+    IDLE_TIMEOUT,
     "--long-poll-timeout",
     LONG_POLL_TIMEOUT,
     // The suites' own receivers listen on this machine.
@@ -29,7 +31,8 @@ const SUITE_FLAGS: [&str; 7] = [
 /// Settings that our suite is told too.
 pub(crate) const CHUNK_SIZE: &str = "64KiB";
 pub(crate) const BODY_MAX: &str = "16MiB";
-pub(crate) const HEADER_TIMEOUT: &str = "6s";
+pub(crate) const HEADER_TIMEOUT: &str = "3s";
+pub(crate) const IDLE_TIMEOUT: &str = "6s";
 pub(crate) const LONG_POLL_TIMEOUT: &str = "600ms";
 
 /// One adapter on one store.

@@ -81,6 +81,6 @@ fn http_2_rubbish_after_the_preface_is_the_end(t: &Target) {
     let mut connection = t.connect();
     connection.send(PREFACE);
     let _refused_early = connection.try_send(vec![0xff; 1 << 16]);
-    assert!(connection.ends_within(t.facts.header_timeout + SLACK), "the connection stays");
+    assert!(connection.ends_within(t.facts.idle_timeout + SLACK), "the connection stays");
     t.assert_alive();
 }

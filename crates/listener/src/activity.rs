@@ -47,6 +47,8 @@ struct State {
     taken_at: Instant,
     /// Whether the socket takes no more bytes now.
     is_blocked: bool,
+    /// Whether the client sends nothing more.
+    is_half_closed: bool,
     version: Version,
 }
 
@@ -78,6 +80,7 @@ impl Activity {
             head_since: None,
             taken_at: now,
             is_blocked: false,
+            is_half_closed: false,
             version: Version::Unknown(0),
         };
         Arc::new(Self { limits, state: Mutex::new(state) })
@@ -117,6 +120,17 @@ impl Activity {
         if state.requests == 0 && state.version != Version::Http2 {
             state.head_since.get_or_insert_with(Instant::now);
         }
+    }
+
+    /// Notes that the client has closed its half: it sends nothing more, and is gone or waits for responses.
+    pub fn half_closed(&self) {
+        self.state().is_half_closed = true;
+    }
+
+    /// Returns whether the client has closed its half.
+    #[must_use]
+    pub fn is_half_closed(&self) -> bool {
+        self.state().is_half_closed
     }
 
     /// Notes whether the socket took bytes.
@@ -181,6 +195,13 @@ impl State {
 }
 
 impl InFlight {
+    /// Returns whether an event stream with nothing to send now should end: its client has closed its half, and nothing
+    /// else tells one that is gone from one that listens.
+    #[must_use]
+    pub fn ends_events(&self) -> bool {
+        self.activity.is_half_closed()
+    }
+
     /// Notes that the response's head is made, or that the transport has asked for a part of its body: it took the one
     /// before.
     pub fn taken(&mut self) {

@@ -47,9 +47,14 @@ impl AsyncRead for Monitored {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
+        let has_room = buffer.remaining() > 0;
         let read = Pin::new(&mut self.socket).poll_read(context, buffer);
         if read.is_ready() {
-            self.activity.received(buffer.filled().get(before..).unwrap_or_default());
+            let received = buffer.filled().get(before..).unwrap_or_default();
+            self.activity.received(received);
+            if received.is_empty() && has_room {
+                self.activity.half_closed();
+            }
         }
         read
     }
@@ -79,7 +84,16 @@ impl AsyncWrite for Monitored {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_flush(context)
+        let flushed = Pin::new(&mut self.socket).poll_flush(context);
+        // An adapter that has a request to respond to may not read: this sees the end all the same.
+        if self.activity.requests() > 0 && !self.activity.is_half_closed() {
+            let mut byte = [0];
+            if let Poll::Ready(Ok(0)) = self.socket.poll_peek(context, &mut ReadBuf::new(&mut byte)) {
+                self.activity.half_closed();
+                context.waker().wake_by_ref();
+            }
+        }
+        flushed
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

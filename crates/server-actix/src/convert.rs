@@ -159,7 +159,13 @@ impl MessageBody for ResponseBody {
             in_flight.taken();
         }
         if this.rest.is_empty() {
-            match ready!(this.body.poll_next(context)) {
+            let is_live = this.body.bytes_left().is_none();
+            let ends = is_live && this.in_flight.as_ref().is_some_and(InFlight::ends_events);
+            let next = this.body.poll_next(context);
+            if ends && next.is_pending() {
+                return Poll::Ready(None);
+            }
+            match ready!(next) {
                 Some(Ok(piece)) => this.rest = piece,
                 Some(Err(error)) => return Poll::Ready(Some(Err(error.into()))),
                 None => return Poll::Ready(None),

@@ -137,7 +137,11 @@ impl http_body::Body for Tracked {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         self.in_flight.taken();
-        Pin::new(&mut self.body).poll_frame(context)
+        let is_live = self.body.bytes_left().is_none();
+        match Pin::new(&mut self.body).poll_frame(context) {
+            Poll::Pending if is_live && self.in_flight.ends_events() => Poll::Ready(None),
+            polled => polled,
+        }
     }
 
     fn is_end_stream(&self) -> bool {

@@ -148,6 +148,11 @@ impl Connection {
         }
     }
 
+    /// The number of bytes that arrived and belong to nothing yet.
+    pub fn buffered(&self) -> usize {
+        self.buffer.len()
+    }
+
     /// Exactly `count` bytes, whatever they are.
     #[track_caller]
     pub fn take(&mut self, count: usize) -> Vec<u8> {

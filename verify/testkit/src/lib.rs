@@ -13,6 +13,7 @@
 
 pub mod client;
 pub mod connection;
+pub mod http2;
 pub mod panics;
 pub mod process;
 pub mod random;

@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 
 use super::Endpoint;
 use super::report::{Note, Report};
-use crate::server::{BODY_MAX, CHUNK_SIZE, HEADER_TIMEOUT};
+use crate::server::{BODY_MAX, CHUNK_SIZE, HEADER_TIMEOUT, IDLE_TIMEOUT};
 use crate::workspace;
 
 const SUITE: &str = "ours";
@@ -24,6 +24,7 @@ pub(super) fn run(endpoint: &Endpoint, filter: Option<&str>) -> Result<Report> {
         .args(["--url", &endpoint.url, "--target", &endpoint.target])
         .args(["--long-poll-timeout", &format!("{}ms", endpoint.long_poll_timeout.as_millis())])
         .args(["--chunk-size", CHUNK_SIZE, "--body-max", BODY_MAX, "--header-timeout", HEADER_TIMEOUT])
+        .args(["--idle-timeout", IDLE_TIMEOUT])
         .args(filter);
     println!("Running our suite against {}", endpoint.url);
     let started = Instant::now();
