@@ -154,7 +154,8 @@ impl Activity {
             match deadline {
                 Some((at, overdue)) if at <= Instant::now() => return overdue,
                 Some((at, _)) => time::sleep_until(at.into()).await,
-                None => time::sleep(self.limits.send_timeout()).await,
+                // Nothing is overdue earlier than that after it has changed.
+                None => time::sleep(self.limits.header_timeout().min(self.limits.idle_timeout())).await,
             }
         }
     }
@@ -297,5 +298,20 @@ mod tests {
         let activity = Activity::new(limits);
         assert_eq!(activity.overdue().await, Overdue::Idle);
         activity.idle_for(Duration::ZERO).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_ends_is_noticed_in_time() {
+        // The state has the system's clock, which the test's doesn't move: nothing is overdue by that.
+        let limits = Connections { header_timeout_ms: 0, idle_timeout_ms: 0, ..limits() };
+        let activity = Activity::new(limits);
+        let request = activity.begin();
+        let ended = tokio::spawn({
+            let activity = activity.clone();
+            async move { activity.overdue().await }
+        });
+        tokio::task::yield_now().await;
+        drop(request);
+        assert_eq!(ended.await.unwrap(), Overdue::Idle);
     }
 }
