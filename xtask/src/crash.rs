@@ -14,7 +14,7 @@ pub(crate) struct Options {
     /// Which server to build and kill
     #[arg(long, default_value = SERVERS[0], value_parser = clap::builder::PossibleValuesParser::new(SERVERS))]
     server: String,
-    /// What happens to it: kill, powerloss, faults, flip, full, fsize, readonly, or all of them
+    /// What happens to it: kill, powerloss, faults, flip, full, fsize, readonly, greedy, unattended, or all of them
     #[arg(long, default_value = "all")]
     scenario: String,
     /// How often it is killed, its power cut, or its disk fails
@@ -37,7 +37,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     run_on(&options.server, &flags)
 }
 
-/// Runs the short form for CI: some kills, power cuts and failing disks, and each file damaged once in each way.
+/// Runs the short form for CI: some kills, power cuts and failing disks, each file damaged once in each way, and on every
+/// adapter what clients and logs can do.
 pub(crate) fn run_short() -> Result<()> {
     for flags in [
         ["--scenario", "kill", "--rounds", "20"],
@@ -46,6 +47,11 @@ pub(crate) fn run_short() -> Result<()> {
         ["--scenario", "flip", "--places", "1"],
     ] {
         run_on(SERVERS[0], &flags.map(str::to_owned))?;
+    }
+    for server in SERVERS {
+        for scenario in ["greedy", "unattended"] {
+            run_on(server, &["--scenario", scenario].map(str::to_owned))?;
+        }
     }
     Ok(())
 }

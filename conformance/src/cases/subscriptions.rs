@@ -31,6 +31,7 @@ cases! {
     links_come_and_go: "section 6.4",
     an_added_stream_is_linked_at_its_tail: "section 6.4: New explicit streams are linked at their current tail offset",
     a_deleted_stream_leaves_only_its_explicit_link: "docs/ARCHITECTURE.md, subscriptions",
+    many_streams_are_read_in_pages: "docs/ARCHITECTURE.md, bounds",
     a_missing_subscription_is_404: "section 6.3",
     a_deletion_is_204_and_then_404: "section 6.3: DELETE",
     ids_are_one_segment: "section 6.1",
@@ -375,6 +376,26 @@ fn a_deleted_stream_leaves_only_its_explicit_link(t: &Target) {
     sub.at("/streams").post(json!({ "streams": [sub.name("named")] }).to_string()).send().status(204);
     sub.created("named").delete().status(204);
     assert_eq!(sub.link(&sub.name("named")).expect("linked")["link_type"], "explicit");
+}
+
+fn many_streams_are_read_in_pages(t: &Target) {
+    let sub = Subscription::new(t);
+    let names: Vec<String> = (0..2_500).map(|number| format!("paged/{number:04}")).collect();
+    sub.put(&json!({ "type": "pull-wake", "streams": names, "wake_stream": "w" })).status(201);
+    let (mut seen, mut query) = (Vec::new(), String::new());
+    loop {
+        let page = sub.at("").get(&query).status(200).json();
+        let streams = page["streams"].as_array().expect("a list");
+        assert!(streams.len() <= 1_000, "{} on a page", streams.len());
+        seen.extend(streams.iter().map(|link| link["path"].as_str().expect("a name").to_owned()));
+        match page["streams_after"].as_str() {
+            Some(after) => query = format!("after={after}"),
+            None => break,
+        }
+    }
+    assert_eq!(seen, names);
+    sub.at("").get("after=a&after=b").status(400);
+    sub.at("").get("after=../x").status(400);
 }
 
 fn a_missing_subscription_is_404(t: &Target) {

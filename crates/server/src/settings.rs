@@ -88,8 +88,8 @@ pub(crate) struct Settings {
     #[arg(long, env = "HEADWATER_STORE_MEMORY", default_value = "256MiB", value_name = "BYTES", value_parser = store_memory)]
     pub(crate) store_memory: ByteSize,
 
-    /// Capacity of the store in memory, in bytes; each stream and each producer counts as 512 bytes besides its data.
-    /// When it is full, requests are refused with 507.
+    /// Capacity of the store in memory, in bytes: of all that it takes, within a quarter. When it is full, requests are
+    /// refused with 507.
     #[arg(long, env = "HEADWATER_MEM_MAX", default_value = "1GiB", value_name = "BYTES")]
     pub(crate) mem_max: ByteSize,
 

@@ -29,8 +29,8 @@ use state::State;
 pub struct MemStore(RwLock<State>);
 
 impl MemStore {
-    /// Makes a store that holds at most `bytes_max` bytes: of payload, and a flat charge for every stream, producer and
-    /// document.
+    /// Makes a store that takes at most about `bytes_max` bytes of memory, with what it takes to find a stream, a producer, a
+    /// document or the end of an append.
     #[must_use]
     pub fn new(bytes_max: u64) -> Self {
         Self(RwLock::new(State::new(bytes_max)))
@@ -166,8 +166,10 @@ mod tests {
     #[test]
     fn a_full_store_takes_what_needs_no_room() {
         run(async {
-            let store = MemStore::new(2 * 512 + 3);
             let both = vec![put("source", head(1, 1, 3), "abc"), put("fork", head(2, 1, 3), "")];
+            let measured = MemStore::new(1 << 20);
+            assert_eq!(measured.commit(Commit::new(both.clone())).await, Ok(()));
+            let store = MemStore::new(measured.state().bytes());
             assert_eq!(store.commit(Commit::new(both)).await, Ok(()));
             let commit = |edits| store.commit(Commit::new(edits));
             assert_eq!(commit(vec![put("source", head(1, 2, 4), "d")]).await, Err(StoreError::Full));

@@ -13,6 +13,8 @@ const SEGMENT_BYTES: usize = 256 * 1024;
 pub struct Log {
     begin: u64,
     segments: Vec<Segment>,
+    /// The memory of the segments' content.
+    content_bytes: u64,
 }
 
 #[derive(Debug, Default)]
@@ -26,13 +28,17 @@ impl Segment {
     fn part(&self) -> Part<'_> {
         Part { start: self.start, starts_append: true, bytes: &self.bytes, ends: &self.ends }
     }
+
+    fn memory_bytes(&self) -> u64 {
+        (self.bytes.capacity() + self.ends.capacity() * size_of::<u64>()) as u64
+    }
 }
 
 impl Log {
     /// Makes an empty log that begins at a position.
     #[must_use]
     pub const fn new(begin: u64) -> Self {
-        Self { begin, segments: Vec::new() }
+        Self { begin, segments: Vec::new(), content_bytes: 0 }
     }
 
     /// Returns the position of the first byte.
@@ -47,6 +53,18 @@ impl Log {
         self.segments.last().map_or(self.begin, |segment| segment.part().end())
     }
 
+    /// Returns the memory of the bytes and of where appends end, with what is reserved for more.
+    #[must_use]
+    pub const fn memory_bytes(&self) -> u64 {
+        self.content_bytes + (self.segments.capacity() * size_of::<Segment>()) as u64
+    }
+
+    /// Returns the memory that an append takes at least.
+    #[must_use]
+    pub const fn memory_of_append(bytes: usize) -> u64 {
+        if bytes == 0 { 0 } else { (bytes + size_of::<u64>()) as u64 }
+    }
+
     /// Adds the bytes of one append; an empty one changes nothing.
     pub fn append(&mut self, bytes: &[u8]) {
         if bytes.is_empty() {
@@ -56,12 +74,21 @@ impl Log {
         let mut segment = match self.segments.pop() {
             Some(last) if last.bytes.len() < SEGMENT_BYTES => last,
             full => {
-                self.segments.extend(full);
+                if let Some(mut full) = full {
+                    // It doesn't grow any more.
+                    self.content_bytes -= full.memory_bytes();
+                    full.bytes.shrink_to_fit();
+                    full.ends.shrink_to_fit();
+                    self.content_bytes += full.memory_bytes();
+                    self.segments.push(full);
+                }
                 Segment { start, ..Segment::default() }
             }
         };
+        self.content_bytes -= segment.memory_bytes();
         segment.bytes.extend_from_slice(bytes);
         segment.ends.push(start + bytes.len() as u64);
+        self.content_bytes += segment.memory_bytes();
         self.segments.push(segment);
     }
 

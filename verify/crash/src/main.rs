@@ -32,7 +32,7 @@ use clap::{Parser, ValueEnum};
 
 use options::{Choice, Options};
 use scenario::kill::Hardship;
-use scenario::{Stage, faults, flip, fsize, full, kill, powerloss, readonly};
+use scenario::{Stage, faults, flip, fsize, full, greedy, kill, powerloss, readonly, unattended};
 use server::Program;
 
 fn main() -> ExitCode {
@@ -49,6 +49,8 @@ fn main() -> ExitCode {
                 Choice::Full,
                 Choice::Fsize,
                 Choice::Readonly,
+                Choice::Greedy,
+                Choice::Unattended,
             ]
         }
         one => vec![one],
@@ -96,6 +98,8 @@ fn run(options: &Options, choice: Choice, seed: u64) -> Result<()> {
         Choice::Flip => flip::run(&stage, options.places)?,
         Choice::Fsize => fsize::run(&stage)?,
         Choice::Readonly => readonly::run(&stage)?,
+        Choice::Greedy => greedy::run(&stage)?,
+        Choice::Unattended => unattended::run(&stage)?,
     };
     println!("{figures}");
     fs::remove_dir_all(&options.folder)?;

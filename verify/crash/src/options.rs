@@ -47,6 +47,10 @@ pub(crate) enum Choice {
     Fsize,
     /// Folders that can't be written
     Readonly,
+    /// Clients that ask for much and take nothing, and bodies that wait: the memory stays within its bounds
+    Greedy,
+    /// A log that nobody reads, and connections that say nothing when the server is to end
+    Unattended,
     /// All of them, one after another
     All,
 }

@@ -9,9 +9,11 @@ pub(crate) mod faults;
 pub(crate) mod flip;
 pub(crate) mod fsize;
 pub(crate) mod full;
+pub(crate) mod greedy;
 pub(crate) mod kill;
 pub(crate) mod powerloss;
 pub(crate) mod readonly;
+pub(crate) mod unattended;
 
 /// The server and the folder of a scenario.
 #[derive(Debug)]

@@ -92,8 +92,13 @@ impl Program {
 
     /// Starts it on a folder; `wrapper` is a program that runs it, with arguments, such as `prlimit --fsize=1`.
     pub(crate) fn try_start(&self, data: &Path, wrapper: &[&str]) -> Result<Start> {
+        self.try_start_with(data, wrapper, &[])
+    }
+
+    /// Starts it like [`Program::try_start`], with more flags.
+    pub(crate) fn try_start_with(&self, data: &Path, wrapper: &[&str], flags: &[&str]) -> Result<Start> {
         let begun = Instant::now();
-        let mut process = self.spawn(data, wrapper)?;
+        let mut process = self.spawn(data, wrapper, flags)?;
         let mut disk_took = Duration::ZERO;
         let mut state = process.wait_until_listening(SLOW)?;
         while state == State::Starting && begun.elapsed() < READY_TIMEOUT {
@@ -119,12 +124,12 @@ impl Program {
 
     /// Starts it and kills it after a while, whether it is up by then or not.
     pub(crate) fn start_and_kill(&self, data: &Path, after: Duration) -> Result<()> {
-        let mut process = self.spawn(data, &[])?;
+        let mut process = self.spawn(data, &[], &[])?;
         thread::sleep(after);
         process.kill().map_err(|error| goes_on(&error))
     }
 
-    fn spawn(&self, data: &Path, wrapper: &[&str]) -> Result<Process> {
+    fn spawn(&self, data: &Path, wrapper: &[&str], flags: &[&str]) -> Result<Process> {
         let number = self.starts.fetch_add(1, Ordering::Relaxed);
         // The last few logs are enough.
         let log = self.logs.join(format!("server-{}.log", number % 8));
@@ -136,13 +141,19 @@ impl Program {
                 command
             }
         };
-        Process::spawn(command.args(FLAGS).arg("--data-dir").arg(data), &log)
+        Process::spawn(command.args(FLAGS).args(flags).arg("--data-dir").arg(data), &log)
     }
 }
 
 impl Server {
     pub(crate) fn pid(&self) -> u32 {
         self.process.pid()
+    }
+
+    /// Host and port, and the path that all streams are under.
+    pub(crate) fn address(&self) -> (&str, &str) {
+        let rest = self.process.url().trim_start_matches("http://");
+        rest.split_at(rest.find('/').unwrap_or(rest.len()))
     }
 
     /// `kill -9`.

@@ -84,7 +84,7 @@ impl Http2 {
     }
 
     /// Returns the next frame; `None` if the connection has ended.
-    pub fn next(&mut self) -> Option<Frame> {
+    pub fn next_frame(&mut self) -> Option<Frame> {
         let head = self.take(9)?;
         let number = |bytes: &[u8]| bytes.iter().fold(0u32, |number, byte| number << 8 | u32::from(*byte));
         let payload = self.take(number(&head[..3]) as usize)?;
@@ -94,7 +94,7 @@ impl Http2 {
     /// Waits for a frame of a stream. `None` if the connection ends before.
     pub fn next_of(&mut self, kind: Kind, stream: u32) -> Option<Frame> {
         loop {
-            let frame = self.next()?;
+            let frame = self.next_frame()?;
             if frame.kind == kind as u8 && frame.stream == stream {
                 return Some(frame);
             }

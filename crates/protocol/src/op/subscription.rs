@@ -39,8 +39,11 @@ pub enum Action {
         /// The stream root as this client reaches it.
         root: Box<str>,
     },
-    /// GET: describe it.
-    Read,
+    /// GET: describe it, with a page of its streams.
+    Read {
+        /// The stream after which the page begins; `None`: the first page.
+        after: Option<StreamName>,
+    },
     /// DELETE: delete it.
     Delete,
     /// POST to its streams: link streams.
@@ -90,7 +93,7 @@ impl Control {
         let (id, action) = match (resource, method) {
             (Resource::Keys, "GET" | "HEAD") => return Ok(Self::Keys),
             (Resource::Subscription(id), "PUT") => (id, Action::Create { root: root(head, base_path) }),
-            (Resource::Subscription(id), "GET" | "HEAD") => (id, Action::Read),
+            (Resource::Subscription(id), "GET" | "HEAD") => (id, Action::Read { after: after(head)? }),
             (Resource::Subscription(id), "DELETE") => (id, Action::Delete),
             (Resource::Streams(id), "POST") => (id, Action::Link),
             (Resource::Stream(id, name), "DELETE") => (id, Action::Unlink(name)),
@@ -135,6 +138,17 @@ impl Resource {
             Self::Stream(..) => &["DELETE", "OPTIONS"],
             Self::Streams(_) | Self::Claim(_) | Self::Report(..) => &["POST", "OPTIONS"],
         }
+    }
+}
+
+/// Returns the stream after which the page of a subscription's streams begins (`?after=`).
+fn after(head: &impl RequestHead) -> Result<Option<StreamName>, BadRequest> {
+    let pairs = form_urlencoded::parse(head.query().unwrap_or_default().as_bytes());
+    let mut values = pairs.filter(|(key, _)| key == "after").map(|(_, value)| value);
+    match (values.next(), values.next()) {
+        (None, _) => Ok(None),
+        (Some(name), None) => plain_name(&name).map(Some),
+        (Some(_), Some(_)) => Err(BadRequest::ParameterRepeated { parameter: "after" }),
     }
 }
 

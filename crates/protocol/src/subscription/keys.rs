@@ -3,7 +3,10 @@
 //! A key is published before it signs, so that receivers with a cached set know it, and stays published until none of its
 //! deliveries is within a receiver's replay window.
 
+use std::sync::{Arc, OnceLock};
+
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use bytes::Bytes;
 use ed25519_dalek::{Signer, SigningKey};
 use http::{HeaderValue, StatusCode, header};
 use serde_json::json;
@@ -59,8 +62,20 @@ pub struct Key {
 }
 
 /// The published keys, in the order in which they sign.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct KeyRing(Vec<Key>);
+#[derive(Clone, Debug, Default)]
+pub struct KeyRing {
+    keys: Vec<Key>,
+    /// The key set as it is published, once somebody has asked. Copies of the ring share it.
+    document: Arc<OnceLock<Bytes>>,
+}
+
+impl PartialEq for KeyRing {
+    fn eq(&self, other: &Self) -> bool {
+        self.keys == other.keys
+    }
+}
+
+impl Eq for KeyRing {}
 
 /// The signature of a delivery: the value of `Webhook-Signature`.
 #[derive(Clone, Debug)]
@@ -107,48 +122,48 @@ impl KeyRing {
     /// Returns the ring of these keys, which must be in the order in which they sign.
     #[must_use]
     pub fn new(keys: Vec<Key>) -> Self {
-        Self(keys)
+        Self { keys, document: Arc::default() }
     }
 
     /// Returns all keys.
     #[must_use]
     pub fn keys(&self) -> &[Key] {
-        &self.0
+        &self.keys
     }
 
     /// Returns the key that signs at `now_ms`.
     #[must_use]
     pub fn active(&self, now_ms: u64) -> Option<&Key> {
         // With a clock that was set back the first one signs.
-        self.0.iter().rev().find(|key| key.from_ms <= now_ms).or(self.0.first())
+        self.keys.iter().rev().find(|key| key.from_ms <= now_ms).or(self.keys.first())
     }
 
     /// Returns whether a new key is needed: there is none, or the newest one has nearly reached its age.
     #[must_use]
     pub fn wants_key(&self, lifetime_ms: Option<u64>, now_ms: u64) -> bool {
-        let Some(newest) = self.0.last() else { return true };
+        let Some(newest) = self.keys.last() else { return true };
         let ends_ms = lifetime_ms.map(|lifetime_ms| newest.from_ms.saturating_add(lifetime_ms));
-        ends_ms.is_some_and(|ends_ms| now_ms.saturating_add(LEAD_MS) >= ends_ms && self.0.len() < KEYS_MAX)
+        ends_ms.is_some_and(|ends_ms| now_ms.saturating_add(LEAD_MS) >= ends_ms && self.keys.len() < KEYS_MAX)
     }
 
     /// Returns the ring with a new key, which signs at once if it is the first, and without the keys that nobody needs.
     #[must_use]
     pub fn with_key(&self, seed: Secret, now_ms: u64) -> Self {
-        let after_last = self.0.last().map(|last| last.from_ms.saturating_add(LEAD_MS));
+        let after_last = self.keys.last().map(|last| last.from_ms.saturating_add(LEAD_MS));
         let from_ms = after_last.map_or(now_ms, |after_last| after_last.max(now_ms.saturating_add(LEAD_MS)));
-        let mut keys = self.without_old(now_ms).0;
+        let mut keys = self.without_old(now_ms).keys;
         keys.push(Key { seed, from_ms });
-        Self(keys)
+        Self::new(keys)
     }
 
     /// Returns the ring without the keys whose last signature is long past.
     #[must_use]
     pub fn without_old(&self, now_ms: u64) -> Self {
-        let successors = self.0.iter().skip(1).map(|next| Some(next.from_ms)).chain([None]);
+        let successors = self.keys.iter().skip(1).map(|next| Some(next.from_ms)).chain([None]);
         let is_needed =
             |ends_ms: Option<u64>| ends_ms.is_none_or(|ends_ms| now_ms < ends_ms.saturating_add(KEEP_MS));
-        let needed = self.0.iter().zip(successors).filter(|(_, ends_ms)| is_needed(*ends_ms));
-        Self(needed.map(|(key, _)| key.clone()).collect())
+        let needed = self.keys.iter().zip(successors).filter(|(_, ends_ms)| is_needed(*ends_ms));
+        Self::new(needed.map(|(key, _)| key.clone()).collect())
     }
 
     /// Returns the response with the key set (RFC 7517).
@@ -157,10 +172,14 @@ impl KeyRing {
         let mut head = ResponseHead::new(StatusCode::OK);
         head.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/jwk-set+json"));
         head.headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=300"));
-        let keys = self.0.iter().map(|key| {
-            json!({ "kty": "OKP", "crv": "Ed25519", "kid": key.kid(), "use": "sig", "alg": "EdDSA", "x": key.x() })
+        // Its points of a curve are multiplied once, and anybody may ask.
+        let document = self.document.get_or_init(|| {
+            let keys = self.keys.iter().map(|key| {
+                json!({ "kty": "OKP", "crv": "Ed25519", "kid": key.kid(), "use": "sig", "alg": "EdDSA", "x": key.x() })
+            });
+            json!({ "keys": keys.collect::<Vec<_>>() }).to_string().into()
         });
-        Response { head, body: json!({ "keys": keys.collect::<Vec<_>>() }).to_string().into() }
+        Response { head, body: document.clone() }
     }
 }
 

@@ -73,9 +73,16 @@ impl Subscription {
         format!("{}/{RESERVED_SEGMENT}/subscriptions/{id}/{action}", self.root)
     }
 
-    /// Returns the response to a creation or a read. `key` is the one that signs.
+    /// Returns the response to a creation or a read, with a page of its streams. `next` is the last one of the page, after
+    /// which the next page begins; `None` if there is no other page. `key` is the one that signs.
     #[must_use]
-    pub fn respond(&self, is_new: bool, streams: &[StreamView], key: Option<&Key>) -> Response {
+    pub fn respond(
+        &self,
+        is_new: bool,
+        streams: &[StreamView],
+        next: Option<&StreamName>,
+        key: Option<&Key>,
+    ) -> Response {
         let Config { pattern, delivery, lease_ttl_ms, description, .. } = &self.config;
         let signing = key.map(|key| {
             let jwks_url = format!("{}/{RESERVED_SEGMENT}/jwks.json", self.root);
@@ -85,7 +92,7 @@ impl Subscription {
             Delivery::Webhook(url) => (json!({ "url": url.as_str(), "signing": signing }), Value::Null),
             Delivery::PullWake(name) => (Value::Null, json!(name.as_str())),
         };
-        let body = json!({
+        let mut body = json!({
             "id": self.id.as_str(),
             "subscription_id": self.id.as_str(),
             "type": self.kind(),
@@ -99,6 +106,9 @@ impl Subscription {
             "status": if self.wakes.is_failing() { "failed" } else { "active" },
             "description": description,
         });
+        if let Some(next) = next {
+            body["streams_after"] = json!(next.as_str());
+        }
         let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
         Response::json(status, body.to_string())
     }
@@ -223,7 +233,7 @@ mod tests {
     fn a_subscription_is_told_with_cursors_and_without_secrets() {
         let key = Key { seed: Secret::new([1; 32]), from_ms: 0 };
         let streams = [StreamView::cursor(&StreamName::new("events/a").unwrap(), &link())];
-        let Response { head, body } = webhook().respond(true, &streams, Some(&key));
+        let Response { head, body } = webhook().respond(true, &streams, None, Some(&key));
         assert_eq!(head.status, StatusCode::CREATED);
         let body = json(&body);
         assert_eq!(
@@ -240,7 +250,7 @@ mod tests {
         assert_eq!(body["created_at"], "2026-05-09T00:00:00Z");
         assert_eq!(body.get("webhook_secret"), None);
         let failing = Subscription { wakes: webhook().wakes.on_failure(0, 0), ..webhook() };
-        assert_eq!(json(&failing.respond(false, &[], None).body)["status"], "failed");
+        assert_eq!(json(&failing.respond(false, &[], None, None).body)["status"], "failed");
     }
 
     #[test]

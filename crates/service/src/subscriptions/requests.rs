@@ -4,6 +4,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    ops::Bound,
     sync::Arc,
 };
 
@@ -37,11 +38,13 @@ use crate::refusal::refuse;
 pub(super) const PERMITS: usize = 1_024;
 /// The number of bytes of a body that take one permit more.
 const PERMIT_BYTES: usize = 16 << 10;
+/// The number of streams that a response about a subscription lists at most.
+const PAGE: usize = 1_000;
 
 /// Returns whether the body of a request has a meaning.
 pub(crate) const fn has_body(control: &Control) -> bool {
     use Action::{Delete, Read, Unlink};
-    !matches!(control, Control::Keys | Control::Subscription(_, Read | Delete | Unlink(_)))
+    !matches!(control, Control::Keys | Control::Subscription(_, Read { .. } | Delete | Unlink(_)))
 }
 
 impl Subscriptions {
@@ -52,8 +55,14 @@ impl Subscriptions {
         body: Bytes,
     ) -> Result<Response, Refusal> {
         match control {
-            Control::Keys => Ok(self.registry().keys.respond()),
-            Control::Subscription(id, Action::Read) => self.describe(&id, false),
+            Control::Keys => {
+                let keys = self.registry().keys.clone();
+                Ok(keys.respond())
+            }
+            Control::Subscription(id, Action::Read { after }) => {
+                let _permit = self.request_permit(&body)?;
+                self.describe(&id, false, after.as_ref())
+            }
             Control::Subscription(id, action) => {
                 let permit = self.request_permit(&body)?;
                 let subscriptions = self.clone();
@@ -81,7 +90,7 @@ impl Subscriptions {
     ) -> Result<Response, Refusal> {
         match action {
             Action::Create { root } => self.create(id, root, body).await,
-            Action::Read => self.describe(id, false),
+            Action::Read { after } => self.describe(id, false, after.as_ref()),
             Action::Delete => self.delete(id).await.map(|()| respond_done()),
             Action::Link => self.add_streams(id, read_streams(body)?).await.map(|()| respond_done()),
             Action::Unlink(name) => self.remove_stream(id, &name).await.map(|()| respond_done()),
@@ -90,19 +99,28 @@ impl Subscriptions {
         }
     }
 
-    /// Responds with a subscription's configuration, state and links.
-    fn describe(&self, id: &SubscriptionId, is_new: bool) -> Result<Response, Refusal> {
+    /// Responds with a subscription's configuration, state and a page of its links.
+    fn describe(
+        &self,
+        id: &SubscriptionId,
+        is_new: bool,
+        after: Option<&StreamName>,
+    ) -> Result<Response, Refusal> {
         let (now_ms, wall_ms) = (self.core.clock.now_ms(), self.core.clock.wall_ms());
         let (subscription, links, key) = {
             let registry = self.updated_registry();
             let (_, entry) = registry.find(id).ok_or(SubscriptionRefusal::NotFound)?;
             // A lease may have ended since it was written.
             let subscription = Subscription { wakes: entry.wakes(now_ms), ..entry.subscription.clone() };
-            let links: Vec<_> = entry.links.iter().map(|(name, known)| (name.clone(), known.link)).collect();
+            let begin = after.map_or(Bound::Unbounded, Bound::Excluded);
+            let page = entry.links.range::<StreamName, _>((begin, Bound::Unbounded)).take(PAGE + 1);
+            let links: Vec<_> = page.map(|(name, known)| (name.clone(), known.link)).collect();
             (subscription, links, registry.keys.active(wall_ms).cloned())
         };
-        let streams: Vec<_> = links.iter().map(|(name, link)| StreamView::cursor(name, link)).collect();
-        Ok(subscription.respond(is_new, &streams, key.as_ref()))
+        let (page, rest) = links.split_at(links.len().min(PAGE));
+        let next = page.last().filter(|_| !rest.is_empty()).map(|(name, _)| name);
+        let streams: Vec<_> = page.iter().map(|(name, link)| StreamView::cursor(name, link)).collect();
+        Ok(subscription.respond(is_new, &streams, next, key.as_ref()))
     }
 
     /// Creates a subscription with links to all streams that are there (section 6.2).
@@ -124,7 +142,7 @@ impl Subscriptions {
                 let is_same = entry.subscription.config.hash == config.hash;
                 drop(registry);
                 return if is_same {
-                    self.describe(id, false)
+                    self.describe(id, false, None)
                 } else {
                     Err(SubscriptionRefusal::Exists.into())
                 };
@@ -166,7 +184,7 @@ impl Subscriptions {
             registry.by_id.insert(id.clone(), serial);
         }
         self.poll(serial);
-        self.describe(id, true)
+        self.describe(id, true, None)
     }
 
     /// Returns the common secret with a new serial, and the signing keys if there has to be another one.
