@@ -1,7 +1,5 @@
 //! The store counts what it really takes: the allocator says how much that is.
 
-#![expect(clippy::unwrap_used, reason = "these are tests")]
-
 use std::alloc::System;
 
 use bytes::Bytes;
@@ -21,6 +19,9 @@ use headwater_store_mem::MemStore;
 static ALLOCATOR: Cap<System> = Cap::new(System, usize::MAX);
 
 const LIMIT: u64 = 8 << 20;
+
+/// Makes the edit of a number, from 1.
+type EditOf = Box<dyn FnMut(u64) -> Edit>;
 
 /// Fills a store with edits of one kind, and returns the memory that it takes.
 fn filled(mut edit: impl FnMut(u64) -> Edit) -> u64 {
@@ -48,7 +49,7 @@ fn put(text: &str, change: Change) -> Edit {
 fn a_full_store_takes_the_memory_that_it_may() {
     let change = |head, bytes: Vec<u8>, producer| Change { head, bytes: Bytes::from(bytes), producer };
     let state = ProducerState { epoch: 0, seq_last: 0 };
-    let kinds: [(&str, Box<dyn FnMut(u64) -> Edit>); 7] = [
+    let kinds: [(&str, EditOf); 7] = [
         ("one-byte appends", Box::new(|n| put("a", change(head(7, n, n), vec![b'x'], None)))),
         (
             "appends of 1,000 bytes",

@@ -10,13 +10,14 @@ mod sectors;
 mod slot;
 
 use std::{
-    fs::{self, File},
+    fs::File,
     io,
     path::{Path, PathBuf},
 };
 
 use memchr::memmem;
 
+use crate::folder;
 use disk::Disk;
 use frame::{Frame, HEADER_BYTES};
 use sectors::Sectors;
@@ -67,14 +68,14 @@ pub(crate) struct Replayed {
 }
 
 /// Creates the slots of a new store. Existing ones are overwritten.
-pub(crate) fn create(folder: &Path) -> Result<(), LogError> {
-    let made = fs::create_dir_all(folder).and_then(|()| {
+pub(crate) fn create(path: &Path) -> Result<(), LogError> {
+    let made = folder::create(path).and_then(|()| {
         for index in 0..SLOTS {
-            Slot::create(&slot_path(folder, index))?;
+            Slot::create(&slot_path(path, index))?;
         }
-        File::open(folder)?.sync_all()
+        File::open(path)?.sync_all()
     });
-    made.map_err(|source| LogError::Io { path: folder.into(), source })
+    made.map_err(|source| LogError::Io { path: path.into(), source })
 }
 
 /// Returns whether anything was ever written to the slots of a folder.

@@ -12,6 +12,7 @@ mod checkpointer;
 mod codec;
 mod commit_log;
 mod engine;
+mod folder;
 mod head;
 mod keys;
 mod memtable;

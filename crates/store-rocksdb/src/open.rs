@@ -2,7 +2,7 @@
 
 use std::{
     error::Error,
-    fs::{self, File},
+    fs::File,
     io,
     path::{Path, PathBuf},
     sync::Arc,
@@ -16,6 +16,7 @@ use crate::{
     RocksStore, checkpointer,
     commit_log::{self, CommitLog, LogError, Replayed, disk::Disk},
     engine::Engine,
+    folder,
     memtable::Memtable,
     memtables::{Memtables, Sealed},
     rocks::{Marks, Rocks},
@@ -133,7 +134,7 @@ impl Folder<'_> {
 
     /// Opens RocksDB, or creates it if the commit log wasn't used either.
     fn open_rocks(self, was_used: bool, cache_bytes: usize, tuning: &Tuning) -> Result<Rocks, OpenError> {
-        fs::create_dir_all(self.0).map_err(|error| self.unusable(error))?;
+        folder::create(self.0).map_err(|error| self.unusable(error))?;
         let rocks_folder = self.0.join("rocksdb");
         let exists = rocks_folder.join("CURRENT").exists();
         if was_used && !exists {

@@ -106,8 +106,8 @@ impl Subscription {
             "status": if self.wakes.is_failing() { "failed" } else { "active" },
             "description": description,
         });
-        if let Some(next) = next {
-            body["streams_after"] = json!(next.as_str());
+        if let (Some(next), Some(members)) = (next, body.as_object_mut()) {
+            members.insert("streams_after".to_owned(), json!(next.as_str()));
         }
         let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
         Response::json(status, body.to_string())

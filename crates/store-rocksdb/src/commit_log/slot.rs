@@ -7,11 +7,12 @@
 use std::{
     fs::{File, OpenOptions},
     io::{self, Read, Seek},
-    os::unix::fs::FileExt,
+    os::unix::fs::{FileExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
 use super::disk::Disk;
+use crate::folder::FILE_MODE;
 
 /// The length of a slot; only a single larger frame makes one longer, for as long as it holds it. Tests fill theirs fast.
 pub(crate) const SLOT_BYTES: u64 = if cfg!(test) { 256 << 10 } else { 16 << 20 };
@@ -34,7 +35,7 @@ pub(crate) struct Slot {
 impl Slot {
     /// Creates a slot of zeroes, whatever was there. Its folder has to be synced afterwards.
     pub(crate) fn create(path: &Path) -> io::Result<()> {
-        let file = OpenOptions::new().write(true).create(true).truncate(true).open(path)?;
+        let file = OpenOptions::new().write(true).create(true).truncate(true).mode(FILE_MODE).open(path)?;
         let zeroes = [0; PAGE];
         for at in (0..SLOT_BYTES).step_by(PAGE) {
             file.write_all_at(&zeroes, at)?;
@@ -105,7 +106,6 @@ fn reads_small_sectors(direct: &File) -> bool {
 
 #[cfg(target_os = "linux")]
 fn open_direct(path: &Path) -> Option<File> {
-    use std::os::unix::fs::OpenOptionsExt;
     // Some file systems in memory or in user space refuse; then writes go through the cache.
     OpenOptions::new().read(true).write(true).custom_flags(libc::O_DIRECT).open(path).ok()
 }
