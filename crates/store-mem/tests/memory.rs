@@ -7,7 +7,7 @@ use cap::Cap;
 use headwater_protocol::{
     expiry::Lifetime,
     producer::{ProducerId, ProducerState},
-    stream::Change,
+    stream::{Change, StreamHead},
 };
 use headwater_store::{
     Commit, Edit, Store,
@@ -44,11 +44,15 @@ fn put(text: &str, change: Change) -> Edit {
     Edit::Put { name: name(text), expected: change.head.version - 1, change }
 }
 
+fn change(head: StreamHead, bytes: Vec<u8>, producer: Option<(ProducerId, ProducerState)>) -> Change {
+    Change { head, bytes: Bytes::from(bytes), producer }
+}
+
+const PRODUCER: ProducerState = ProducerState { epoch: 0, seq_last: 0 };
+
 /// One test for all: others would allocate meanwhile.
 #[test]
 fn a_full_store_takes_the_memory_that_it_may() {
-    let change = |head, bytes: Vec<u8>, producer| Change { head, bytes: Bytes::from(bytes), producer };
-    let state = ProducerState { epoch: 0, seq_last: 0 };
     let kinds: [(&str, EditOf); 7] = [
         ("one-byte appends", Box::new(|n| put("a", change(head(7, n, n), vec![b'x'], None)))),
         (
@@ -77,7 +81,7 @@ fn a_full_store_takes_the_memory_that_it_may() {
             "producers",
             Box::new(|n| {
                 let id = ProducerId::parse(&format!("producer-{n}")).unwrap();
-                put("a", change(head(7, n, n), vec![b'x'], Some((id, state))))
+                put("a", change(head(7, n, n), vec![b'x'], Some((id, PRODUCER))))
             }),
         ),
     ];
