@@ -35,11 +35,14 @@ const LASTS: Duration = Duration::from_secs(2);
 /// The connections of all attacks, and some files.
 const DESCRIPTORS: u64 = 1_500;
 
+/// What clients do to a server.
+type Attack = fn(&Server) -> Result<()>;
+
 pub(crate) fn run(stage: &Stage<'_>) -> Result<String> {
     if rlimit::increase_nofile_limit(u64::MAX)? < DESCRIPTORS {
         return Ok(format!("  skipped: fewer than {DESCRIPTORS} open files are allowed here\n"));
     }
-    let attacks: [(&str, fn(&Server) -> Result<()>); 5] = [
+    let attacks: [(&str, Attack); 5] = [
         ("1,000 connections that read nothing", reads),
         ("20 HTTP/2 connections with a window of 0", windows),
         ("300 event streams that stop reading", events),
