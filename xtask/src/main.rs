@@ -12,6 +12,7 @@ mod crash;
 mod differential;
 mod edge;
 mod examples;
+mod fuzz;
 mod npm;
 mod packages;
 mod process;
@@ -58,6 +59,8 @@ enum Task {
     Cdn(cdn::Options),
     /// Kill a server in a loop, cut its power, fill and damage its disk: nothing acknowledged may be lost
     Crash(crash::Options),
+    /// Run the fuzz targets under libFuzzer: request heads, bodies, what the disk holds, scripts of requests
+    Fuzz(fuzz::Options),
     /// Run the official client in a real browser, cross-origin, behind nginx as configured in edge/nginx
     Browser,
     /// Send random requests to all our servers and the Node reference server, and compare the responses
@@ -75,6 +78,7 @@ fn main() -> ExitCode {
         Task::Bench(options) => bench::run(&options),
         Task::Cdn(options) => cdn::run(&options),
         Task::Crash(options) => crash::run(&options),
+        Task::Fuzz(options) => fuzz::run(&options),
         Task::Browser => browser::run(),
         Task::Differential(options) => differential::run(&options),
         Task::Tidy => tidy::run(),

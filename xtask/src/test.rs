@@ -11,7 +11,9 @@ use headwater_testkit::table;
 
 use crate::setup::WASM_TARGET;
 use crate::workspace::{cargo, cargo_without_rocksdb};
-use crate::{browser, cdn, conformance, crash, differential, edge, examples, packages, process, setup, tidy};
+use crate::{
+    browser, cdn, conformance, crash, differential, edge, examples, fuzz, packages, process, setup, tidy,
+};
 
 /// The command line of `cargo xtask test`.
 #[derive(Args)]
@@ -30,7 +32,7 @@ struct Step {
     run: fn() -> Result<()>,
 }
 
-const STEPS: [Step; 17] = [
+const STEPS: [Step; 18] = [
     Step {
         name: "setup",
         what: "what this machine needs: rustfmt, clippy, the wasm target, libclang, Node, cargo-deny, cargo-hack",
@@ -116,6 +118,12 @@ const STEPS: [Step; 17] = [
         what: "cargo xtask differential, short: 1,500 scripts on our four servers",
         next: "the command that repeats it is above; verify/differential/README.md explains the output",
         run: differential::run_short,
+    },
+    Step {
+        name: "fuzz",
+        what: "cargo xtask fuzz, short: five seconds of each target",
+        next: "the input that fails is named above; `cargo xtask fuzz --target NAME` runs the target alone",
+        run: fuzz::run_short,
     },
     Step {
         name: "examples",

@@ -78,17 +78,33 @@ impl Share {
         Self(None)
     }
 
-    /// Returns the bytes that the share was taken for. It is returned when the last of their copies is dropped.
+    /// Gives back what is more than room for `bytes` bytes.
+    fn at_most(self, bytes: u64) -> Self {
+        let Self(mut permit) = self;
+        let wanted = usize::try_from(bytes.div_ceil(UNIT_BYTES)).unwrap_or(usize::MAX);
+        if let Some(permit) = &mut permit {
+            let more = permit.num_permits().saturating_sub(wanted);
+            drop(permit.split(more));
+        }
+        Self(permit)
+    }
+
+    /// Returns the bytes that the share was taken for. It is returned when the last of their copies is dropped, and what
+    /// was taken for more than there are at once.
     pub(crate) fn hold(self, bytes: Bytes) -> Bytes {
-        struct Held(Bytes, #[expect(dead_code, reason = "it is dropped with the bytes")] Share);
+        struct Held(#[expect(dead_code, reason = "it is dropped with the bytes")] Share, Bytes);
 
         impl AsRef<[u8]> for Held {
             fn as_ref(&self) -> &[u8] {
-                &self.0
+                &self.1
             }
         }
 
-        if bytes.is_empty() { bytes } else { Bytes::from_owner(Held(bytes, self)) }
+        if bytes.is_empty() {
+            bytes
+        } else {
+            Bytes::from_owner(Held(self.at_most(bytes.len() as u64), bytes))
+        }
     }
 }
 
@@ -114,6 +130,9 @@ mod tests {
         assert_eq!(budget.bytes(), 6 << 10);
         drop(share);
         assert_eq!(budget.bytes(), 0);
+        let less = budget.try_take(8_000).unwrap().hold(Bytes::from_static(b"less"));
+        assert_eq!(budget.bytes(), 1 << 10);
+        drop(less);
         drop(budget.try_take(1).unwrap().hold(Bytes::new()));
         assert_eq!(budget.bytes(), 0, "nothing holds it");
     }

@@ -47,7 +47,7 @@ pub(crate) struct Piece {
     pub(crate) bytes: Bytes,
     /// The position after it.
     pub(crate) next: u64,
-    /// The position after the range, if it is the range's first piece.
+    /// The position after the range, if it is a range's first piece and no [`Part::Opening`].
     end: u64,
 }
 
@@ -60,6 +60,10 @@ struct Key {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Part {
+    /// The first piece of a range that is longer and ends at the tail, wherever that is.
+    Opening {
+        from: u64,
+    },
     First(Span),
     /// Its last piece ends an array.
     Later {
@@ -125,15 +129,18 @@ impl Pieces {
             let first = Piece { bytes: Bytes::from_static(empty), next: from, end: from };
             return Ok((Range { from, end: from, first }, Source::Memory));
         }
-        let key = Key { incarnation: head.incarnation, part: Part::First(span) };
-        let range = |first: Piece| Range { from, end: first.end, first };
+        let until = cut(from);
+        // A stream that grows would have its beginning cached again and again.
+        let is_opening = target == head.tail && target > until;
+        let part = if is_opening { Part::Opening { from } } else { Part::First(span) };
+        let key = Key { incarnation: head.incarnation, part };
+        let range = |first: Piece| Range { from, end: if is_opening { target } else { first.end }, first };
         if let Some(first) = self.cache.get(&key) {
             return Ok((range(first), Source::Memory));
         }
         let mut source = Source::Collapsed;
         let read = async {
             source = Source::Store;
-            let until = cut(from);
             let share = match no_room {
                 NoRoom::Refuse => self.budget.try_take(until.min(head.tail) - from)?,
                 NoRoom::Wait => self.budget.take(until.min(head.tail) - from).await,

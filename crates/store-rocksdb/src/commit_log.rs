@@ -163,6 +163,18 @@ pub(crate) fn replay(
     Ok(Replayed { through, live, free })
 }
 
+/// Looks for frames in any bytes, as a replay does.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn parse_any(bytes: &[u8]) {
+    let (salt, rest) =
+        bytes.split_first_chunk().map_or((0, bytes), |(salt, rest)| (u64::from_le_bytes(*salt), rest));
+    if let Some(frame) = Frame::parse(rest, salt) {
+        assert!(frame.size() <= rest.len(), "it has no more bytes than there are");
+    }
+    let _later = later_frame(rest, salt, 0);
+    let _claimed = frame::claimed_size(rest);
+}
+
 /// Checks what follows the last frame, whose number is `through`: a whole frame numbered `through + 2` or later proves that
 /// the next one was durable once.
 fn check_rest(slot: &Slot, rest: &[u8], salt: u64, through: u64) -> Result<(), LogError> {

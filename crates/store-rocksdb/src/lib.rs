@@ -6,13 +6,17 @@
 //! is done per stream (`open`). `docs/storage-format.md` documents every byte, ADR 0009 the reasons.
 //!
 //! # Features
-//! `tuning`: `RocksStore::open_tuned` opens a store with other options of RocksDB, for the crate's benchmark.
+//! - `tuning`: `RocksStore::open_tuned` opens a store with other options of RocksDB, for the crate's benchmark.
+//! - `fuzzing`: the formats of the disk as a function of any bytes, for the repository's fuzz targets.
 
 mod checkpointer;
 mod codec;
 mod commit_log;
 mod engine;
 mod folder;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod head;
 mod keys;
 mod memtable;

@@ -1,0 +1,5 @@
+//! The fuzz target `stored`.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| headwater_fuzz::stored(data));
