@@ -7,7 +7,10 @@ use futures_util::Stream;
 use headwater_protocol::{
     BadRequest, Missing, ParseContext, Refusal, Request, RequestHead, Unavailable,
     cross_origin::{self, ORIGIN},
-    op::{read::Read, subscription::Control},
+    op::{
+        read::Read,
+        subscription::{Action, Control},
+    },
     request::{self, METHODS, check_probe, declared_length},
     response::{self, Probe, ResponseHead, ServerState},
     subscription::CONTROL_BODY_BYTES_MAX,
@@ -229,7 +232,14 @@ impl Inner {
         } else {
             Bytes::new()
         };
-        subscriptions.execute(control, body).await
+        let is_read = matches!(control, Control::Subscription(_, Action::Read { .. }));
+        let mut response = subscriptions.execute(control, body).await?;
+        if is_read {
+            // A page of links may be long, and its reader slow.
+            let share = self.responses.try_take(response.body.len() as u64)?;
+            response.body = share.hold(response.body);
+        }
+        Ok(response)
     }
 
     fn state(&self) -> ServerState {

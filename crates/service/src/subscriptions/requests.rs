@@ -59,10 +59,7 @@ impl Subscriptions {
                 let keys = self.registry().keys.clone();
                 Ok(keys.respond())
             }
-            Control::Subscription(id, Action::Read { after }) => {
-                let _permit = self.request_permit(&body)?;
-                self.describe(&id, false, after.as_ref())
-            }
+            Control::Subscription(id, Action::Read { after }) => self.describe(&id, false, after.as_ref()),
             Control::Subscription(id, action) => {
                 let permit = self.request_permit(&body)?;
                 let subscriptions = self.clone();
