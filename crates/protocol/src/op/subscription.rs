@@ -281,10 +281,10 @@ mod tests {
                 "s b",
                 "Create { root: \"http://streams.example/v1/stream\" }",
             ),
-            ("GET", "/v1/stream/__ds/subscriptions/s", "s", "Read"),
-            ("HEAD", "/v1/stream/__ds/subscriptions/s", "s", "Read"),
+            ("GET", "/v1/stream/__ds/subscriptions/s", "s", "Read { after: None }"),
+            ("HEAD", "/v1/stream/__ds/subscriptions/s", "s", "Read { after: None }"),
             ("DELETE", "/v1/stream/__ds/subscriptions/s", "s", "Delete"),
-            ("GET", "/v1/stream/%5F_ds/subscriptions/s", "s", "Read"),
+            ("GET", "/v1/stream/%5F_ds/subscriptions/s", "s", "Read { after: None }"),
             ("POST", "/v1/stream/__ds/subscriptions/s/streams", "s", "Link"),
             ("DELETE", "/v1/stream/__ds/subscriptions/s/streams/a%2Fb", "s", "Unlink(StreamName(\"a/b\"))"),
             (
