@@ -8,12 +8,18 @@ pub(crate) fn refuse(error: StoreError) -> Refusal {
     match error {
         StoreError::Full => Unavailable::StorageFull.into(),
         StoreError::Missing(_) => Missing::NotFound.into(),
+        // The store itself has logged the cause, once.
+        StoreError::Failed(_) => {
+            tracing::debug!(%error, "the store failed");
+            Unavailable::StorageFailed.into()
+        }
+        StoreError::InDoubt(_) => {
+            tracing::error!(%error, "the outcome of a commit is unknown");
+            Unavailable::StorageInDoubt.into()
+        }
         error => {
             tracing::error!(%error, "the store failed");
-            match error {
-                StoreError::InDoubt(_) => Unavailable::StorageInDoubt.into(),
-                _ => Unavailable::StorageFailed.into(),
-            }
+            Unavailable::StorageFailed.into()
         }
     }
 }

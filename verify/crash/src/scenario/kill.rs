@@ -226,7 +226,11 @@ impl Run<'_> {
                 running = disk.struck();
             }
             phase.end_with_server();
-            if end == End::Terminate { server.terminate() } else { server.kill() }
+            match end {
+                End::Terminate if disk == Condition::Failing => server.terminate_stopped(),
+                End::Terminate => server.terminate(),
+                _ => server.kill(),
+            }
         })?;
         let struck = self.disarm();
         self.struck.running += usize::from(running > 0);
