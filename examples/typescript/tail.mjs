@@ -11,9 +11,14 @@ const saved = openSaved(file)
 const response = await stream({ url, offset: saved.offset, live })
 
 // Whether the stream is closed is not saved: the server says so again to whoever asks from its last offset.
-response.subscribeJson((batch) => {
-  if (batch.items.length > 0) saved.append(batch.items, batch.offset)
+const last = new Promise((resolve) => {
+  response.subscribeJson((batch) => {
+    if (batch.items.length > 0) saved.append(batch.items, batch.offset)
+    if (batch.streamClosed) resolve()
+  })
 })
 await response.closed
-saved.close()
 if (!response.streamClosed) throw new Error(`the ${live} tail ended before the stream was closed`)
+// `closed` may resolve while the body of the last response is still on its way.
+await last
+saved.close()
