@@ -5,7 +5,7 @@ vcl 4.1;
 import std;
 
 probe health {
-    .url = "/health";
+    .url = "/livez";
     .interval = 1s;
     .timeout = 1s;
     .window = 3;

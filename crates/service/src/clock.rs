@@ -1,9 +1,8 @@
 //! The only place that reads the time. Two times, which tests can move apart:
 //!
-//! - **Wall time** (`wall_*`) is the date. An operator or NTP may step it in either direction. Everything that others
-//!   see is wall time: incarnations, the intervals of cursors, the ages of cacheable responses, timestamps of webhooks and
-//!   the lifetimes of their keys. The deadlines of streams and the times of their last changes are dates too, but by a
-//!   calendar, which decides what is over: wall time without its steps.
+//! - **Wall time** (`wall_*`) is the date. An operator or NTP may step it in either direction. Incarnations are wall time,
+//!   and what others check: timestamps of webhooks and the lifetimes of their keys. The deadlines of streams, the times of
+//!   their last changes, cursors and the ages of responses are dates too, but of a calendar: wall time without its steps.
 //! - **Steady time** (`now_*`) starts at the wall time and then only grows with elapsed time. Everything that waits
 //!   uses it: long-polls, heartbeats, lifetimes of event streams, body time-outs, leases, retries, latencies. Leases
 //!   and retries are stored too: steady time starts at the wall time, so they keep their meaning across a restart, and what

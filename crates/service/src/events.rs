@@ -104,7 +104,7 @@ impl Reads {
         let span = Span { from: position, target };
         let (_, source) = self.range(&stream, head, span, NoRoom::Refuse).await?;
         let context = self.context(head);
-        let lifetime_ms = self.event_stream_lifetime_ms(context.now_ms);
+        let lifetime_ms = self.event_stream_lifetime_ms(self.clock.wall_ms());
         let response = read.respond_events(&context, context.now_ms.saturating_add(lifetime_ms));
         let now_ms = self.clock.now_ms();
         let end_ms = now_ms.saturating_add(lifetime_ms);

@@ -168,7 +168,7 @@ impl Reads {
 
     /// Returns the values that a response depends on besides the request.
     pub(crate) fn context<'a>(&'a self, stream: &'a StreamHead) -> ReadContext<'a> {
-        ReadContext { stream, policies: &self.config.policies, now_ms: self.clock.wall_ms() }
+        ReadContext { stream, policies: &self.config.policies, now_ms: self.calendar.now_ms() }
     }
 
     pub(crate) fn is_draining(&self) -> bool {
