@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// The distance between the ends of pieces, in bytes.
-const PIECE_BYTES: u64 = 256 << 10;
+const PIECE_BYTES: u64 = 512 << 10;
 
 /// A range from a position to the first append boundary at or after the target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -169,6 +169,9 @@ impl Pieces {
         let next = cut(from).min(end);
         let is_last = next == end;
         let key = Key { incarnation: head.incarnation, part: Part::Later { from, next, is_last } };
+        if let Some(piece) = self.cache.get(&key) {
+            return Ok(piece);
+        }
         let read = async {
             let share = self.budget.take(next - from).await;
             let Gathered { stored, .. } = gather(store, head, Span { from, target: next }, next).await?;
