@@ -62,13 +62,14 @@ fn checkpoint_all(engine: &Engine) {
     while !engine.queue.is_stopped()
         && let Some((memtable, through, bytes)) = engine.oldest_sealed()
     {
+        let has_room = written == Some(through) || engine.rocks.has_room(bytes);
         let checkpointed = if written == Some(through) {
             Ok(())
-        } else if !engine.rocks.has_room(bytes) {
-            Err(StoreError::Full)
-        } else {
+        } else if has_room {
             let incarnation_last = engine.incarnation_last.load(Ordering::Relaxed);
             engine.rocks.write(&memtable, through, incarnation_last)
+        } else {
+            Err(StoreError::Full)
         };
         let flushed = checkpointed.and_then(|()| {
             // What was written once needs only the flush again.
@@ -87,15 +88,15 @@ fn checkpoint_all(engine: &Engine) {
                 if !std::mem::replace(&mut failed, true) {
                     tracing::error!(%error, "a checkpoint failed; it is tried again until it succeeds");
                 }
-                // RocksDB gets over a full disk by itself, and over nothing else.
-                let reopens = !matches!(error, StoreError::Full);
                 engine.slots.fail(error);
                 if !engine.slots.wait_for_work(RETRY, || false) {
                     return;
                 }
-                if reopens {
+                // RocksDB gets over a full disk by itself at most, and not over a quota.
+                if has_room {
                     written = None;
-                    if let Err(error) = engine.rocks.reopen(engine.salt) {
+                    let checkpoint = engine.checkpoint.load(Ordering::Relaxed);
+                    if let Err(error) = engine.rocks.reopen(engine.salt, checkpoint) {
                         tracing::debug!(%error, "RocksDB can't be opened again yet");
                     }
                 }

@@ -19,7 +19,7 @@ use crate::{
     memtable::{Lookup, Memtable},
     memtables::Memtables,
     queue::Queue,
-    rocks::{Query, Rocks},
+    rocks::{Marks, Query, Rocks},
     slots::Slots,
 };
 
@@ -39,6 +39,8 @@ pub(crate) struct Engine {
     pub(crate) committed_ms: AtomicU64,
     /// The number that identifies the store's data.
     pub(crate) salt: u64,
+    /// The last frame that RocksDB has; earlier ones may be gone from the commit log.
+    pub(crate) checkpoint: AtomicU64,
 }
 
 /// The reason why a store is read-only until it is opened again.
@@ -58,8 +60,7 @@ impl Engine {
         log: CommitLog,
         free: Vec<Slot>,
         memtables: Memtables,
-        incarnation_last: u64,
-        salt: u64,
+        marks: Marks,
     ) -> Self {
         Self {
             log: Mutex::new(log),
@@ -67,11 +68,12 @@ impl Engine {
             slots: Slots::new(free),
             memtables: RwLock::new(memtables),
             rocks,
-            incarnation_last: AtomicU64::new(incarnation_last),
+            incarnation_last: AtomicU64::new(marks.incarnation_last),
             sync_ns: AtomicU64::new(0),
             started: Instant::now(),
             committed_ms: AtomicU64::new(0),
-            salt,
+            salt: marks.salt,
+            checkpoint: AtomicU64::new(marks.checkpoint),
         }
     }
 
@@ -113,6 +115,7 @@ impl Engine {
             sealed.through, through,
             "the slots that become free are those of the frames that RocksDB has"
         );
+        self.checkpoint.store(through, Ordering::Relaxed);
         for slot in &sealed.slots {
             if let Err(error) = slot.shrink() {
                 tracing::warn!(%error, slot = %slot.path().display(), "a slot stays longer than it need be");

@@ -98,19 +98,21 @@ impl RocksStore {
             LogError::Damaged { .. } => folder.damaged(error),
         })?;
         let incarnation_last = memtable.incarnation_last.max(marks.incarnation_last);
+        let mut marks = Marks { incarnation_last, ..marks };
         let mut memtables = Memtables::default();
         if free.is_empty() {
             // Every slot is full: their frames have to be in RocksDB before anything can be written.
             let written = rocks.write(&memtable, through, incarnation_last).and_then(|()| rocks.flush());
             written.map_err(|error| folder.unusable(error))?;
             free = live;
+            marks.checkpoint = through;
         } else if !live.is_empty() {
             let memtable = Arc::new(memtable);
             memtables.sealed.push_back(Sealed { memtable, through, slots: live });
         }
         let slot = free.pop().ok_or_else(|| folder.damaged("there are no slots"))?;
         let log = CommitLog::new(marks.salt, slot, through);
-        let engine = Arc::new(Engine::new(rocks, log, free, memtables, incarnation_last, marks.salt));
+        let engine = Arc::new(Engine::new(rocks, log, free, memtables, marks));
         let start = |name: &str, run: fn(&Engine)| {
             let engine = engine.clone();
             // A panic stops the store.

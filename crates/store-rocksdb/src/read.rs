@@ -200,10 +200,10 @@ pub(crate) fn expired(
     let mut found = engine.memtables().deadlines(until_ms, after, limit);
     let mut stale = Vec::new();
     let mut taken = 0;
-    engine.rocks.deadlines(until_ms, after, |deadline_ms, name| {
+    engine.rocks.deadlines(until_ms, after, |db, deadline_ms, name| {
         // A memtable knows better, and its deadlines are found already.
         if engine.memtables().head(name, |_| ()) == Lookup::Absent {
-            let prefix = engine.rocks.get(&Query::new(NAMES, name.as_bytes(), HeadPrefix::decode))?;
+            let prefix = db.get(&Query::new(NAMES, name.as_bytes(), HeadPrefix::decode))?;
             if prefix.and_then(|prefix| prefix.deadline_ms) == Some(deadline_ms) {
                 found.insert((deadline_ms, name.into()));
                 taken += 1;

@@ -5,6 +5,7 @@
 
 use std::{
     borrow::Cow,
+    fs, io,
     ops::Deref,
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError, RwLock, RwLockReadGuard},
@@ -35,6 +36,9 @@ const ENTRY_BYTES: usize = 128 * 1024;
 /// The space that a checkpoint takes besides its bytes: keys, indexes, a new manifest.
 const SPARE_BYTES: u64 = 4 << 20;
 
+/// The size of the file that tells whether a folder can be written.
+const PROBE_BYTES: usize = 64 << 10;
+
 /// RocksDB behind the commit log.
 #[derive(Debug)]
 pub(crate) struct Rocks {
@@ -56,8 +60,8 @@ struct Floor {
     batches: u64,
 }
 
-/// RocksDB, while it is open.
-struct Open<'a>(RwLockReadGuard<'a, Option<DB>>);
+/// RocksDB, while it is open. Who has it must not ask [`Rocks`] for it again: [`Rocks::reopen`] may wait between the two.
+pub(crate) struct Open<'a>(RwLockReadGuard<'a, Option<DB>>);
 
 impl Deref for Open<'_> {
     type Target = DB;
@@ -65,6 +69,13 @@ impl Deref for Open<'_> {
     #[expect(clippy::expect_used, reason = "`Rocks::db` checks it")]
     fn deref(&self) -> &DB {
         self.0.as_ref().expect("RocksDB is open")
+    }
+}
+
+impl Open<'_> {
+    /// Looks a key up, on the disk if need be.
+    pub(crate) fn get<T>(&self, query: &Query<'_, T>) -> Result<Option<T>, StoreError> {
+        query.read(self.get_pinned_cf(family(self, query.family)?, &query.key))
     }
 }
 
@@ -118,18 +129,33 @@ impl Rocks {
     /// gone: it keeps the error. Everything that isn't flushed is lost, and has to be written again.
     ///
     /// # Errors
-    /// It can't be opened: then it stays closed until this succeeds.
-    pub(crate) fn reopen(&self, salt: u64) -> Result<(), StoreError> {
+    /// Nothing can be written to its folder yet: then it stays as it is, and can be read. Or it can't be opened, or is not
+    /// the store `salt` with all checkpoints up to `checkpoint`: then it stays closed until this succeeds.
+    pub(crate) fn reopen(&self, salt: u64, checkpoint: u64) -> Result<(), StoreError> {
+        self.probe().map_err(StoreError::failed)?;
         let mut db = self.db.write().unwrap_or_else(PoisonError::into_inner);
         *db = None;
         // Never made anew: what is missing has to come back.
         let opened = open(&self.tuning.database(), &self.folder, self.memory_bytes, &self.tuning);
         let opened = opened.map_err(unwritable)?;
-        if marks(&opened)?.is_none_or(|marks| marks.salt != salt) {
-            return Err(StoreError::failed("the folder has another store's data"));
+        match marks(&opened)? {
+            Some(marks) if marks.salt == salt && marks.checkpoint >= checkpoint => {
+                *db = Some(opened);
+                Ok(())
+            }
+            Some(marks) if marks.salt == salt => {
+                Err(StoreError::failed("the folder has an older state of the store"))
+            }
+            _ => Err(StoreError::failed("the folder has another store's data")),
         }
-        *db = Some(opened);
-        Ok(())
+    }
+
+    /// Writes a file to the folder and removes it.
+    fn probe(&self) -> io::Result<()> {
+        let path = self.folder.join("probe");
+        let written = fs::write(&path, [0; PROBE_BYTES]);
+        fs::remove_file(&path)?;
+        written
     }
 
     fn db(&self) -> Result<Open<'_>, StoreError> {
@@ -139,8 +165,7 @@ impl Rocks {
 
     /// Looks a key up, on the disk if need be.
     pub(crate) fn get<T>(&self, query: &Query<'_, T>) -> Result<Option<T>, StoreError> {
-        let db = self.db()?;
-        query.read(db.get_pinned_cf(family(&db, query.family)?, &query.key))
+        self.db()?.get(query)
     }
 
     /// Looks a key up in memory. Returns `None` if the disk would have to be read, otherwise what [`Rocks::get`] would.
@@ -195,7 +220,7 @@ impl Rocks {
         &self,
         until_ms: u64,
         after: Option<(u64, &str)>,
-        mut visit: impl FnMut(u64, &str) -> Result<bool, StoreError>,
+        mut visit: impl FnMut(&Open<'_>, u64, &str) -> Result<bool, StoreError>,
     ) -> Result<(), StoreError> {
         let db = self.db()?;
         let floor = *lock(&self.floor);
@@ -210,7 +235,7 @@ impl Rocks {
             let (deadline_ms, name) =
                 expiry::decode_key(&key).ok_or_else(|| damaged(expiry::FAMILY, &key))?;
             earliest.get_or_insert(deadline_ms);
-            if first_key.as_deref() != Some(&*key) && !visit(deadline_ms, name)? {
+            if first_key.as_deref() != Some(&*key) && !visit(&db, deadline_ms, name)? {
                 break;
             }
         }

@@ -178,6 +178,56 @@ fn a_folder_that_was_away_is_used_again() {
     assert_eq!(content(&open(folder.path()), "a"), b"0123456789abcdefghijABCDEFGHIJ");
 }
 
+/// What comes back must have all that the commit log no longer has.
+#[test]
+fn an_older_state_of_the_folder_is_not_taken() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    append(&store, "a", 1, 10, b"0123456789").unwrap();
+    checkpoint(&store);
+    let older = store.engine.checkpoint.load(Ordering::Relaxed);
+    append(&store, "a", 2, 20, b"abcdefghij").unwrap();
+    checkpoint(&store);
+    let newer = store.engine.checkpoint.load(Ordering::Relaxed);
+    assert!(newer > older);
+    let refused = store.engine.rocks.reopen(store.engine.salt, newer + 1);
+    assert!(matches!(&refused, Err(StoreError::Failed(error)) if error.to_string().contains("older")));
+    store.engine.rocks.reopen(store.engine.salt, newer).unwrap();
+    assert_eq!(content(&store, "a"), b"0123456789abcdefghij");
+}
+
+/// A sweep looks each stream up while RocksDB may be about to be opened again.
+#[test]
+fn sweeps_and_a_store_that_is_opened_again_do_not_wait_for_each_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    for number in 0..200_u64 {
+        let mut head = headwater_store::contract::head(7 + number, 1, 0);
+        head.deadline_ms = Some(1_000 + number);
+        let change = headwater_protocol::stream::Change { head, bytes: Bytes::new(), producer: None };
+        let name = headwater_store::contract::name(&format!("s{number}"));
+        wait(store.commit(one(Edit::Put { name, expected: 0, change }))).unwrap();
+    }
+    checkpoint(&store);
+    let engine = store.engine.clone();
+    let (done, is_done) = std::sync::mpsc::channel();
+    thread::spawn(move || {
+        let sweeps = {
+            let engine = engine.clone();
+            thread::spawn(move || {
+                let sweep = |_| crate::read::expired(&engine, 10_000, None, 1_000).map(|found| found.len());
+                (0..200).map(sweep).collect::<Vec<_>>()
+            })
+        };
+        while !sweeps.is_finished() {
+            engine.rocks.reopen(engine.salt, 0).unwrap();
+        }
+        done.send(sweeps.join().unwrap()).unwrap();
+    });
+    let found = is_done.recv_timeout(Duration::from_secs(60)).expect("nothing hangs");
+    assert!(found.iter().all(|found| *found == Ok(200)), "{found:?}");
+}
+
 /// After a failure what waits isn't written behind it.
 #[test]
 fn nothing_is_written_after_a_failed_sync() {
