@@ -62,6 +62,25 @@ impl DataEncoder {
         Self { encoding, held: [0; 3], held_bytes: 0, after_cr: false, in_line: false }
     }
 
+    /// Returns a number of bytes that are enough for a piece of the body, the event's beginning and end and the control
+    /// event that follows.
+    #[must_use]
+    pub fn bytes_max(encoding: SseEncoding, piece: &[u8]) -> usize {
+        const AROUND: usize = 512;
+        const LINE: usize = "data: \n".len();
+        let bytes = match encoding {
+            SseEncoding::Base64 => piece.len().div_ceil(3).saturating_mul(4),
+            SseEncoding::Json | SseEncoding::Text => {
+                // A byte that is no UTF-8 becomes U+FFFD.
+                let longest =
+                    if str::from_utf8(piece).is_ok() { 1 } else { char::REPLACEMENT_CHARACTER.len_utf8() };
+                let ends = piece.iter().filter(|byte| matches!(byte, b'\r' | b'\n')).count();
+                piece.len().saturating_mul(longest).saturating_add(ends.saturating_mul(LINE))
+            }
+        };
+        bytes.saturating_add(AROUND)
+    }
+
     /// Appends a piece of the body.
     pub fn write(&mut self, out: &mut String, piece: &[u8]) {
         let (held, held_bytes) = (self.held, usize::from(self.held_bytes));
@@ -308,7 +327,9 @@ mod tests {
                 let mut out = String::new();
                 let mut encoder = DataEncoder::begin(&mut out, encoding, at(5));
                 for piece in cuts.windows(2) {
-                    encoder.write(&mut out, &bytes[piece[0]..piece[1]]);
+                    let (before, piece) = (out.len(), &bytes[piece[0]..piece[1]]);
+                    encoder.write(&mut out, piece);
+                    prop_assert!(out.len() - before <= DataEncoder::bytes_max(encoding, piece));
                 }
                 encoder.end(&mut out);
                 prop_assert_eq!(&out, &data(encoding, &bytes));

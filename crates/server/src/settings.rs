@@ -223,8 +223,8 @@ pub(crate) struct Bounds {
     #[arg(long, env = "HEADWATER_BODY_TIME", default_value = "30m", value_name = "DURATION", value_parser = some_time)]
     pub(crate) body_time: Duration,
 
-    /// Memory for response bodies on their way to clients, in bytes, besides the caches of chunks and events. Beyond it,
-    /// reads are refused with 503, and those that have begun wait.
+    /// Memory for response bodies on their way to clients, in bytes, besides the caches of chunks and events. A quarter of it
+    /// is for events. Beyond it, reads are refused with 503, and those that have begun wait.
     #[arg(long, env = "HEADWATER_RESPONSES_MAX", default_value = "256MiB", value_name = "BYTES", value_parser = responses)]
     pub(crate) responses_max: ByteSize,
 
@@ -471,7 +471,7 @@ fn count(text: &str) -> Result<usize, String> {
 
 fn responses(text: &str) -> Result<ByteSize, String> {
     let size: ByteSize = text.parse()?;
-    if size < ByteSize::mib(1) { Err("it must be at least 1MiB".to_owned()) } else { Ok(size) }
+    if size < ByteSize::mib(32) { Err("it must be at least 32MiB".to_owned()) } else { Ok(size) }
 }
 
 fn some_time(text: &str) -> Result<Duration, String> {

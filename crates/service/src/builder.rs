@@ -107,10 +107,12 @@ impl Builder {
         let streams = Arc::new(Streams::new(store.clone(), clock.clone(), config.open_streams_max));
         let calendar = Arc::new(Calendar::new(clock.clone()));
         let bodies = Arc::new(Bodies::new(&config, clock.clone()));
-        // What is cached counts too, for as long as it is.
-        let cached_bytes = config.chunk_cache_bytes.saturating_add(config.event_cache_bytes);
-        let responses =
-            Budget::new("response bodies", config.responses_bytes_max.saturating_add(cached_bytes));
+        // An event is encoded while its piece is held: were both of one budget, readers could have all of it for their
+        // pieces, and wait for each other. What is cached counts too, for as long as it is.
+        let for_events = config.responses_bytes_max / 4;
+        let for_ranges = config.responses_bytes_max - for_events;
+        let event_bytes = Budget::new("events", for_events.saturating_add(config.event_cache_bytes));
+        let responses = Budget::new("response bodies", for_ranges.saturating_add(config.chunk_cache_bytes));
         let writes = Arc::new(Writes {
             store: store.clone(),
             clock: clock.clone(),
@@ -149,7 +151,7 @@ impl Builder {
             writes: writes.clone(),
             metrics: metrics.clone(),
             pieces: Pieces::new(config.chunk_cache_bytes, responses.clone()),
-            budget: responses.clone(),
+            event_bytes,
             events: events::cache(config.event_cache_bytes),
             live_readers: LiveReaders::new(config.live_readers_max),
             event_streams: AtomicU64::new(0),

@@ -30,8 +30,9 @@ pub struct Config {
     pub bodies_bytes_max: u64,
     /// How long a request body may pause and take.
     pub pace: Pace,
-    /// The memory for ranges and events on their way to readers, in bytes, besides the caches. Further reads are refused with
-    /// 503; those that have begun wait.
+    /// The memory for ranges and events on their way to readers, in bytes, besides the caches; a quarter of it is for
+    /// events as they are sent. Further reads are refused with 503; those that have begun wait. It should be at least
+    /// 32 MiB.
     pub responses_bytes_max: u64,
     /// The distance between the ends of chunks, in bytes.
     pub chunk_bytes: u64,

@@ -209,7 +209,10 @@ impl EventReader {
             // The stored bytes of a text are those of its body, and of nothing else is anything held back.
             let held_back = usize::try_from(piece.next.saturating_sub(next)).unwrap_or(usize::MAX);
             let body = piece.bytes.split_at(piece.bytes.len().saturating_sub(held_back)).0;
-            let mut text = String::with_capacity(body.len() + 256);
+            // Before the text is there: as many readers as there are may be about to make one.
+            let bytes_max = DataEncoder::bytes_max(self.encoding, body);
+            let share = self.reads.event_bytes.take(bytes_max as u64).await;
+            let mut text = String::with_capacity(bytes_max);
             let mut encoder = match encoder {
                 Some(encoder) => encoder,
                 None => DataEncoder::begin(&mut text, self.encoding, progress.next),
@@ -220,8 +223,7 @@ impl EventReader {
                 encoder.end(&mut text);
                 sse::write_control(&mut text, progress, key.cursor);
             }
-            let share = self.reads.budget.take(text.len() as u64).await;
-            let bytes = share.hold(Bytes::from(text));
+            let bytes = share.hold(Bytes::from(text.into_boxed_str().into_boxed_bytes()));
             Ok::<_, Refusal>(Frame { bytes, encoder: (!is_last).then_some(encoder), next: piece.next })
         };
         let frame = self.reads.events.get_or_insert_async(&key, encoded).await?;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use futures_util::stream;
 use headwater_protocol::{
-    Conflict, Refusal, json, offset::Incarnation, response::Source, stream::StreamHead,
+    Conflict, Refusal, Unavailable, json, offset::Incarnation, response::Source, stream::StreamHead,
 };
 use headwater_store::{ReadRange, Store, StoreError};
 use quick_cache::{Weighter, sync::Cache};
@@ -139,23 +139,32 @@ impl Pieces {
             return Ok((range(first), Source::Memory));
         }
         let mut source = Source::Collapsed;
-        let read = async {
-            source = Source::Store;
-            let share = match no_room {
-                NoRoom::Refuse => self.budget.try_take(until.min(head.tail) - from)?,
-                NoRoom::Wait => self.budget.take(until.min(head.tail) - from).await,
+        let bytes_max = until.min(head.tail) - from;
+        let mut taken = None;
+        loop {
+            let read = async {
+                source = Source::Store;
+                // Nobody waits for room here: others wait for this piece who had better be refused.
+                let share = match taken.take() {
+                    Some(share) => share,
+                    None => self.budget.try_take(bytes_max)?,
+                };
+                let Gathered { stored, next, is_aligned } = gather(store, head, span, until).await?;
+                // A message is whole from one append boundary to the next; anything else would not be JSON.
+                if head.content_type.is_json() && !is_aligned {
+                    return Err(Conflict::OffsetUnknown.into());
+                }
+                let end = if next < until { next } else { end_of(store, head, target.max(until)).await? };
+                let bytes = share.hold(to_body(head, stored, true, next == end));
+                Ok::<_, Refusal>(Piece { bytes, next, end })
             };
-            let Gathered { stored, next, is_aligned } = gather(store, head, span, until).await?;
-            // A message is whole from one append boundary to the next; anything else would not be JSON.
-            if head.content_type.is_json() && !is_aligned {
-                return Err(Conflict::OffsetUnknown.into());
+            match self.cache.get_or_insert_async(&key, read).await {
+                Err(Refusal::Unavailable(Unavailable::Overloaded { .. })) if no_room == NoRoom::Wait => {
+                    taken = Some(self.budget.take(bytes_max).await);
+                }
+                first => return Ok((range(first?), source)),
             }
-            let end = if next < until { next } else { end_of(store, head, target.max(until)).await? };
-            let bytes = share.hold(to_body(head, stored, true, next == end));
-            Ok::<_, Refusal>(Piece { bytes, next, end })
-        };
-        let first = self.cache.get_or_insert_async(&key, read).await?;
-        Ok((range(first), source))
+        }
     }
 
     /// Reads the piece of a range that begins at a position after its first piece.

@@ -43,8 +43,8 @@ pub(crate) struct Reads {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) pieces: Pieces,
     pub(crate) events: EventCache,
-    /// The memory of ranges and events.
-    pub(crate) budget: Budget,
+    /// The memory of encoded events.
+    pub(crate) event_bytes: Budget,
     pub(crate) live_readers: LiveReaders,
     /// Counts event streams, so that those that begin together end apart.
     pub(crate) event_streams: AtomicU64,

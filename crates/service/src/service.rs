@@ -262,7 +262,7 @@ impl Inner {
             live_readers: self.reads.live_readers.count(),
             open_streams: self.streams.count(),
             request_body_bytes: self.bodies.budget.bytes(),
-            response_body_bytes: self.responses.bytes(),
+            response_body_bytes: self.responses.bytes() + self.reads.event_bytes.bytes(),
         }
     }
 }

@@ -46,7 +46,7 @@ fn noise(count: usize) -> Bytes {
 
 #[tokio::test]
 async fn a_large_append_is_read_in_pieces_that_wait_for_the_client() {
-    let world = large_world(2 << 20);
+    let world = large_world(4 << 20);
     world.send("PUT", "a", &[("content-type", "application/octet-stream")], "").await;
     let bytes = noise(5 << 20);
     post(&world, &[("content-type", "application/octet-stream")], vec![bytes.clone()]).await;
@@ -59,13 +59,62 @@ async fn a_large_append_is_read_in_pieces_that_wait_for_the_client() {
         assert_eq!(response.body.bytes_left(), Some(bytes.len() as u64 - from));
         readers.push((from, response.body));
     }
-    assert!((4..20).contains(&readers.len()), "{} share 2 MiB", readers.len());
+    assert!((4..20).contains(&readers.len()), "{} share 3 MiB", readers.len());
     let held = metric(&world, "response_body_bytes").await;
-    assert!((1 << 20..=2 << 20).contains(&held), "{held}");
+    assert!((2 << 20..=3 << 20).contains(&held), "{held}");
     for (from, body) in readers {
         assert!(collect(body).await == bytes[from as usize..], "{from}");
     }
     assert_eq!(metric(&world, "response_body_bytes").await, 0);
+}
+
+/// Readers that wait for memory hold none that others wait for.
+#[tokio::test]
+async fn event_streams_do_not_wait_for_each_other() {
+    for responses_bytes_max in [1 << 20, 2 << 20] {
+        let world = large_world(responses_bytes_max);
+        let headers = [("content-type", "application/octet-stream")];
+        let names = ["a", "b", "c", "d"];
+        for name in names {
+            world.send("PUT", name, &headers, "").await;
+            let call = world.service.parse(&head("POST", name, &headers));
+            world.service.execute(call, body_of(vec![noise(2 << 20)])).await;
+        }
+        let read = async |name| {
+            let mut events = world.send("GET", &format!("{name}?offset=-1&live=sse"), &[], "").await.body;
+            let mut received = String::new();
+            while !received.contains("event: control") {
+                // Others run between a reader's piece and its text.
+                tokio::task::yield_now().await;
+                received.push_str(&next_event(&mut events).await.unwrap());
+            }
+            received.len()
+        };
+        let all = futures_util::future::join_all(names.map(read));
+        let received = tokio::time::timeout(Duration::from_secs(60), all).await.expect("nobody hangs");
+        assert!(received.iter().all(|bytes| *bytes > 2 << 20), "{received:?}");
+    }
+}
+
+/// A reader's own cursor makes its events nobody else's.
+#[tokio::test]
+async fn an_event_counts_before_it_is_there() {
+    let world = large_world(4 << 20);
+    world.send("PUT", "a", &[("content-type", "text/plain")], "").await;
+    post(&world, &[("content-type", "text/plain")], vec![Bytes::from(vec![b'\n'; 600 << 10])]).await;
+    let mut readers = Vec::new();
+    for cursor in 0..20 {
+        let target = format!("a?offset=-1&live=sse&cursor={}", 900_000_000_000_000_u64 + cursor);
+        let response = world.send("GET", &target, &[], "").await;
+        if response.head.status == StatusCode::SERVICE_UNAVAILABLE {
+            break;
+        }
+        let Body::Events(mut events) = response.body else { panic!("{response:?}") };
+        let first = events.next().now_or_never();
+        readers.push((events, first));
+    }
+    let sent = readers.iter().filter(|(_, first)| first.is_some()).count();
+    assert_eq!(sent, 1, "an event of 3.6 MiB takes all that there is for events");
 }
 
 /// Returns the offset of a position of the stream "a".
