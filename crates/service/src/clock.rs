@@ -122,10 +122,10 @@ impl Calendar {
         let steady_us = self.clock.now_us();
         let ahead_us = difference_us(self.clock.wall_us(), steady_us).saturating_sub(state.offset_us);
         let slew_us = difference_us(steady_us, state.looked_us).max(0) / SLEW_DIVISOR;
-        let step_us =
-            if ahead_us.abs() <= SMALL_STEP_US { ahead_us } else { ahead_us.clamp(-slew_us, slew_us) };
-        // Time that is too short for a step adds up.
-        if step_us != 0 {
+        let is_small = ahead_us.abs() <= SMALL_STEP_US;
+        let step_us = if is_small { ahead_us } else { ahead_us.clamp(-slew_us, slew_us) };
+        // Time that is too short for a part of a large step adds up.
+        if is_small || step_us != 0 {
             state.looked_us = steady_us;
         }
         state.offset_us = state.offset_us.saturating_add(step_us);
@@ -235,6 +235,10 @@ mod tests {
             for forward in [true, false] {
                 let clock = Arc::new(ManualClock::new(100 * HOUR_MS));
                 let calendar = Calendar::new(clock.clone());
+                for _ in 0..3_600 {
+                    clock.advance(Duration::from_secs(1));
+                    calendar.now_ms();
+                }
                 let start_ms = calendar.now_ms();
                 let stepped_ms = if forward { start_ms + step_ms } else { start_ms - step_ms };
                 clock.set_wall_ms(stepped_ms);

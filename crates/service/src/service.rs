@@ -116,7 +116,7 @@ impl Service {
 
     /// Parses a request's head.
     pub fn parse(&self, head: &impl RequestHead) -> Call {
-        let Inner { config, clock, draining, .. } = &*self.0;
+        let Inner { config, clock, writes, draining, .. } = &*self.0;
         let started_us = clock.now_us();
         let route = |route| check_probe(head).map(|()| route).map_err(Refusal::from);
         let parsed = match (head.path(), *draining.borrow()) {
@@ -126,7 +126,7 @@ impl Service {
             (METRICS_PATH, _) => route(Route::Metrics),
             _ => {
                 let Config { base_path, body_bytes_max, .. } = &**config;
-                let (body_bytes_max, now_ms) = (*body_bytes_max, clock.wall_ms());
+                let (body_bytes_max, now_ms) = (*body_bytes_max, writes.calendar.now_ms());
                 Request::parse(head, &ParseContext { base_path, body_bytes_max, now_ms }).map(Route::Stream)
             }
         };

@@ -68,14 +68,14 @@ impl Sweeper {
     /// Removes all streams that are over.
     async fn remove_expired(&mut self) {
         let until_ms = self.writes.calendar.now_ms();
+        let begun_ms = self.writes.clock.now_ms();
         let mut after = None;
         loop {
             let page = match self.writes.store.expired(until_ms, after.as_ref(), PAGE).await {
                 Ok(page) => page,
                 Err(error) => return tracing::error!(%error, "expired streams could not be looked up"),
             };
-            let Some(last) = page.last().cloned() else { return };
-            let is_last = page.len() < PAGE;
+            let (last, is_last) = (page.last().cloned(), page.len() < PAGE);
             let now_ms = self.writes.clock.now_ms();
             let is_due =
                 |name: &StreamName| self.set_aside.get(name).is_none_or(|known| known.until_ms <= now_ms);
@@ -87,9 +87,11 @@ impl Sweeper {
                 note(&mut self.set_aside, name, removed, now_ms);
             }
             if is_last {
+                // What was due and not found isn't over any more.
+                self.set_aside.retain(|_, known| known.until_ms > begun_ms);
                 return;
             }
-            after = Some(last);
+            after = last;
         }
     }
 }

@@ -572,6 +572,19 @@ async fn a_wall_clock_set_forward_ends_neither_streams_nor_waits() {
     assert_eq!(poll.await.unwrap().head.status, StatusCode::OK);
 }
 
+/// A stream is created and judged by one time.
+#[tokio::test]
+async fn a_stream_that_was_just_created_is_there_whatever_the_wall_clock_says() {
+    let world = World::new();
+    // It was 08:00.
+    world.clock.set_wall_ms(NOW_MS - 7_200_000);
+    let put = async |name, at| world.send("PUT", name, &[("stream-expires-at", at)], "").await.head.status;
+    assert_eq!(put("past", "2027-01-15T07:00:00Z").await, StatusCode::BAD_REQUEST);
+    assert_eq!(put("ahead", "2027-01-15T09:00:00Z").await, StatusCode::CREATED);
+    assert_eq!(put("ahead", "2027-01-15T09:00:00Z").await, StatusCode::OK);
+    assert_eq!(world.status("HEAD", "ahead").await, StatusCode::OK);
+}
+
 #[tokio::test]
 async fn shared_event_streams_end_on_the_wall_clock_of_their_beginning() {
     let mut config = Config::default();

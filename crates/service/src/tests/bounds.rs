@@ -279,6 +279,15 @@ async fn one_sweep_removes_all_that_is_over_and_damage_does_not_stop_it() {
     world.clock.advance(Duration::from_secs(2));
     world.background.sweeper.sweep().await;
     assert!(world.store.expired(u64::MAX, None, 1).await.unwrap().is_empty());
+    world.create("again", &[("stream-ttl", "60")]).await;
+    world.clock.advance(Duration::from_secs(61));
+    world.store.fail_next_commit(StoreError::failed("EIO"));
+    world.background.sweeper.sweep().await;
+    assert_eq!(world.background.sweeper.set_aside.len(), 1);
+    world.create("again", &[("stream-ttl", "60")]).await;
+    world.clock.advance(Duration::from_secs(2));
+    world.background.sweeper.sweep().await;
+    assert!(world.background.sweeper.set_aside.is_empty(), "it isn't over any more");
 }
 
 #[tokio::test]
