@@ -83,18 +83,6 @@ pub(crate) const OURS: &[Rule] = &[
         goes_on: false,
     },
     Rule {
-        name: "a head between the limit and twice the limit",
-        theirs: "actix is held to --header-max, 32 KiB, by our own count: 431",
-        ours: "hyper looks at its limit before it reads, and reads up to as much again: either, by how it arrives",
-        because: "RFC 6585, 5: a server may refuse; the setting bounds memory, and both are bounded",
-        applies: |exchange, _| {
-            let values = exchange.step.headers.iter().map(|(_, value)| value.before.len());
-            let (first, other) = exchange.statuses();
-            (first == 431 || other == 431) && (32_000..64_000).contains(&values.sum::<usize>())
-        },
-        goes_on: false,
-    },
-    Rule {
         name: "HTTP/1.0 POST without a length",
         theirs: "actix answers 400",
         ours: "hyper takes it for a POST without a body",

@@ -196,8 +196,8 @@ fn headers() -> BoxedStrategy<Headers> {
             ("X-Latin", Text::is(&b"\xe9"[..]))
         ]),
         (90..110usize).prop_map(|count| vec![("X-Many", Text::is("1")); count]),
-        // Not at the limit of 32 KiB itself: each framework counts otherwise.
-        select(vec![7_000, 16_000, 31_000, 40_000, 70_000])
+        // Neither at the limit of 32 KiB nor up to twice as much: hyper looks at it before it reads on.
+        select(vec![7_000, 16_000, 31_000, 70_000])
             .prop_map(|length: usize| vec![("X-Long", Text::is(vec![b'x'; length]))]),
     ]
     .boxed()
