@@ -27,6 +27,7 @@ mod read;
 mod record;
 mod rocks;
 mod slots;
+mod sync;
 #[cfg(test)]
 mod tests;
 #[cfg_attr(

@@ -7,14 +7,13 @@
 
 use std::{
     mem,
-    sync::{Arc, Condvar, Mutex, PoisonError, atomic::Ordering},
-    time::Duration,
+    sync::{Arc, PoisonError},
 };
 
 use bytes::Bytes;
 use headwater_store::{Commit, Edit, GroupCommit, StoreError, Ticket, TicketSender};
 
-use crate::engine::{Engine, lock};
+use super::sync::{Condvar, Mutex, lock};
 
 /// The size up to which commits share a frame; a single larger one has a frame of its own.
 const FRAME_BYTES: usize = 4 << 20;
@@ -22,8 +21,6 @@ const FRAME_BYTES: usize = 4 << 20;
 const INLINE_COMMITS: usize = 1;
 /// The most bytes that a request leads.
 const INLINE_BYTES: usize = 64 << 10;
-/// The slowest sync that a request waits for on its thread.
-const INLINE_SYNC: Duration = Duration::from_micros(500);
 
 /// The commits that wait for the next frame.
 #[derive(Debug, Default)]
@@ -61,7 +58,7 @@ enum Leader {
 
 impl Queue {
     /// Queues a commit of a group.
-    pub(crate) fn push(&self, commit: Commit, group: &Arc<Engine>) -> Ticket {
+    pub(crate) fn push(&self, commit: Commit, group: &Arc<impl GroupCommit + 'static>) -> Ticket {
         let mut state = lock(&self.state);
         if let Some(error) = &state.stopped {
             return Ticket::ready(Err(error.clone()));
@@ -78,7 +75,7 @@ impl Queue {
 
     /// Makes the calling request the leader of all that waits, until [`Queue::end_inline`]. If somebody leads, if that is
     /// too much or `may_lead` denies it, it is handed off instead.
-    fn begin_inline(&self, may_lead: impl FnOnce() -> bool) -> Option<Batch> {
+    pub(crate) fn begin_inline(&self, may_lead: impl FnOnce() -> bool) -> Option<Batch> {
         let mut state = lock(&self.state);
         let is_small = state.waiting.commits.len() <= INLINE_COMMITS && state.bytes <= INLINE_BYTES;
         if state.leader != Leader::Nobody || !is_small || !may_lead() {
@@ -92,14 +89,15 @@ impl Queue {
         Some(state.take())
     }
 
-    fn end_inline(&self) {
+    /// Ends the lead of a request. What has come meanwhile is handed off.
+    pub(crate) fn end_inline(&self) {
         let mut state = lock(&self.state);
         state.leader = Leader::Nobody;
         self.hand_off_in(&mut state);
     }
 
     /// Makes the writer's thread the leader of all that waits, unless somebody leads.
-    fn hand_off(&self) {
+    pub(crate) fn hand_off(&self) {
         self.hand_off_in(&mut lock(&self.state));
     }
 
@@ -177,24 +175,6 @@ impl State {
         let Batch { commits, senders } = &mut self.waiting;
         let rest = Batch { commits: commits.split_off(taken), senders: senders.split_off(taken) };
         mem::replace(&mut self.waiting, rest)
-    }
-}
-
-impl GroupCommit for Engine {
-    fn commit_inline(&self) {
-        let may_lead = || {
-            let sync = Duration::from_nanos(self.sync_ns.load(Ordering::Relaxed));
-            sync < INLINE_SYNC && self.slots.has_free()
-        };
-        if let Some(batch) = self.queue.begin_inline(may_lead) {
-            // It doesn't panic: the lead always ends.
-            self.lead(batch);
-            self.queue.end_inline();
-        }
-    }
-
-    fn hand_off(&self) {
-        self.queue.hand_off();
     }
 }
 

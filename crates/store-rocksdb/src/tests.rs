@@ -4,6 +4,7 @@ mod crashes;
 mod faults;
 mod fixtures;
 mod model;
+mod queue_model;
 mod space;
 
 use headwater_store::{Edit, StoreError};

@@ -4,11 +4,11 @@ use std::{
     collections::HashMap,
     mem,
     sync::{Arc, atomic::Ordering},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use headwater_protocol::path::StreamName;
-use headwater_store::{Commit, Edit, StoreError, StreamState};
+use headwater_store::{Commit, Edit, GroupCommit, StoreError, StreamState};
 
 use crate::{
     commit_log::{AppendError, CommitLog},
@@ -19,6 +19,9 @@ use crate::{
     record::{self, Before},
 };
 
+/// The slowest sync that a request waits for on its thread.
+const INLINE_SYNC: Duration = Duration::from_micros(500);
+
 /// The reason why a batch made no frame.
 struct NoSlot;
 
@@ -28,6 +31,24 @@ type Results = Vec<Result<(), StoreError>>;
 pub(crate) fn run(engine: &Engine) {
     while let Some(batch) = engine.queue.next_batch() {
         engine.lead(batch);
+    }
+}
+
+impl GroupCommit for Engine {
+    fn commit_inline(&self) {
+        let may_lead = || {
+            let sync = Duration::from_nanos(self.sync_ns.load(Ordering::Relaxed));
+            sync < INLINE_SYNC && self.slots.has_free()
+        };
+        if let Some(batch) = self.queue.begin_inline(may_lead) {
+            // It doesn't panic: the lead always ends.
+            self.lead(batch);
+            self.queue.end_inline();
+        }
+    }
+
+    fn hand_off(&self) {
+        self.queue.hand_off();
     }
 }
 
