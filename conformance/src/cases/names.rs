@@ -5,6 +5,7 @@ use crate::client::{Stream, Target};
 
 cases! {
     an_escaped_letter_is_the_letter: "section 12.2; RFC 3986, 6.2.2.2",
+    an_escaped_slash_is_a_slash: "section 12.2; docs/ARCHITECTURE.md, choices",
     escapes_are_decoded_once: "section 12.2; RFC 3986, 2.4",
     case_matters: "RFC 3986, 6.2.2.1",
     segments_make_other_names: "RFC 3986, 3.3",
@@ -40,6 +41,26 @@ fn an_escaped_letter_is_the_letter(t: &Target) {
     }
     t.named(&format!("{name}/%41z09-._~"), "text/plain").append("!");
     plain.read("-1").body_is("hello!");
+}
+
+fn an_escaped_slash_is_a_slash(t: &Target) {
+    let name = t.unused_name();
+    let plain = t.named(&format!("{name}/runs/a"), "text/plain");
+    let escaped = t.named(&format!("{name}%2Fruns%2fa"), "text/plain");
+    escaped.put().body("hello").send().status(201);
+    plain.put().send().status(200);
+    plain.append(", ");
+    t.named(&format!("{name}%2fruns/a"), "text/plain").append("world");
+    for stream in [&plain, &escaped] {
+        stream.read("-1").status(200).body_is("hello, world").has("ETag", &plain.read("-1").etag());
+    }
+    // It is decoded once.
+    t.named(&format!("{name}%252Fruns%252Fa"), "text/plain").head().refused(404, "not-found");
+    let fork = t.missing("text/plain");
+    fork.put().header("Stream-Forked-From", &escaped.path).send().status(201);
+    fork.read("-1").body_is("hello, world");
+    escaped.delete().status(204);
+    plain.head().refused(404, "not-found");
 }
 
 fn escapes_are_decoded_once(t: &Target) {
@@ -150,7 +171,7 @@ fn dots_that_are_no_steps_make_good_names(t: &Target) {
 #[rustfmt::skip]
 const MALFORMED: &[&str] = &[
     "/", "//", "//x", "/x//y", "/x/", "/.", "/..", "/./x", "/../x", "/x/..", "/x/.", "/%2e", "/%2E%2e",
-    "/.%2e", "/%2e./x", "%2Fx", "/%2f", "%2F%2F", "%5Cx", "/%5c", "/..%5cx", "%00", "/%00", "%00x", "%01",
+    "/.%2e", "/%2e./x", "%2F", "/%2f", "%2F%2F", "%2F..", "%2f.%2fx", "/x%2F", "%5Cx", "/%5c", "/..%5cx", "%00", "/%00", "%00x", "%01",
     "%08", "%09", "%0A", "%0a%0d", "%0D", "%1B", "%1F", "%7F", "%", "%4", "%zz", "%4g", "%g4", "%%",
     "%u0041", "%-1", "%+41", "%ff", "%C3", "%C3%28", "%E2%82", "%ED%A0%80", "%C0%AF", "%C0%80",
     "%F5%80%80%80", "%80", "%FE%FF",
@@ -260,9 +281,17 @@ fn assert_404_for_every_verb(stream: &Stream<'_>) {
 }
 
 fn the_control_prefix_is_reserved(t: &Target) {
-    for name in
-        ["__ds", "__ds/x", "%5F%5Fds/x", "_%5fd%73", "__ds/subscriptions", "__ds/jwks", "__ds/schedules/x"]
-    {
+    for name in [
+        "__ds",
+        "__ds/x",
+        "%5F%5Fds/x",
+        "_%5fd%73",
+        "__ds/subscriptions",
+        "__ds/jwks",
+        "__ds/schedules/x",
+        "__ds%2Fx",
+        "__ds%2fjwks",
+    ] {
         assert_404_for_every_verb(&t.named(name, "text/plain"));
     }
     let source = t.missing("text/plain");

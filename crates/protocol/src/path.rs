@@ -1,7 +1,8 @@
 //! Stream names, and how paths spell them (section 12.2).
 //!
-//! A name is the percent-decoded path below the base path, so that every spelling of a URL is one stream. A path that
-//! could mean two things to two servers on the way (`..`, `//`, an encoded slash) is refused, not repaired.
+//! A name is the percent-decoded path below the base path, so that every spelling of a URL is one stream: clients that
+//! build `runs/42` by escaping it whole, `runs%2F42`, mean the same stream. A name that could mean two things to two
+//! servers on the way (`..`, `//`, a backslash) is refused, not repaired, however it is spelled.
 
 use std::{borrow::Borrow, fmt, sync::Arc};
 
@@ -20,6 +21,7 @@ const TOO_LONG: BadRequest = BadRequest::NameMalformed { rule: "it is longer tha
 /// use headwater_protocol::StreamName;
 ///
 /// assert_eq!(StreamName::parse("caf%C3%A9/1")?.as_str(), "caf\u{e9}/1");
+/// assert_eq!(StreamName::parse("runs%2F42")?.as_str(), "runs/42");
 /// assert!(StreamName::parse("a/../b").is_err());
 /// # Ok::<_, headwater_protocol::BadRequest>(())
 /// ```
@@ -32,20 +34,9 @@ impl StreamName {
     /// # Errors
     /// [`BadRequest::NameMalformed`] with the rule that was broken, [`BadRequest::PathUnknown`] for reserved names.
     pub fn parse(encoded: &str) -> Result<Self, BadRequest> {
-        let mut name = String::with_capacity(encoded.len());
-        for segment in encoded.split('/') {
-            if !name.is_empty() {
-                name.push('/');
-            }
-            name.push_str(&decode(segment)?);
-        }
-        if name.len() > NAME_BYTES_MAX {
-            return Err(TOO_LONG);
-        }
-        if is_reserved(&name) {
-            return Err(BadRequest::PathUnknown);
-        }
-        Ok(Self(name.into()))
+        let name = percent_decode(encoded)?;
+        check_name(&name)?;
+        if is_reserved(&name) { Err(BadRequest::PathUnknown) } else { Ok(Self(name.into())) }
     }
 
     /// Reads a name that is not encoded, as stores and bodies have it.
@@ -53,10 +44,7 @@ impl StreamName {
     /// # Errors
     /// [`BadRequest::NameMalformed`] with the rule that was broken.
     pub fn new(name: &str) -> Result<Self, BadRequest> {
-        if name.len() > NAME_BYTES_MAX {
-            return Err(TOO_LONG);
-        }
-        name.split('/').try_for_each(check)?;
+        check_name(name)?;
         if is_reserved(name) {
             return Err(BadRequest::NameMalformed { rule: "its first segment is reserved" });
         }
@@ -84,7 +72,10 @@ impl fmt::Display for StreamName {
 
 /// The path below which all streams are, such as `/v1/stream`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BasePath(Box<str>);
+pub struct BasePath {
+    path: Box<str>,
+    refuses_escaped_slashes: bool,
+}
 
 impl BasePath {
     /// Reads a base path, which begins with a slash; one at the end doesn't count, and `/` alone is the root.
@@ -94,13 +85,22 @@ impl BasePath {
         let plain = path.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte));
         let whole =
             path.is_empty() || (path.starts_with('/') && !path.ends_with('/') && !path.contains("//"));
-        (text.starts_with('/') && plain && whole).then(|| Self(path.into()))
+        let path = || Self { path: path.into(), refuses_escaped_slashes: false };
+        (text.starts_with('/') && plain && whole).then(path)
+    }
+
+    /// Makes `%2F` in a name be refused. Without this it is a slash: whoever judges requests before this server has to
+    /// judge the decoded name then.
+    #[must_use]
+    pub const fn refusing_escaped_slashes(mut self, refuses: bool) -> Self {
+        self.refuses_escaped_slashes = refuses;
+        self
     }
 
     /// Returns the path, without a slash at its end.
     #[must_use]
     pub const fn as_str(&self) -> &str {
-        &self.0
+        &self.path
     }
 
     /// Returns the name of the stream at a path.
@@ -108,9 +108,21 @@ impl BasePath {
     /// # Errors
     /// [`BadRequest::PathUnknown`] outside of the base path, and the errors of [`StreamName::parse`].
     pub fn stream(&self, path: &str) -> Result<StreamName, BadRequest> {
-        let below = path.strip_prefix(&*self.0).and_then(|rest| rest.strip_prefix('/'));
-        below.ok_or(BadRequest::PathUnknown).and_then(StreamName::parse)
+        let below = path.strip_prefix(&*self.path).and_then(|rest| rest.strip_prefix('/'));
+        let name = below.ok_or(BadRequest::PathUnknown)?;
+        if self.refuses_escaped_slashes && has_escaped_slash(name) {
+            return Err(BadRequest::NameMalformed { rule: "it has an escaped slash" });
+        }
+        StreamName::parse(name)
     }
+}
+
+fn has_escaped_slash(path: &str) -> bool {
+    path.as_bytes().windows(3).any(|escape| escape.eq_ignore_ascii_case(b"%2F"))
+}
+
+fn check_name(name: &str) -> Result<(), BadRequest> {
+    if name.len() > NAME_BYTES_MAX { Err(TOO_LONG) } else { name.split('/').try_for_each(check) }
 }
 
 fn is_reserved(name: &str) -> bool {
@@ -151,7 +163,7 @@ pub(crate) fn check(segment: &str) -> Result<(), BadRequest> {
     match segment {
         "" => broken("it has an empty segment"),
         "." | ".." => broken("it has a segment of dots"),
-        _ if segment.contains(['/', '\\']) => broken("it has an encoded slash or a backslash"),
+        _ if segment.contains(['/', '\\']) => broken("it has a backslash, or a slash within a segment"),
         _ if segment.chars().any(char::is_control) => broken("it has a control character"),
         _ => Ok(()),
     }
@@ -185,6 +197,9 @@ mod tests {
             ("/v1/stream/caf%C3%A9", "café"),
             ("/v1/stream/a%20b", "a b"),
             ("/v1/stream/x/__ds", "x/__ds"),
+            ("/v1/stream/a%2Fb", "a/b"),
+            ("/v1/stream/a%2fb/c%2Fd", "a/b/c/d"),
+            ("/v1/stream/a%252Fb", "a%2Fb"),
             ("/v1/stream/...", "..."),
         ] {
             assert_eq!(base().stream(path).unwrap().as_str(), name, "{path}");
@@ -194,8 +209,33 @@ mod tests {
     #[test]
     fn what_could_mean_two_things_is_refused() {
         for path in [
-            "", "a/", "/a", "a//b", ".", "..", "a/../b", "%2e%2e/x", "a/%2E/b", "a%2Fb", "a%5Cb", "a\\b",
-            "a%00b", "a%0Ab", "a%7F", "%", "%4", "%zz", "%ff", "%C3",
+            "",
+            "a/",
+            "/a",
+            "a//b",
+            ".",
+            "..",
+            "a/../b",
+            "%2e%2e/x",
+            "a/%2E/b",
+            "a%2F",
+            "%2Fa",
+            "a%2F%2Fb",
+            "a%2F/b",
+            "a/%2f",
+            "a%2F..",
+            "%2e%2e%2Fb",
+            "a%2F.%2Fb",
+            "a%5Cb",
+            "a\\b",
+            "a%00b",
+            "a%0Ab",
+            "a%7F",
+            "%",
+            "%4",
+            "%zz",
+            "%ff",
+            "%C3",
         ] {
             let parsed = base().stream(&format!("/v1/stream/{path}"));
             assert!(matches!(parsed, Err(BadRequest::NameMalformed { .. })), "{path:?} {parsed:?}");
@@ -215,8 +255,22 @@ mod tests {
             "/v1/stream/__ds",
             "/v1/stream/__ds/x",
             "/v1/stream/%5F_ds/x",
+            "/v1/stream/__ds%2Fx",
+            "/v1/stream/__ds%2fsubscriptions/a",
+            "/v1%2Fstream/a",
         ] {
             assert_eq!(base().stream(path), Err(BadRequest::PathUnknown), "{path}");
+        }
+    }
+
+    #[test]
+    fn escaped_slashes_can_be_refused() {
+        let base = base().refusing_escaped_slashes(true);
+        for path in ["/v1/stream/a%2Fb", "/v1/stream/a/b%2f", "/v1/stream/__ds%2Fx"] {
+            assert!(matches!(base.stream(path), Err(BadRequest::NameMalformed { .. })), "{path}");
+        }
+        for path in ["/v1/stream/a/b", "/v1/stream/a%252Fb", "/v1/stream/%2", "/v1/stream/a%2"] {
+            assert_eq!(base.stream(path), self::base().stream(path), "{path}");
         }
     }
 

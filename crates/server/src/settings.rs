@@ -31,6 +31,15 @@ pub(crate) enum StoreKind {
     Mem,
 }
 
+/// What `%2F` in the name of a stream is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum EscapedSlashes {
+    /// A slash.
+    Accept,
+    /// 400.
+    Refuse,
+}
+
 /// The format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum LogFormat {
@@ -74,6 +83,11 @@ pub(crate) struct Settings {
     /// Path prefix of all streams.
     #[arg(long, env = "HEADWATER_BASE_PATH", default_value = "/v1/stream", value_name = "PATH", value_parser = base_path)]
     pub(crate) base_path: BasePath,
+
+    /// What `%2F` in the name of a stream is: `accept` takes it for a slash, `refuse` answers 400. Refuse it if something in
+    /// front of the server judges paths without decoding them.
+    #[arg(long, env = "HEADWATER_ESCAPED_SLASHES", default_value = "accept", value_name = "WHAT")]
+    pub(crate) escaped_slashes: EscapedSlashes,
 
     /// Where streams are stored.
     #[arg(long, env = "HEADWATER_STORE", default_value = "rocksdb")]
@@ -363,7 +377,8 @@ impl Settings {
             bail!("--send-timeout {send_timeout} must be longer than --sse-heartbeat {heartbeat}");
         }
         let mut config = Config::default();
-        config.base_path = self.base_path.clone();
+        let refuses = self.escaped_slashes == EscapedSlashes::Refuse;
+        config.base_path = self.base_path.clone().refusing_escaped_slashes(refuses);
         config.policies = caching.policies();
         config.origins = origins(&self.cors_origins)?;
         config.body_bytes_max = bounds.body_max.as_u64();

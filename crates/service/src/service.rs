@@ -11,6 +11,7 @@ use headwater_protocol::{
         read::Read,
         subscription::{Action, Control},
     },
+    path::StreamName,
     request::{self, METHODS, check_probe, declared_length},
     response::{self, Probe, ResponseHead, ServerState},
     subscription::CONTROL_BODY_BYTES_MAX,
@@ -60,6 +61,18 @@ pub struct Call {
     /// The length that the head declares of the body, in bytes.
     declared_bytes: Option<u64>,
     started_us: u64,
+}
+
+impl Call {
+    /// Returns the stream that the request is about, decoded: what a program that embeds the service should judge, since
+    /// one name has many spellings. `None` for requests about subscriptions, for probes and for what will be refused.
+    #[must_use]
+    pub fn stream(&self) -> Option<&StreamName> {
+        match &self.route {
+            Route::Stream(request) => request.stream(),
+            Route::Probe(_) | Route::Metrics | Route::Refused(_) => None,
+        }
+    }
 }
 
 #[derive(Debug)]

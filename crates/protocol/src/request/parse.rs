@@ -5,6 +5,7 @@ use crate::op::subscription::Control;
 use crate::{
     bad_request::BadRequest,
     op::{append::Append, create::Create, delete::Delete, head::Head, read::Read},
+    path::StreamName,
     refusal::Refusal,
     request::head::{ParseContext, RequestHead, check_host, check_transfer_coding},
 };
@@ -66,6 +67,21 @@ impl Request {
             "OPTIONS" => Self::Options,
             _ => return Err(BadRequest::MethodNotAllowed { allowed: &METHODS }.into()),
         })
+    }
+
+    /// Returns the name of the stream that the request is about, if it is about one.
+    #[must_use]
+    pub const fn stream(&self) -> Option<&StreamName> {
+        match self {
+            Self::Create(create) => Some(&create.name),
+            Self::Append(append) => Some(&append.name),
+            Self::Read(read) => Some(&read.name),
+            Self::Head(head) => Some(&head.name),
+            Self::Delete(delete) => Some(&delete.name),
+            Self::Options => None,
+            #[cfg(feature = "subscriptions")]
+            Self::Control(_) => None,
+        }
     }
 }
 
