@@ -11,7 +11,8 @@ cases! {
     positions_count_the_bytes_of_a_stream: "docs/adr/0002-offsets-with-incarnations.md",
     offsets_grow_with_every_append: "section 8, strictly increasing",
     every_offset_reads_exactly_what_follows_it: "section 8, persistent and unique",
-    any_position_of_a_byte_stream_can_be_read_from: "section 5.6: bytes from the offset on",
+    an_offset_inside_of_an_append_means_that_append: "section 8: opaque; docs/adr/0002-offsets-with-incarnations.md",
+    an_offset_after_half_a_character_continues_there: "docs/adr/0007-utf8-held-back.md",
     the_beginning_has_four_spellings: "section 8, sentinel values; docs/adr/0002-offsets-with-incarnations.md",
     offset_now_reads_nothing_and_tells_the_tail: "section 8, now",
     offset_now_of_a_closed_stream_tells_that_it_is_closed: "section 8, now on closed streams",
@@ -19,8 +20,8 @@ cases! {
     a_repeated_offset_is_400: "docs/ARCHITECTURE.md, extensions: repeated headers and parameters",
     an_empty_offset_is_400: "section 5.6: malformed offset",
     percent_encoded_offsets_are_decoded: "section 8: clients must encode",
-    an_offset_past_the_tail_is_400: "docs/adr/0002-offsets-with-incarnations.md: never gave out",
-    an_offset_past_the_tail_is_400_on_a_closed_stream: "docs/adr/0002-offsets-with-incarnations.md: never gave out",
+    one_past_the_tail_is_the_tail: "docs/adr/0002-offsets-with-incarnations.md",
+    an_offset_further_past_the_tail_is_400: "docs/adr/0002-offsets-with-incarnations.md: never gave out",
     the_largest_position_is_400_and_overflows_nothing: "docs/adr/0002-offsets-with-incarnations.md: never gave out",
     unknown_parameters_are_ignored: "section 11.1",
     parameter_names_are_case_sensitive: "section 11.1: unknown parameters are ignored",
@@ -95,11 +96,48 @@ fn every_offset_reads_exactly_what_follows_it(t: &Target) {
     }
 }
 
-fn any_position_of_a_byte_stream_can_be_read_from(t: &Target) {
-    let stream = t.text(&["hello", "world"]);
-    for from in 0..=10 {
-        stream.read(&stream.offset_at(from)).status(200).body_is(&"helloworld"[from..]);
+fn an_offset_inside_of_an_append_means_that_append(t: &Target) {
+    let text = t.text(&["hello", ",", "world"]);
+    for (from, rest) in [
+        (0, "hello,world"),
+        (1, "hello,world"),
+        (4, "hello,world"),
+        (5, ",world"),
+        (6, "world"),
+        (7, "world"),
+        (11, ""),
+    ] {
+        let offset = text.offset_at(from);
+        text.read(&offset).status(200).body_is(rest).has("Stream-Next-Offset", &text.tail());
+        if !rest.is_empty() {
+            text.poll(&offset).status(200).body_is(rest);
+            assert_eq!(Events::open(&text, &offset).data().data, rest, "the event from {from}");
+            let tag = text.read(&offset).etag();
+            text.get_with(&format!("offset={offset}"), &[("If-None-Match", &tag)]).status(304);
+        }
     }
+    let json = t.json(&["[1,22]", "333"]);
+    for (from, rest) in [(0, "[1,22,333]"), (1, "[1,22,333]"), (3, "[1,22,333]"), (6, "[333]"), (8, "[333]")]
+    {
+        json.read(&json.offset_at(from)).status(200).body_is(rest);
+    }
+    let bytes = t.bytes();
+    bytes.append("AAAA");
+    bytes.append("BBBB");
+    // What the published Yjs server asks for.
+    let next = offset::advanced(&bytes.offset_at(4), 1);
+    bytes.read(&next).status(200).body_is("BBBB");
+}
+
+/// An event stream ends before a character that isn't whole yet: that offset was issued, and means its place.
+fn an_offset_after_half_a_character_continues_there(t: &Target) {
+    let stream = t.text(&[]);
+    stream.append(&b"caf\xc3"[..]);
+    stream.read(&stream.offset_at(3)).status(200).body_is(&b"\xc3"[..]);
+    stream.append(&b"\xa9!"[..]);
+    stream.read(&stream.offset_at(3)).status(200).body_is(&b"\xc3\xa9!"[..]);
+    stream.read(&stream.offset_at(2)).status(200).body_is("caf\u{e9}!");
+    stream.read(&stream.offset_at(5)).status(200).body_is(&b"\xa9!"[..]);
 }
 
 fn the_beginning_has_four_spellings(t: &Target) {
@@ -165,22 +203,36 @@ fn percent_encoded_offsets_are_decoded(t: &Target) {
     stream.get("offset=%6eow").status(200).body_is("");
 }
 
-fn an_offset_past_the_tail_is_400(t: &Target) {
-    for stream in [t.text(&["hello"]), t.json(&["[1]"]), t.bytes()] {
-        for past in [1, 2, 1_000_000] {
+fn one_past_the_tail_is_the_tail(t: &Target) {
+    for stream in [t.text(&["hello"]), t.text(&[])] {
+        let past = offset::advanced(&stream.tail(), 1);
+        let response = stream.read(&past);
+        response
+            .status(200)
+            .body_is("")
+            .has("Stream-Next-Offset", &stream.tail())
+            .has("Stream-Up-To-Date", "true");
+        let mut events = Events::open(&stream, &past);
+        events.control();
+        stream.append("new");
+        assert_eq!(events.data().data, "new");
+    }
+    let closed = t.text(&["hello"]);
+    let past = offset::advanced(&closed.close(), 1);
+    closed.read(&past).status(200).body_is("").has("Stream-Closed", "true");
+    closed.poll(&past).status(204).has("Stream-Closed", "true");
+}
+
+fn an_offset_further_past_the_tail_is_400(t: &Target) {
+    let closed = t.text(&["hello"]);
+    closed.close();
+    for stream in [t.text(&["hello"]), t.json(&["[1]"]), t.bytes(), closed] {
+        for past in [2, 3, 1_000_000] {
             let offset = offset::advanced(&stream.tail(), past);
             for live in ["", "&live=long-poll", "&live=sse"] {
                 stream.get(&format!("offset={offset}{live}")).malformed();
             }
         }
-    }
-}
-
-fn an_offset_past_the_tail_is_400_on_a_closed_stream(t: &Target) {
-    let stream = t.text(&["hello"]);
-    let past = offset::advanced(&stream.close(), 1);
-    for live in ["", "&live=long-poll", "&live=sse"] {
-        stream.get(&format!("offset={past}{live}")).malformed();
     }
 }
 

@@ -44,6 +44,13 @@ impl StreamHead {
         }
     }
 
+    /// Returns the position at which the log begins that holds the byte at a position.
+    #[must_use]
+    pub fn piece_start(&self, position: u64) -> u64 {
+        let before = self.ancestors.iter().rev().find(|ancestor| ancestor.until <= position);
+        before.map_or(0, |ancestor| ancestor.until)
+    }
+
     /// Returns the logs that hold the bytes before `point`.
     #[must_use]
     pub fn ancestors_at(&self, point: u64) -> Vec<Ancestor> {

@@ -31,6 +31,13 @@ pub fn complete_bytes(encoding: SseEncoding, bytes: &[u8], last: bool) -> usize 
     }
 }
 
+/// Returns whether an event stream may have ended before `rest`, the last bytes of an append: they are only the beginning of
+/// a character. Every other offset within an append was never issued.
+#[must_use]
+pub fn is_held_back(encoding: SseEncoding, rest: &[u8]) -> bool {
+    !rest.is_empty() && complete_bytes(encoding, rest, false) == 0
+}
+
 /// Appends a data event that ends at `next` and carries the body of a catch-up read: the bytes, or a JSON array. Text that
 /// isn't UTF-8 gets U+FFFD.
 pub fn write_data(out: &mut String, encoding: SseEncoding, body: &[u8], next: Offset) {
@@ -334,6 +341,15 @@ mod tests {
                 encoder.end(&mut out);
                 prop_assert_eq!(&out, &data(encoding, &bytes));
             }
+        }
+
+        #[test]
+        fn what_is_held_back_is_known_again(bytes: Vec<u8>) {
+            let complete = complete_bytes(SseEncoding::Text, &bytes, false);
+            for at in complete..bytes.len() {
+                prop_assert_eq!(is_held_back(SseEncoding::Text, &bytes[complete..=at]), true);
+            }
+            prop_assert!(!is_held_back(SseEncoding::Base64, &bytes) && !is_held_back(SseEncoding::Json, &bytes));
         }
 
         #[test]

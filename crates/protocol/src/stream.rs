@@ -199,6 +199,20 @@ impl StreamHead {
         Ok(offset.position)
     }
 
+    /// Returns the position at which a read begins. One past the tail is the tail: some clients count on from the offsets
+    /// that they were given.
+    ///
+    /// # Errors
+    /// Those of [`StreamHead::position`].
+    pub fn read_position(&self, from: ReadFrom) -> Result<u64, Refusal> {
+        match from {
+            ReadFrom::At(offset) if Some(offset.position) == self.tail.checked_add(1) => {
+                self.position(ReadFrom::At(Offset { position: self.tail, ..offset }))
+            }
+            from => self.position(from),
+        }
+    }
+
     /// Returns whether `after` is this state after an append of `bytes` bytes that has changed nothing else.
     #[must_use]
     pub fn is_append(&self, after: &Self, bytes: usize) -> bool {
@@ -291,6 +305,28 @@ pub(crate) mod tests {
         for position in 0..=30 {
             assert_eq!(fork.position(ReadFrom::At(fork.offset(position))), Ok(position));
             assert!(position == 0 || fork.offset(position - 1) < fork.offset(position), "offsets sort");
+        }
+    }
+
+    #[test]
+    fn a_read_from_one_past_the_tail_begins_at_the_tail() {
+        let ancestor = Ancestor { incarnation: Incarnation::new(1).unwrap(), until: 10 };
+        let unchanged = StreamHead { tail: 10, ancestors: vec![ancestor], ..head(2) };
+        let fork = StreamHead { tail: 30, ..unchanged.clone() };
+        let unknown = || Err(Conflict::OffsetUnknown.into());
+        for (stream, from, expected) in [
+            (&head(1), at(1, 1), Ok(0)),
+            (&head(1), at(1, 2), unknown()),
+            (&head(1), at(2, 1), Err(Missing::OffsetGone.into())),
+            (&unchanged, at(1, 11), Ok(10)),
+            (&unchanged, at(2, 11), unknown()),
+            (&fork, at(2, 30), Ok(30)),
+            (&fork, at(2, 31), Ok(30)),
+            (&fork, at(1, 31), unknown()),
+            (&fork, at(2, 32), unknown()),
+            (&fork, at(2, Offset::POSITION_MAX), unknown()),
+        ] {
+            assert_eq!(stream.read_position(from), expected, "{from:?}");
         }
     }
 

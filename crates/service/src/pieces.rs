@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use futures_util::stream;
 use headwater_protocol::{
-    Conflict, Refusal, Unavailable, json, offset::Incarnation, response::Source, stream::StreamHead,
+    Conflict, Refusal, Unavailable, json, offset::Incarnation, response::Source, sse, stream::StreamHead,
 };
 use headwater_store::{ReadRange, Store, StoreError};
 use quick_cache::{Weighter, sync::Cache};
@@ -115,8 +115,26 @@ impl Pieces {
         Self { cache: Cache::with_weighter(items, cache_bytes, ByBytes), budget }
     }
 
-    /// Finds the end of a range and reads its first piece, and tells where that came from.
+    /// Finds the end of a range and reads its first piece, and tells where that came from. A range that would begin inside
+    /// of an append begins with that append: some clients count on from the offsets that they were given.
     pub(crate) async fn open(
+        &self,
+        store: &dyn Store,
+        head: &StreamHead,
+        span: Span,
+        no_room: NoRoom,
+    ) -> Result<(Range, Source), Refusal> {
+        match self.open_at(store, head, span, no_room).await {
+            Err(Refusal::Conflict(Conflict::OffsetUnknown)) => {
+                let from = append_start(store, head, span.from).await?;
+                self.open_at(store, head, Span { from, ..span }, no_room).await
+            }
+            opened => opened,
+        }
+    }
+
+    /// Opens a range. [`Conflict::OffsetUnknown`] if it would begin inside of an append, at an offset that was never issued.
+    async fn open_at(
         &self,
         store: &dyn Store,
         head: &StreamHead,
@@ -150,8 +168,7 @@ impl Pieces {
                     None => self.budget.try_take(bytes_max)?,
                 };
                 let Gathered { stored, next, is_aligned } = gather(store, head, span, until).await?;
-                // A message is whole from one append boundary to the next; anything else would not be JSON.
-                if head.content_type.is_json() && !is_aligned {
+                if !is_aligned && !may_begin_at(store, head, from, &stored).await? {
                     return Err(Conflict::OffsetUnknown.into());
                 }
                 let end = if next < until { next } else { end_of(store, head, target.max(until)).await? };
@@ -261,6 +278,38 @@ async fn end_of(store: &dyn Store, head: &StreamHead, position: u64) -> Result<u
     let piece = head.piece(position - 1);
     let limit = piece.until.unwrap_or(head.tail);
     store.end_of(piece.incarnation, position, limit).await.map_err(refuse)
+}
+
+/// Returns whether a range may begin at a position inside of an append, from which on the stream has `stored`.
+async fn may_begin_at(
+    store: &dyn Store,
+    head: &StreamHead,
+    from: u64,
+    stored: &[u8],
+) -> Result<bool, Refusal> {
+    let rest = end_of(store, head, from + 1).await? - from;
+    let rest = usize::try_from(rest).ok().and_then(|rest| stored.get(..rest));
+    Ok(rest.is_some_and(|rest| sse::is_held_back(head.content_type.sse_encoding(), rest)))
+}
+
+/// Finds the beginning of the append that a position is inside of.
+async fn append_start(store: &dyn Store, head: &StreamHead, position: u64) -> Result<u64, Refusal> {
+    let mut start = head.piece_start(position);
+    // The first boundary at or after `above` is after the position; `start` is a boundary before it.
+    let mut above = position;
+    let mut step = 1_u64;
+    while above > start + 1 {
+        // By steps that grow at first: most appends are small.
+        let middle = above.saturating_sub(step).max(start + (above - start) / 2);
+        step = step.saturating_mul(2);
+        let end = end_of(store, head, middle).await?;
+        if end <= position {
+            start = end;
+        } else {
+            above = middle;
+        }
+    }
+    Ok(start)
 }
 
 fn to_body(head: &StreamHead, stored: Bytes, is_first: bool, is_last: bool) -> Bytes {

@@ -75,7 +75,7 @@ impl Reads {
             Ok(head) => head,
             Err(missing) => return Err(self.streams.forget(stream, missing)),
         };
-        let position = head.position(read.from)?;
+        let position = head.read_position(read.from)?;
         if let Some(durable) = durable {
             self.writes.touch(&stream, &durable, calendar_ms);
         }
@@ -128,16 +128,15 @@ impl Reads {
         head: &Arc<StreamHead>,
         span: Span,
     ) -> Result<ReadResponse, Refusal> {
-        let respond = |end| read.respond(&self.context(head), span.from, end);
         // A response that ends at the tail is known without its bytes: if the client has them, they needn't be read.
         if span.target == head.tail {
-            let head = respond(head.tail);
+            let head = read.respond(&self.context(head), span.from, head.tail);
             if head.is_not_modified() {
                 return Ok(ReadResponse { head, body: Body::Empty, source: Source::Memory });
             }
         }
         let (range, source) = self.range(stream, head, span, NoRoom::Refuse).await?;
-        let response = respond(range.end);
+        let response = read.respond(&self.context(head), range.from, range.end);
         let body = if response.is_not_modified() { Body::Empty } else { self.body(head, range) };
         Ok(ReadResponse { head: response, body, source })
     }

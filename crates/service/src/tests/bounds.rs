@@ -49,9 +49,13 @@ async fn a_large_append_is_read_in_pieces_that_wait_for_the_client() {
     let world = large_world(4 << 20);
     world.send("PUT", "a", &[("content-type", "application/octet-stream")], "").await;
     let bytes = noise(5 << 20);
-    post(&world, &[("content-type", "application/octet-stream")], vec![bytes.clone()]).await;
+    // Each reader has an offset of its own.
+    for at in 0..30 {
+        post(&world, &[("content-type", "application/octet-stream")], vec![bytes.slice(at..=at)]).await;
+    }
+    post(&world, &[("content-type", "application/octet-stream")], vec![bytes.slice(30..)]).await;
     let mut readers = Vec::new();
-    for from in 0..3_000 {
+    for from in 0..30 {
         let response = world.send("GET", &format!("a?offset={}", offset(&world, from).await), &[], "").await;
         if response.head.status == StatusCode::SERVICE_UNAVAILABLE {
             break;
@@ -123,6 +127,35 @@ async fn offset(world: &World, position: u64) -> String {
     let tail = response.head.headers[names::STREAM_NEXT_OFFSET].to_str().unwrap().to_owned();
     let (incarnation, _) = tail.split_once('_').unwrap();
     format!("{incarnation}_{position:016}")
+}
+
+/// Offsets that were never issued, but that a client counts out.
+#[tokio::test]
+async fn an_offset_inside_of_an_append_means_that_append() {
+    let world = large_world(64 << 20);
+    world.send("PUT", "a", &[("content-type", "application/octet-stream")], "").await;
+    let bytes = noise(3 << 20);
+    let mut starts = vec![0];
+    for length in [1, 2, 3, 700, 1 << 20, 1, (1 << 20) + 7, 5] {
+        let start = starts[starts.len() - 1];
+        let append = bytes.slice(start..start + length);
+        post(&world, &[("content-type", "application/octet-stream")], vec![append]).await;
+        starts.push(start + length);
+    }
+    let tail = starts[starts.len() - 1];
+    let inside =
+        starts.iter().flat_map(|start| [start + 1, start + 2, start + 600_000, start.saturating_sub(1)]);
+    for position in inside.chain(starts.iter().copied()).filter(|position| *position <= tail + 1) {
+        let target = format!("a?offset={}", offset(&world, position as u64).await);
+        let response = world.send("GET", &target, &[], "").await;
+        assert_eq!(response.head.status, StatusCode::OK, "{position}");
+        let body = collect(response.body).await;
+        let start = starts.iter().copied().filter(|start| *start <= position).max().unwrap();
+        assert!(body == bytes[start..start + body.len()] && (start == tail) == body.is_empty(), "{position}");
+    }
+    let beyond =
+        world.send("GET", &format!("a?offset={}", offset(&world, tail as u64 + 2).await), &[], "").await;
+    assert_eq!(beyond.head.status, StatusCode::BAD_REQUEST);
 }
 
 #[tokio::test]

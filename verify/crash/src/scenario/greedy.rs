@@ -88,9 +88,19 @@ fn peak_mebibytes(pid: u32) -> Result<u64> {
     Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? >> 10)
 }
 
+/// Makes a stream of `offsets` appends of a byte and a large one; returns its incarnation.
+fn create_large(server: &Server, offsets: usize) -> Result<String> {
+    let incarnation = create(server)?;
+    for _ in 0..offsets {
+        append(&server.client, vec![7])?;
+    }
+    append(&server.client, vec![7; BODY_BYTES])?;
+    Ok(incarnation)
+}
+
 /// Makes the stream that is attacked; returns its incarnation.
-fn create(server: &Server, body: Vec<u8>) -> Result<String> {
-    let create = Request::new("PUT", "large").header("Content-Type", "application/octet-stream").body(body);
+fn create(server: &Server) -> Result<String> {
+    let create = Request::new("PUT", "large").header("Content-Type", "application/octet-stream");
     let created = server.client.send(&create)?;
     if created.status != 201 {
         bail!("the stream could not be made: {created:?}");
@@ -109,7 +119,7 @@ fn head(server: &Server, method: &str, query: &str, headers: &str) -> String {
 }
 
 fn reads(server: &Server) -> Result<()> {
-    let incarnation = create(server, vec![7; BODY_BYTES])?;
+    let incarnation = create_large(server, 1_000)?;
     let mut open = Vec::new();
     for position in 1..=1_000 {
         let mut connection = connect(server)?;
@@ -122,7 +132,7 @@ fn reads(server: &Server) -> Result<()> {
 }
 
 fn windows(server: &Server) -> Result<()> {
-    let incarnation = create(server, vec![7; BODY_BYTES])?;
+    let incarnation = create_large(server, 4_000)?;
     let (host, path) = server.address();
     let mut open = Vec::new();
     for connection in 0..20 {
@@ -139,7 +149,7 @@ fn windows(server: &Server) -> Result<()> {
 }
 
 fn events(server: &Server) -> Result<()> {
-    create(server, Vec::new())?;
+    create(server)?;
     let mut open = Vec::new();
     for _ in 0..300 {
         let mut connection = connect(server)?;
@@ -158,7 +168,7 @@ fn append(client: &Client, body: Vec<u8>) -> Result<u16> {
 }
 
 fn appends(server: &Server) -> Result<()> {
-    create(server, Vec::new())?;
+    create(server)?;
     let client = &server.client;
     let statuses: Vec<_> = thread::scope(|scope| {
         let clients: Vec<_> = (0..120).map(|_| scope.spawn(|| append(client, vec![7; BODY_BYTES]))).collect();
@@ -175,7 +185,7 @@ fn appends(server: &Server) -> Result<()> {
 }
 
 fn halves(server: &Server) -> Result<()> {
-    create(server, Vec::new())?;
+    create(server)?;
     let headers = format!("Content-Type: application/octet-stream\r\nContent-Length: {BODY_BYTES}\r\n");
     let mut open = Vec::new();
     for _ in 0..1_000 {
