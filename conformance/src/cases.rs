@@ -9,6 +9,7 @@ mod connections;
 mod cors;
 mod create;
 mod cursor;
+mod expected_offset;
 mod fork_lifecycle;
 mod fork_refusals;
 mod forking;
@@ -64,6 +65,7 @@ pub(crate) fn all() -> impl Iterator<Item = Case> {
         json::CASES,
         forks::CASES,
         fork_refusals::CASES,
+        expected_offset::CASES,
         fork_lifecycle::CASES,
         names::CASES,
         metrics::CASES,

@@ -119,7 +119,9 @@ fn one_of_many_writers_with_one_sequence_wins(t: &Target) {
     stream.read("-1").body_is(format!("<{:02}>", winners[0]));
     for (writer, response) in responses.iter().enumerate() {
         if writer != winners[0] {
-            response.refused(409, "stream-seq-regression");
+            response.refused(409, "stream-seq-regression").has("Stream-Next-Offset", &stream.tail());
+            // Clients tell it from other conflicts by this word.
+            assert!(response.text().contains("Sequence conflict"), "{response}");
         }
     }
 }

@@ -92,6 +92,9 @@ pub enum BadRequest {
     /// `Stream-Seq` is empty or too long (section 5.2).
     #[error("Stream-Seq must have 1 to 256 bytes")]
     SeqMalformed,
+    /// `Stream-Expected-Offset` isn't an offset that this server issues (section 5.2).
+    #[error("Stream-Expected-Offset must be -1 or a value from Stream-Next-Offset")]
+    ExpectedOffsetMalformed,
     /// Only one or two of the three producer headers are there (section 5.2.1).
     #[error("Producer-Id, Producer-Epoch and Producer-Seq must be sent together")]
     ProducerIncomplete,
@@ -170,6 +173,7 @@ impl BadRequest {
             Self::TtlAndExpiresAt => (BAD, "ttl-and-expires-at", "Conflicting lifetimes"),
             Self::VisibilityMalformed => (BAD, "visibility-malformed", "Malformed visibility"),
             Self::SeqMalformed => (BAD, "stream-seq-malformed", "Malformed Stream-Seq"),
+            Self::ExpectedOffsetMalformed => (BAD, "expected-offset-malformed", "Malformed expected offset"),
             Self::ProducerIncomplete => (BAD, "producer-incomplete", "Incomplete producer headers"),
             Self::ProducerIdMalformed => (BAD, "producer-id-malformed", "Malformed producer id"),
             Self::ProducerNumberMalformed { .. } => {

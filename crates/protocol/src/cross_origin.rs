@@ -12,8 +12,8 @@ use crate::{
 pub const ORIGIN: HeaderName = header::ORIGIN;
 /// The headers that pages may send, one by one: a `*` doesn't cover Authorization.
 pub const REQUEST_HEADERS: &str = "Authorization, Content-Type, If-None-Match, Last-Event-ID, Cache-Control, \
-    Stream-TTL, Stream-Expires-At, Stream-Seq, Stream-Closed, Stream-Visibility, Stream-Forked-From, \
-    Stream-Fork-Offset, Stream-Fork-Sub-Offset, Producer-Id, Producer-Epoch, Producer-Seq";
+    Stream-TTL, Stream-Expires-At, Stream-Seq, Stream-Expected-Offset, Stream-Closed, Stream-Visibility, \
+    Stream-Forked-From, Stream-Fork-Offset, Stream-Fork-Sub-Offset, Producer-Id, Producer-Epoch, Producer-Seq";
 /// The headers that pages may read.
 pub const RESPONSE_HEADERS: &str = "Stream-Next-Offset, Stream-Cursor, Stream-Up-To-Date, Stream-Closed, \
     Stream-TTL, Stream-Expires-At, Stream-SSE-Data-Encoding, Producer-Epoch, Producer-Seq, \

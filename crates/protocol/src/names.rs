@@ -15,6 +15,8 @@ names! {
     STREAM_EXPIRES_AT = "stream-expires-at";
     /// A writer's own sequence, compared byte by byte (section 5.2).
     STREAM_SEQ = "stream-seq";
+    /// The tail that an append expects (section 5.2, a draft).
+    STREAM_EXPECTED_OFFSET = "stream-expected-offset";
     /// The cursor that a live reader echoes, so that caches can collapse requests (section 10.1).
     STREAM_CURSOR = "stream-cursor";
     /// The offset at which to continue (section 8).

@@ -104,7 +104,16 @@ pub enum Conflict {
     ConfigMismatch,
     /// `Stream-Seq` isn't greater than the last one (section 5.2).
     #[error("Stream-Seq must be greater than the last one")]
-    SeqRegression,
+    SeqRegression {
+        /// The offset at which the stream ends.
+        tail: Offset,
+    },
+    /// The tail isn't the `Stream-Expected-Offset` (section 5.2): another append came first.
+    #[error("the stream does not end at Stream-Expected-Offset; another append came first")]
+    ExpectedOffset {
+        /// The offset at which the stream ends.
+        tail: Offset,
+    },
     /// The stream is closed (section 4.1).
     #[error("the stream is closed")]
     StreamClosed {
@@ -167,7 +176,9 @@ impl Conflict {
             Self::ConfigMismatch => {
                 (CONFLICT, "config-mismatch", "Stream exists with a different configuration")
             }
-            Self::SeqRegression => (CONFLICT, "stream-seq-regression", "Stream-Seq regression"),
+            // Clients tell these two from other conflicts by the words.
+            Self::SeqRegression { .. } => (CONFLICT, "stream-seq-regression", "Sequence conflict"),
+            Self::ExpectedOffset { .. } => (CONFLICT, "expected-offset", "Expected offset conflict"),
             Self::StreamClosed { .. } => (CONFLICT, "stream-closed", "Stream is closed"),
         }
     }
@@ -216,6 +227,9 @@ impl Refusal {
         match self {
             Self::Conflict(Conflict::StreamClosed { tail }) => {
                 headers.insert(names::STREAM_CLOSED, HeaderValue::from_static("true"));
+                headers.insert(names::STREAM_NEXT_OFFSET, offset_value(*tail));
+            }
+            Self::Conflict(Conflict::SeqRegression { tail } | Conflict::ExpectedOffset { tail }) => {
                 headers.insert(names::STREAM_NEXT_OFFSET, offset_value(*tail));
             }
             Self::Conflict(Conflict::ProducerStale { epoch }) => {

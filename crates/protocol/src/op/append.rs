@@ -7,7 +7,7 @@ use crate::{
     bad_request::BadRequest,
     content_type::ContentType,
     json, names,
-    offset::Offset,
+    offset::{Offset, ReadFrom},
     path::StreamName,
     producer::{self, Claim, Judgement, ProducerState},
     refusal::{Conflict, Missing, Refusal, Unavailable},
@@ -28,6 +28,8 @@ pub struct Append {
     pub claim: Option<Claim>,
     content_type: Option<Result<ContentType, BadRequest>>,
     seq: Option<Box<[u8]>>,
+    /// Where the stream must end.
+    expected: Option<ReadFrom>,
     close: bool,
 }
 
@@ -82,6 +84,7 @@ impl Append {
             // Checked with the body: without one it doesn't matter what clients attach by default.
             content_type: single(head, &header::CONTENT_TYPE)?.map(ContentType::parse),
             seq: seq.map(Into::into),
+            expected: single(head, &names::STREAM_EXPECTED_OFFSET)?.map(parse_expected).transpose()?,
             close: says_closed(head)?,
         })
     }
@@ -90,7 +93,14 @@ impl Append {
     #[cfg(feature = "subscriptions")]
     #[must_use]
     pub fn of_event(name: StreamName, content_type: ContentType) -> Self {
-        Self { name, claim: None, content_type: Some(Ok(content_type)), seq: None, close: false }
+        Self {
+            name,
+            claim: None,
+            content_type: Some(Ok(content_type)),
+            seq: None,
+            expected: None,
+            close: false,
+        }
     }
 
     /// Returns whether the stored form is a copy of the body: its messages.
@@ -118,7 +128,7 @@ impl Append {
     }
 
     /// Decides, given the stream and the state of the claim's producer. The order of the checks is that of section 5.2:
-    /// closed, content type, producer, `Stream-Seq`.
+    /// closed, content type, producer, `Stream-Seq`, `Stream-Expected-Offset`.
     #[must_use]
     pub fn decide(
         &self,
@@ -161,7 +171,10 @@ impl Append {
             Err(conflict) => return refuse(conflict),
         };
         if self.seq.is_some() && self.seq <= head.seq_last {
-            return refuse(Conflict::SeqRegression);
+            return refuse(Conflict::SeqRegression { tail: head.tail_offset() });
+        }
+        if self.expected.is_some_and(|expected| head.position(expected) != Ok(head.tail)) {
+            return refuse(Conflict::ExpectedOffset { tail: head.tail_offset() });
         }
         let added = !bytes.is_empty();
         let mut after = head.changed(now_ms);
@@ -189,6 +202,13 @@ impl Append {
             head.headers.insert(names::PRODUCER_SEQ, HeaderValue::from(state.seq_last));
         }
         head.into()
+    }
+}
+
+fn parse_expected(text: &str) -> Result<ReadFrom, BadRequest> {
+    match ReadFrom::parse(text) {
+        Ok(expected @ (ReadFrom::Start | ReadFrom::At(_))) => Ok(expected),
+        Ok(ReadFrom::Now) | Err(_) => Err(BadRequest::ExpectedOffsetMalformed),
     }
 }
 
@@ -311,12 +331,58 @@ mod tests {
             let request = Append { seq: Some(seq.as_bytes().into()), ..append(&[TEXT]) };
             assert_eq!(
                 refusal(&stream(last.as_bytes()), &request, "x"),
-                Conflict::SeqRegression.into(),
+                Conflict::SeqRegression { tail: stream(b"").tail_offset() }.into(),
                 "{last} {seq}"
             );
         }
         let request = append(&[TEXT, ("stream-seq", "10")]);
         assert!(matches!(verdict(&stream(b"09"), None, &request, "x"), Verdict::Commit(..)));
+    }
+
+    #[test]
+    fn an_expected_offset_is_the_tail_or_a_conflict() {
+        let stream = StreamHead { tail: 5, ..head(1) };
+        let tail = stream.tail_offset();
+        let conflict = || Refusal::from(Conflict::ExpectedOffset { tail });
+        let request = |expected| append(&[TEXT, ("stream-expected-offset", expected)]);
+        for (stream, expected, is_good) in [
+            (&stream, "0000000000000001_0000000000000005", true),
+            (&stream, "0000000000000001_0000000000000004", false),
+            (&stream, "0000000000000001_0000000000000006", false),
+            (&stream, "0000000000000002_0000000000000005", false),
+            (&stream, "-1", false),
+        ] {
+            match verdict(stream, None, &request(expected), "x") {
+                Verdict::Commit(change, _) => assert!(is_good && change.head.tail == 6, "{expected}"),
+                Verdict::Refuse(refusal) => {
+                    assert!(!is_good && refusal == conflict(), "{expected} {refusal}")
+                }
+                Verdict::Repeat(_) => panic!("{expected}"),
+            }
+        }
+        for empty in ["-1", "0000000000000000_0000000000000000", "0000000000000001_0000000000000000"] {
+            assert!(matches!(verdict(&head(1), None, &request(empty), "x"), Verdict::Commit(..)), "{empty}");
+        }
+        for malformed in ["now", "", "5", "1_5", "x"] {
+            let parsed = parse_with("POST", &[TEXT, ("stream-expected-offset", malformed)]);
+            assert_eq!(parsed.unwrap_err(), BadRequest::ExpectedOffsetMalformed.into(), "{malformed}");
+        }
+        // Closed, repeated and out of sequence come first.
+        let with = |more: &[(&'static str, &'static str)]| {
+            append(&[&[TEXT, ("stream-expected-offset", "-1")], more].concat())
+        };
+        assert_eq!(
+            refusal(&closed_by(None), &with(&[]), "x"),
+            Conflict::StreamClosed { tail: closed_by(None).tail_offset() }.into()
+        );
+        let repeated = verdict(&stream, Some(ProducerState { epoch: 0, seq_last: 1 }), &with(&BY_P), "x");
+        assert!(matches!(repeated, Verdict::Repeat(_)));
+        let seq = StreamHead { seq_last: Some((*b"9").into()), ..stream.clone() };
+        assert_eq!(
+            refusal(&seq, &with(&[("stream-seq", "1")]), "x"),
+            Conflict::SeqRegression { tail }.into()
+        );
+        assert_eq!(refusal(&seq, &with(&[("stream-seq", "99")]), "x"), conflict());
     }
 
     #[test]

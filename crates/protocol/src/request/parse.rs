@@ -277,7 +277,7 @@ pub(crate) mod tests {
     }
 
     /// Every header that a request is read for.
-    pub(crate) const READ: [HeaderName; 18] = [
+    pub(crate) const READ: [HeaderName; 19] = [
         header::HOST,
         header::AUTHORIZATION,
         header::CONTENT_LENGTH,
@@ -287,6 +287,7 @@ pub(crate) mod tests {
         names::STREAM_TTL,
         names::STREAM_EXPIRES_AT,
         names::STREAM_SEQ,
+        names::STREAM_EXPECTED_OFFSET,
         names::STREAM_CLOSED,
         names::STREAM_VISIBILITY,
         names::STREAM_FORKED_FROM,
