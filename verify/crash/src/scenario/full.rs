@@ -190,7 +190,9 @@ impl Run<'_> {
                 Ok(Some(server))
             }
             Start::Ended { status, said } => {
-                if status.code() != Some(1) || !said.contains("No space left") {
+                // The system's words, or the store's own.
+                let says_why = said.contains("No space left") || said.contains("no room left");
+                if status.code() != Some(1) || !says_why {
                     bail!(broken("a server that can't start says why", "", format!("{status}: {said}")));
                 }
                 self.starts_on_full.push("refused for lack of space".to_owned());
