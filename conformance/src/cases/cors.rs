@@ -18,6 +18,7 @@ cases! {
     a_preflight_is_204_without_a_body: "Fetch Standard, CORS protocol",
     a_preflight_allows_our_methods: "Fetch Standard, CORS protocol",
     a_preflight_allows_our_headers_by_name: "Fetch Standard, CORS protocol: * does not cover Authorization",
+    a_preflight_allows_headers_of_others: "Fetch Standard, CORS-preflight fetch",
     a_preflight_is_kept_for_a_while: "Fetch Standard, CORS protocol",
     a_preflight_answers_before_there_is_a_stream: "Fetch Standard, CORS protocol: preflights come first",
     a_preflight_of_a_refused_request_succeeds: "Fetch Standard, CORS protocol: preflights come first",
@@ -215,6 +216,19 @@ fn a_preflight_allows_our_headers_by_name(t: &Target) {
         if !allowed.contains(&name.to_ascii_lowercase()) {
             response.fail(format_args!("{name} is not allowed"));
         }
+    }
+}
+
+fn a_preflight_allows_headers_of_others(t: &Target) {
+    let stream = t.text(&[]);
+    let allowed = preflight(&stream, "PUT", "traceparent, X-Tenant-Id").list("Access-Control-Allow-Headers");
+    for name in ["traceparent", "x-tenant-id", "producer-id"] {
+        assert!(allowed.iter().any(|allowed| allowed == name), "{name} is not among {allowed:?}");
+    }
+    for odd in ["x y", "a:b, ok", ", ,", "x\"", &"x,".repeat(2_000), &"x".repeat(6_000)] {
+        let response = preflight(&stream, "PUT", odd);
+        let list = response.status(204).header("Access-Control-Allow-Headers").expect("headers");
+        assert!(list.len() < 4_096 && !list.contains("x y") && !list.contains(':'), "{response}");
     }
 }
 

@@ -4,7 +4,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use crate::{
     names,
-    request::METHODS,
+    request::{METHODS, RequestHead},
     response::{Response, ResponseHead, text_value},
 };
 
@@ -54,22 +54,53 @@ impl Origins {
     }
 }
 
-/// Returns the response to OPTIONS, preflight or not.
-#[must_use]
-pub fn respond_to_options() -> Response {
-    let methods = text_value(&METHODS.join(", "));
-    let mut head = ResponseHead::new(StatusCode::NO_CONTENT);
-    head.headers.insert(header::ALLOW, methods.clone());
-    head.headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, methods);
-    head.headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static(REQUEST_HEADERS));
-    head.headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from(PREFLIGHT_MAX_AGE_S));
-    head.into()
+/// The most bytes of names that a preflight may ask for besides [`REQUEST_HEADERS`].
+const ASKED_BYTES_MAX: usize = 2_048;
+
+/// An OPTIONS, preflight or not.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// What the page wants to send besides [`REQUEST_HEADERS`]: headers of layers and applications, such as `traceparent`.
+    asked: Box<str>,
+}
+
+impl Options {
+    pub(crate) fn parse(head: &impl RequestHead) -> Self {
+        let known = |name: &str| REQUEST_HEADERS.split(", ").any(|known| known.eq_ignore_ascii_case(name));
+        let mut asked = String::new();
+        for line in head.header(&header::ACCESS_CONTROL_REQUEST_HEADERS) {
+            let names = line
+                .split(|byte| *byte == b',')
+                .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok());
+            for name in names.filter(|name| !known(name.as_str())) {
+                if asked.len() + name.as_str().len() > ASKED_BYTES_MAX {
+                    break;
+                }
+                asked.push_str(", ");
+                asked.push_str(name.as_str());
+            }
+        }
+        Self { asked: asked.into() }
+    }
+
+    /// Returns the response. It allows what was asked: which headers matter is for whoever reads them to say.
+    #[must_use]
+    pub fn respond(&self) -> Response {
+        let methods = text_value(&METHODS.join(", "));
+        let mut head = ResponseHead::new(StatusCode::NO_CONTENT);
+        head.headers.insert(header::ALLOW, methods.clone());
+        head.headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, methods);
+        let allowed = text_value(&format!("{REQUEST_HEADERS}{}", self.asked));
+        head.headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, allowed);
+        head.headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from(PREFLIGHT_MAX_AGE_S));
+        head.into()
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::request::tests::READ;
+    use crate::request::tests::{READ, TestHead};
 
     fn decorated(origins: &Origins, request_origin: Option<&str>) -> HeaderMap {
         let mut headers = HeaderMap::new();
@@ -109,7 +140,7 @@ mod tests {
 
     #[test]
     fn preflights_name_every_header_that_a_client_sends() {
-        let head = respond_to_options().head;
+        let head = Options::default().respond().head;
         let allowed =
             head.headers[header::ACCESS_CONTROL_ALLOW_HEADERS].to_str().unwrap().to_ascii_lowercase();
         // Hosts, lengths and proxies' notes are not a page's to set.
@@ -117,6 +148,24 @@ mod tests {
         let by_pages = READ.into_iter().filter(|name| !not_by_pages.contains(name));
         for name in by_pages.chain([header::AUTHORIZATION]) {
             assert!(allowed.split(", ").any(|allowed| allowed == name.as_str()), "{name}");
+        }
+    }
+
+    #[test]
+    fn preflights_allow_what_was_asked_within_bounds() {
+        let long = "x".repeat(3_000);
+        for (asked, more) in [
+            ("traceparent, X-Tenant-Id", ", traceparent, x-tenant-id"),
+            ("content-type,producer-id", ""),
+            ("", ""),
+            (" , ,x y,\u{e9},a:b,ok", ", ok"),
+            (&long, ""),
+        ] {
+            let asked: &'static str = asked.to_owned().leak();
+            let headers = vec![("access-control-request-headers", asked)];
+            let head = TestHead { method: "OPTIONS", headers, ..TestHead::default() };
+            let allowed = &Options::parse(&head).respond().head.headers[header::ACCESS_CONTROL_ALLOW_HEADERS];
+            assert_eq!(allowed.to_str().unwrap(), format!("{REQUEST_HEADERS}{more}"), "{asked}");
         }
     }
 

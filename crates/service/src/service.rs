@@ -215,7 +215,7 @@ impl Inner {
             Request::Head(head) => self.reads.head(&head).await?,
             Request::Delete(delete) => Box::pin(self.writes.delete(&delete)).await?,
             Request::Control(control) => Box::pin(self.control(control, body)).await?,
-            Request::Options => cross_origin::respond_to_options(),
+            Request::Options(options) => options.respond(),
             // The rules may know verbs that this service doesn't.
             _ => return Err(BadRequest::MethodNotAllowed { allowed: &METHODS }.into()),
         };

@@ -4,6 +4,7 @@
 use crate::op::subscription::Control;
 use crate::{
     bad_request::BadRequest,
+    cross_origin::Options,
     op::{append::Append, create::Create, delete::Delete, head::Head, read::Read},
     path::StreamName,
     refusal::Refusal,
@@ -25,7 +26,7 @@ pub enum Request {
     /// DELETE: delete a stream.
     Delete(Delete),
     /// OPTIONS: what browsers ask first.
-    Options,
+    Options(Options),
     /// A request to a path below the reserved prefix (section 6).
     #[cfg(feature = "subscriptions")]
     Control(Control),
@@ -64,7 +65,7 @@ impl Request {
             "PUT" => Self::Create(Create::parse(head, name?, context)?),
             "HEAD" => Self::Head(Head { name: name? }),
             "DELETE" => Self::Delete(Delete { name: name? }),
-            "OPTIONS" => Self::Options,
+            "OPTIONS" => Self::Options(Options::parse(head)),
             _ => return Err(BadRequest::MethodNotAllowed { allowed: &METHODS }.into()),
         })
     }
@@ -78,7 +79,7 @@ impl Request {
             Self::Read(read) => Some(&read.name),
             Self::Head(head) => Some(&head.name),
             Self::Delete(delete) => Some(&delete.name),
-            Self::Options => None,
+            Self::Options(_) => None,
             #[cfg(feature = "subscriptions")]
             Self::Control(_) => None,
         }
@@ -175,7 +176,7 @@ pub(crate) mod tests {
         assert!(matches!(parsed("POST"), Ok(Request::Append(_))));
         assert!(matches!(parsed("HEAD"), Ok(Request::Head(_))));
         assert!(matches!(parsed("DELETE"), Ok(Request::Delete(_))));
-        assert!(matches!(parsed("OPTIONS"), Ok(Request::Options)));
+        assert!(matches!(parsed("OPTIONS"), Ok(Request::Options(_))));
         for method in ["PATCH", "get", "TRACE", "CONNECT", ""] {
             assert!(
                 matches!(parsed(method), Err(Refusal::Request(BadRequest::MethodNotAllowed { .. }))),
