@@ -6,7 +6,7 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc,
+        Arc, Mutex as StdMutex, MutexGuard as StdMutexGuard, PoisonError,
         atomic::{
             AtomicBool, AtomicU64,
             Ordering::{Acquire, Relaxed, Release},
@@ -34,6 +34,8 @@ const PRODUCERS_CACHED_MAX: usize = 1_024;
 pub(crate) struct OpenStream {
     pub(crate) name: StreamName,
     loaded: OnceCell<Loaded>,
+    /// The same stream as it was when a commit failed, until this one is loaded.
+    abandoned: StdMutex<Option<Arc<OpenStream>>>,
     /// The steady time of the last request to it: unused streams leave memory.
     used_ms: AtomicU64,
     /// The calendar's time of the last use that prolongs a sliding stream; 0 if there was none. It isn't a deadline, so that a
@@ -85,14 +87,38 @@ pub(crate) struct View {
 impl OpenStream {
     /// Makes a stream that isn't loaded yet.
     pub(crate) fn new(name: StreamName, used_ms: u64, touched_ms: u64) -> Self {
-        let (used_ms, touched_ms) = (AtomicU64::new(used_ms), AtomicU64::new(touched_ms));
-        Self { name, loaded: OnceCell::new(), used_ms, touched_ms, links: LinkCache::default() }
+        Self {
+            name,
+            loaded: OnceCell::new(),
+            abandoned: StdMutex::default(),
+            used_ms: AtomicU64::new(used_ms),
+            touched_ms: AtomicU64::new(touched_ms),
+            links: LinkCache::default(),
+        }
+    }
+
+    /// Makes the successor of a stream that was abandoned. What stays is the time of its last use, which may be just what a
+    /// full disk couldn't take.
+    pub(crate) fn after(abandoned: Arc<Self>) -> Self {
+        let (used_ms, touched_ms) = (abandoned.used_ms.load(Relaxed), abandoned.touched_ms.load(Relaxed));
+        let fresh = Self::new(abandoned.name.clone(), used_ms, touched_ms);
+        Self { abandoned: StdMutex::new(Some(abandoned)), ..fresh }
     }
 
     /// Loads the stream, unless it is loaded, and counts a request to it.
     pub(crate) async fn load(&self, store: &dyn Store, now_ms: u64) -> Result<(), Refusal> {
         self.used_ms.fetch_max(now_ms, Relaxed);
-        let load = || async { store.load(&self.name).await.map(Loaded::new).map_err(refuse) };
+        let load = || async {
+            // Whoever decided on a state that has failed queues the commit first, so that the store refuses it: after other
+            // commits its version could be right again by chance.
+            let abandoned = self.abandoned().clone();
+            if let Some(abandoned) = abandoned {
+                drop(abandoned.lock().await);
+            }
+            let loaded = store.load(&self.name).await.map(Loaded::new).map_err(refuse)?;
+            *self.abandoned() = None;
+            Ok(loaded)
+        };
         self.loaded.get_or_try_init(load).await.map(drop)
     }
 
@@ -104,10 +130,13 @@ impl OpenStream {
         }
     }
 
-    /// Returns the same stream before it is loaded, if something is known of it: a use that prolongs it.
-    pub(crate) fn unloaded(&self) -> Option<Self> {
-        let touched_ms = self.touched_ms.load(Relaxed);
-        (touched_ms > 0).then(|| Self::new(self.name.clone(), self.used_ms.load(Relaxed), touched_ms))
+    fn abandoned(&self) -> StdMutexGuard<'_, Option<Arc<Self>>> {
+        self.abandoned.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns whether the abandoned stream that this one follows is still in use: another successor would not wait for it.
+    pub(crate) fn is_needed(&self) -> bool {
+        self.abandoned().as_ref().is_some_and(|abandoned| Arc::strong_count(abandoned) > 1)
     }
 
     /// Wakes all readers that wait.

@@ -59,14 +59,15 @@ impl Streams {
         removed
     }
 
-    /// Removes a stream from memory after a failed commit, for good: the next request loads it again. What stays is the
-    /// time of its last use, which may be just what a full disk couldn't take.
+    /// Gives a stream up after a failed commit: the next request loads it again.
     pub(crate) fn abandon(&self, stream: &Arc<OpenStream>) {
-        let removed = self.remove_if(&stream.name, |known| Arc::ptr_eq(known, stream));
-        if removed && let Some(unloaded) = stream.unloaded() {
-            self.insert(unloaded);
-        }
+        // First, so that nobody who locks it after its successor is loaded takes its state for good.
         stream.abandon();
+        if let Some(mut known) = self.map.get_mut(&stream.name)
+            && Arc::ptr_eq(&known, stream)
+        {
+            *known = Arc::new(OpenStream::after(stream.clone()));
+        }
     }
 
     /// Returns the refusal of a request to a stream. A stream that doesn't exist leaves memory, unless it is held
@@ -76,7 +77,8 @@ impl Streams {
         if matches!(refusal, Refusal::Missing(Missing::NotFound)) {
             let name = stream.name.clone();
             drop(stream);
-            self.remove_if(&name, |known| Arc::strong_count(known) == 1 && known.is_absent());
+            let is_unused = |known: &Arc<OpenStream>| Arc::strong_count(known) == 1 && !known.is_needed();
+            self.remove_if(&name, |known| is_unused(known) && known.is_absent());
         }
         refusal
     }
@@ -86,7 +88,8 @@ impl Streams {
     pub(crate) fn evict(&self, before_ms: u64) -> Vec<StreamName> {
         let mut unsaved = Vec::new();
         self.map.retain(|name, stream| {
-            let idle = Arc::strong_count(stream) == 1 && stream.is_unused_since(before_ms);
+            let is_unused = Arc::strong_count(stream) == 1 && !stream.is_needed();
+            let idle = is_unused && stream.is_unused_since(before_ms);
             if idle && stream.unsaved_deadline_ms().is_some() {
                 unsaved.push(name.clone());
                 return true;
@@ -105,5 +108,41 @@ impl Streams {
     /// Returns the number of streams in memory.
     pub(crate) fn count(&self) -> usize {
         self.count.load(Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+    use headwater_store_mem::MemStore;
+
+    use super::*;
+    use crate::clock::ManualClock;
+
+    /// Who decided on a state that has failed is through before anybody loads what there is.
+    #[tokio::test]
+    async fn an_abandoned_stream_is_loaded_again_when_nobody_writes_it_any_more() {
+        let streams = Streams::new(Arc::new(MemStore::new(1 << 20)), Arc::new(ManualClock::new(0)), 10);
+        let name = StreamName::new("a").unwrap();
+        let old = streams.open(&name).await.unwrap();
+        let writer = old.lock().await;
+        streams.abandon(&old);
+        assert!(old.is_abandoned());
+        streams.evict(u64::MAX);
+        drop(streams.forget(old.clone(), Missing::NotFound));
+        assert_eq!(streams.count(), 1, "it is needed");
+        let mut opening = Box::pin(streams.open(&name));
+        assert!((&mut opening).now_or_never().is_none(), "it waits for the writer");
+        drop(writer);
+        let new = opening.now_or_never().unwrap().unwrap();
+        assert!(!Arc::ptr_eq(&old, &new) && !new.is_abandoned() && !new.is_needed());
+        // Abandoned twice, it has one successor.
+        streams.abandon(&old);
+        assert!(Arc::ptr_eq(&new, &streams.open(&name).await.unwrap()));
+        // What nobody uses is evicted, loaded again or not.
+        streams.abandon(&new);
+        drop((old, new));
+        streams.evict(u64::MAX);
+        assert_eq!(streams.count(), 0);
     }
 }
