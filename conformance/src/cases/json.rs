@@ -14,7 +14,7 @@ cases! {
     an_empty_range_is_an_empty_array: "section 9.1.5",
     an_empty_batch_is_400: "section 9.1.3",
     reads_begin_between_appends: "docs/adr/0008-json-stored-as-sent.md: offsets at append boundaries",
-    offsets_inside_of_a_message_are_400: "docs/adr/0008-json-stored-as-sent.md: within an append is 400",
+    offsets_inside_of_a_message_mean_its_append: "docs/adr/0002-offsets-with-incarnations.md",
     numbers_are_kept_as_they_were_sent: "docs/adr/0008-json-stored-as-sent.md: no conversion",
     strings_are_kept_as_they_were_sent: "docs/adr/0008-json-stored-as-sent.md: escapes",
     duplicate_keys_and_their_order_are_kept: "docs/adr/0008-json-stored-as-sent.md: duplicate keys",
@@ -107,17 +107,12 @@ fn reads_begin_between_appends(t: &Target) {
     }
 }
 
-fn offsets_inside_of_a_message_are_400(t: &Target) {
+fn offsets_inside_of_a_message_mean_its_append(t: &Target) {
     let stream = t.json(&[r#"[1,"two",{"three":3}]"#]);
     for inside in [1, 3, 4, 5, 6, 7, 9, 12, 19] {
         let offset = stream.offset_at(inside);
-        for live in ["", "&live=long-poll", "&live=sse"] {
-            let response = stream.get(&format!("offset={offset}{live}"));
-            if response.status != 400 {
-                response.fail(format_args!("position {inside} is inside of a message"));
-            }
-            response.malformed();
-        }
+        stream.read(&offset).status(200).body_is(r#"[1,"two",{"three":3}]"#);
+        stream.poll(&offset).status(200).body_is(r#"[1,"two",{"three":3}]"#);
     }
 }
 

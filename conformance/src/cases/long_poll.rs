@@ -344,7 +344,7 @@ fn a_poll_of_a_missing_stream_is_404_at_once(t: &Target) {
 fn a_malformed_offset_does_not_wait(t: &Target) {
     let stream = t.text(&["hello"]);
     at_once_only(t, || stream.poll("nonsense")).malformed();
-    let past = advanced(&stream.tail(), 1);
+    let past = advanced(&stream.tail(), 2);
     at_once_only(t, || stream.poll(&past)).malformed();
 }
 

@@ -59,6 +59,7 @@ fn an_escaped_slash_is_a_slash(t: &Target) {
     let fork = t.missing("text/plain");
     fork.put().header("Stream-Forked-From", &escaped.path).send().status(201);
     fork.read("-1").body_is("hello, world");
+    fork.delete().status(204);
     escaped.delete().status(204);
     plain.head().refused(404, "not-found");
 }

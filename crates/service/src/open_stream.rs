@@ -35,7 +35,7 @@ pub(crate) struct OpenStream {
     pub(crate) name: StreamName,
     loaded: OnceCell<Loaded>,
     /// The same stream as it was when a commit failed, until this one is loaded.
-    abandoned: StdMutex<Option<Arc<OpenStream>>>,
+    abandoned: StdMutex<Option<Arc<Self>>>,
     /// The steady time of the last request to it: unused streams leave memory.
     used_ms: AtomicU64,
     /// The calendar's time of the last use that prolongs a sliding stream; 0 if there was none. It isn't a deadline, so that a
