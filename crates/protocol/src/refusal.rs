@@ -61,8 +61,8 @@ pub enum Missing {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Conflict {
-    /// The stream never issued the offset: it lies beyond the tail or inside of a message.
-    #[error("this stream has no such offset; it may lie beyond the tail or inside a message")]
+    /// The stream never issued the offset: it lies beyond the tail, or in a fork names another incarnation than its position.
+    #[error("this stream has no such offset; it lies beyond the tail, or belongs to another stream")]
     OffsetUnknown,
     /// A producer begins a new epoch with another number than 0 (section 5.2.1).
     #[error("a new producer epoch must start with Producer-Seq 0")]

@@ -34,9 +34,9 @@ pub(crate) enum StoreKind {
 /// What `%2F` in the name of a stream is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum EscapedSlashes {
-    /// A slash.
+    /// A slash between two segments.
     Accept,
-    /// 400.
+    /// An error, 400.
     Refuse,
 }
 

@@ -34,7 +34,7 @@ const PRODUCERS_CACHED_MAX: usize = 1_024;
 pub(crate) struct OpenStream {
     pub(crate) name: StreamName,
     loaded: OnceCell<Loaded>,
-    /// The same stream as it was when a commit failed, until this one is loaded.
+    /// The stream as it was when a commit failed, until this one is loaded.
     abandoned: StdMutex<Option<Arc<Self>>>,
     /// The steady time of the last request to it: unused streams leave memory.
     used_ms: AtomicU64,

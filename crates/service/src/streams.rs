@@ -119,7 +119,7 @@ mod tests {
     use super::*;
     use crate::clock::ManualClock;
 
-    /// Who decided on a state that has failed is through before anybody loads what there is.
+    /// A decision on a state that has failed is queued before anybody loads what there is.
     #[tokio::test]
     async fn an_abandoned_stream_is_loaded_again_when_nobody_writes_it_any_more() {
         let streams = Streams::new(Arc::new(MemStore::new(1 << 20)), Arc::new(ManualClock::new(0)), 10);

@@ -355,7 +355,7 @@ mod tests {
             match verdict(stream, None, &request(expected), "x") {
                 Verdict::Commit(change, _) => assert!(is_good && change.head.tail == 6, "{expected}"),
                 Verdict::Refuse(refusal) => {
-                    assert!(!is_good && refusal == conflict(), "{expected} {refusal}")
+                    assert!(!is_good && refusal == conflict(), "{expected} {refusal}");
                 }
                 Verdict::Repeat(_) => panic!("{expected}"),
             }
