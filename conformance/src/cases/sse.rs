@@ -65,7 +65,7 @@ fn the_blocks_are_exactly_these_bytes(t: &Target) {
     let control = events.control();
     let cursor = control.cursor.expect("the stream is open");
     let fields = format!(r#"{{"streamNextOffset":"{tail}","streamCursor":"{cursor}","upToDate":true}}"#);
-    assert_eq!(control.block, format!("event: control\ndata:{fields}\n\n"));
+    assert_eq!(control.block, format!("id: {tail}\nevent: control\ndata:{fields}\n\n"));
 }
 
 fn the_blocks_of_the_end_are_exactly_these(t: &Target) {
@@ -74,7 +74,8 @@ fn the_blocks_of_the_end_are_exactly_these(t: &Target) {
     let mut events = Events::open(&stream, "-1");
     assert_eq!(events.data().block, format!("event: data\nid: {tail}\ndata:hello\n\n"));
     let control = events.control();
-    assert!(control.block.starts_with("event: control\ndata:{"), "{:?}", control.block);
+    let begin = format!("id: {tail}\nevent: control\ndata:{{");
+    assert!(control.block.starts_with(&begin), "{:?}", control.block);
     assert!(control.block.ends_with("}\n\n"), "{:?}", control.block);
     assert_final(&control, &tail);
     events.assert_ended();

@@ -10,6 +10,9 @@ cases! {
     last_event_id_resumes_without_an_offset: "docs/ARCHITECTURE.md, extensions: Last-Event-ID",
     last_event_id_wins_over_the_offset: "docs/ARCHITECTURE.md, extensions: Last-Event-ID",
     last_event_id_is_checked_like_an_offset: "docs/ARCHITECTURE.md, extensions: Last-Event-ID",
+    an_empty_last_event_id_is_none: "HTML Living Standard, 9.2.4",
+    every_event_has_an_id_from_which_to_resume: "docs/ARCHITECTURE.md, extensions: Last-Event-ID",
+    an_event_source_at_the_end_of_a_closed_stream_stops: "HTML Living Standard, 9.2.2: 204",
     last_event_id_means_nothing_to_other_reads: "docs/ARCHITECTURE.md, extensions: Last-Event-ID",
     no_offset_and_no_last_event_id_is_400: "section 5.8: offset is required",
     the_id_is_the_offset_after_the_data: "docs/ARCHITECTURE.md, extensions: id",
@@ -55,6 +58,42 @@ fn last_event_id_is_checked_like_an_offset(t: &Target) {
     stream.delete().status(204);
     stream.put().send().status(201);
     stream.get_with("offset=-1&live=sse", &[("Last-Event-ID", &old)]).refused(410, "offset-gone");
+}
+
+fn an_empty_last_event_id_is_none(t: &Target) {
+    let stream = t.text(&["hello"]);
+    let mut events = Events::open_with(&stream, "offset=-1&live=sse", &[("Last-Event-ID", "")]);
+    assert_eq!(events.data().data, "hello");
+    stream.get_with("live=sse", &[("Last-Event-ID", "")]).malformed();
+    stream.get_with("offset=-1&live=sse", &[("Last-Event-ID", ""), ("Last-Event-ID", "")]).malformed();
+}
+
+fn every_event_has_an_id_from_which_to_resume(t: &Target) {
+    for stream in [t.text(&["hello"]), t.json(&["[1]"]), t.bytes()] {
+        // Nothing has been sent but where the reader is.
+        let mut events = Events::open(&stream, "now");
+        let first = events.event();
+        assert_eq!(first.id.as_deref(), Some(&*stream.tail()), "{:?}", first.block);
+        stream.append("2");
+        let id = first.id.expect("an id");
+        let mut resumed = Events::open_with(&stream, "offset=now&live=sse", &[("Last-Event-ID", &id)]);
+        let (data, control) = (resumed.event(), resumed.event());
+        assert_eq!((data.kind.as_str(), control.kind.as_str()), ("data", "control"));
+        assert_eq!(data.id, control.id);
+    }
+}
+
+fn an_event_source_at_the_end_of_a_closed_stream_stops(t: &Target) {
+    let stream = t.text(&["hello"]);
+    let before = stream.offset_at(0);
+    let tail = stream.close();
+    let resume = |id: &str| stream.get_with("offset=-1&live=sse", &[("Last-Event-ID", id)]);
+    let response = resume(&tail);
+    response.status(204).body_is("").has("Stream-Closed", "true").has("Cache-Control", "no-store");
+    resume(&before).status(200);
+    // Who asks with the offset is told by an event, as always.
+    let mut events = Events::open(&stream, &tail);
+    assert!(events.control().closed);
 }
 
 fn last_event_id_means_nothing_to_other_reads(t: &Target) {

@@ -18,6 +18,9 @@ cases! {
     a_torn_character_holds_only_itself_back: "docs/adr/0007-utf8-held-back.md",
     a_torn_character_is_not_lost_for_a_reader_who_resumes: "docs/adr/0007-utf8-held-back.md",
     a_torn_character_at_the_end_of_a_closed_stream_is_replaced: "docs/adr/0007-utf8-held-back.md: U+FFFD",
+    a_line_end_torn_over_two_appends_is_one: "docs/adr/0007-utf8-held-back.md",
+    a_torn_line_end_is_not_lost_for_a_reader_who_resumes: "docs/adr/0007-utf8-held-back.md",
+    a_carriage_return_at_the_end_of_a_closed_stream_is_delivered: "docs/adr/0007-utf8-held-back.md",
     bytes_that_are_not_utf_8_do_not_break_the_events: "section 5.8: text is UTF-8",
     a_large_text_arrives_whole: "section 5.8",
     a_byte_order_mark_is_kept: "section 5.8",
@@ -60,7 +63,7 @@ fn line_feeds_alone_are_kept(t: &Target) {
 
 fn carriage_returns_split_lines(t: &Target) {
     for (payload, lines) in
-        [("a\rb", 2), ("a\r\nb", 2), ("a\r\rb", 3), ("a\n\rb", 3), ("a\r\n\r\nb", 3), ("a\r", 2)]
+        [("a\rb", 2), ("a\r\nb", 2), ("a\r\rb", 3), ("a\n\rb", 3), ("a\r\n\r\nb", 3), ("a\r\n", 2)]
     {
         let event = first_data(t, payload);
         assert!(!event.block.contains('\r'), "{payload:?}: {:?}", event.block);
@@ -157,6 +160,48 @@ fn a_torn_character_at_the_end_of_a_closed_stream_is_replaced(t: &Target) {
     assert!(text.starts_with("hello \u{fffd}") && text.trim_end_matches('\u{fffd}') == "hello ", "{text:?}");
     assert!(control.closed && control.next_offset == tail, "{:?}", control.block);
     events.assert_ended();
+}
+
+fn a_line_end_torn_over_two_appends_is_one(t: &Target) {
+    for (appends, text) in [
+        (&["a\r", "\nb"][..], "a\nb"),
+        (&["a\r", "b"], "a\nb"),
+        (&["a", "\r", "\n", "b"], "a\nb"),
+        (&["a\r", "\r", "\nb"], "a\n\nb"),
+        (&["\r", "\n\r", "\n."], "\n\n."),
+    ] {
+        let stream = t.text(&[]);
+        let mut live = Events::open(&stream, "-1");
+        live.control();
+        for append in appends {
+            stream.append(append);
+        }
+        assert_eq!(live.collect(|received| received.len() >= text.len()), text, "{appends:?}");
+        let mut later = Events::open(&stream, "-1");
+        assert_eq!(later.data().data, text, "{appends:?}");
+    }
+}
+
+fn a_torn_line_end_is_not_lost_for_a_reader_who_resumes(t: &Target) {
+    let stream = t.text(&["a\r"]);
+    let mut events = Events::open(&stream, "-1");
+    let first = events.data();
+    assert_eq!(first.data, "a");
+    let control = events.control();
+    assert_eq!(control.next_offset, stream.offset_at(1));
+    assert!(!control.up_to_date, "{control:?}");
+    stream.append("\nb");
+    let mut resumed = Events::open(&stream, &control.next_offset);
+    assert_eq!(resumed.data().data, "\nb");
+    assert_eq!(stream.read(&control.next_offset).status(200).text(), "\r\nb");
+}
+
+fn a_carriage_return_at_the_end_of_a_closed_stream_is_delivered(t: &Target) {
+    let stream = t.text(&["a\r"]);
+    let mut events = Events::open(&stream, "-1");
+    assert_eq!(events.data().data, "a");
+    stream.close();
+    assert_eq!(events.until_closed(), "\n");
 }
 
 fn bytes_that_are_not_utf_8_do_not_break_the_events(t: &Target) {

@@ -1,8 +1,8 @@
 //! The bytes of event streams (section 5.8; HTML Living Standard, 9.2), safe against injection.
 //!
 //! A data event carries its lines after `data:` without a space, split on CR, LF and CRLF alike, so that no
-//! payload can end an event. Its `id:` is the offset after it, which a plain EventSource sends back as
-//! `Last-Event-ID`. A control event follows every data event.
+//! payload can end an event. A control event follows every data event. The `id:` of each is the offset after it, which a
+//! plain EventSource sends back as `Last-Event-ID`.
 
 use std::fmt::Write as _;
 
@@ -13,12 +13,15 @@ use crate::{content_type::SseEncoding, cursor::Cursor, offset::Offset, progress:
 /// A comment that keeps idle connections open.
 pub const HEARTBEAT: &[u8] = b":\n\n";
 
-/// Returns how many of the bytes an event can carry now: all but a UTF-8 sequence that the writer hasn't completed. If
-/// nothing can complete it any more (`last`), all.
+/// Returns how many of the bytes an event can carry now: all but a UTF-8 sequence that the writer hasn't completed, or a CR
+/// that an LF may follow, which is one line end with it. If nothing can complete it any more (`last`), all.
 #[must_use]
 pub fn complete_bytes(encoding: SseEncoding, bytes: &[u8], last: bool) -> usize {
     if encoding != SseEncoding::Text || last {
         return bytes.len();
+    }
+    if let [complete @ .., b'\r'] = bytes {
+        return complete.len();
     }
     // A sequence has at most four bytes, so its beginning is among the last three.
     let from = bytes.len().saturating_sub(3);
@@ -32,7 +35,7 @@ pub fn complete_bytes(encoding: SseEncoding, bytes: &[u8], last: bool) -> usize 
 }
 
 /// Returns whether an event stream may have ended before `rest`, the last bytes of an append: they are only the beginning of
-/// a character. Every other offset within an append was never issued.
+/// a character or of a line end. Every other offset within an append was never issued.
 #[must_use]
 pub fn is_held_back(encoding: SseEncoding, rest: &[u8]) -> bool {
     !rest.is_empty() && complete_bytes(encoding, rest, false) == 0
@@ -51,11 +54,10 @@ pub fn write_data(out: &mut String, encoding: SseEncoding, body: &[u8], next: Of
 #[derive(Clone, Copy, Debug)]
 pub struct DataEncoder {
     encoding: SseEncoding,
-    /// The end of what was written that needs more: the beginning of a UTF-8 sequence, or of three bytes for base64.
+    /// The end of what was written that needs more: the beginning of a UTF-8 sequence or of a line end, or of three bytes
+    /// for base64.
     held: [u8; 3],
     held_bytes: u8,
-    /// Whether the last byte was a CR, after which an LF is the same line's end.
-    after_cr: bool,
     /// Whether the line has its `data:`.
     in_line: bool,
 }
@@ -66,7 +68,7 @@ impl DataEncoder {
     pub fn begin(out: &mut String, encoding: SseEncoding, next: Offset) -> Self {
         out.push_str("event: data\n");
         let _ = writeln!(out, "id: {next}");
-        Self { encoding, held: [0; 3], held_bytes: 0, after_cr: false, in_line: false }
+        Self { encoding, held: [0; 3], held_bytes: 0, in_line: false }
     }
 
     /// Returns a number of bytes that are enough for a piece of the body, the event's beginning and end and the control
@@ -136,8 +138,7 @@ impl DataEncoder {
     }
 
     fn write_text(&mut self, out: &mut String, text: &str) {
-        let mut rest = if self.after_cr { text.strip_prefix('\n').unwrap_or(text) } else { text };
-        self.after_cr = text.ends_with('\r');
+        let mut rest = text;
         while let Some(at) = rest.find(['\r', '\n']) {
             let (line, end) = rest.split_at(at);
             self.begin_line(out, line);
@@ -167,9 +168,11 @@ impl DataEncoder {
     }
 }
 
-/// Appends a control event. The cursor is left out if the stream is closed.
+/// Appends a control event. The cursor is left out if the stream is closed. Its `id:` is the reader's position, so that an
+/// EventSource resumes there that has had no data yet. It comes first: some readers look for the data right after the name.
 pub fn write_control(out: &mut String, progress: Progress, cursor: Cursor) {
-    let _ = write!(out, "event: control\ndata:{{\"streamNextOffset\":\"{}\"", progress.next);
+    let next = progress.next;
+    let _ = write!(out, "id: {next}\nevent: control\ndata:{{\"streamNextOffset\":\"{next}\"");
     if !progress.closed {
         let _ = write!(out, ",\"streamCursor\":\"{}\"", cursor.get());
     }
@@ -263,7 +266,8 @@ mod tests {
             write_control(&mut out, Progress { next: at(5), up_to_date, closed }, cursor);
             out
         };
-        let next = "event: control\ndata:{\"streamNextOffset\":\"0000000000000007_0000000000000005\"";
+        let next = "id: 0000000000000007_0000000000000005\nevent: control\n\
+            data:{\"streamNextOffset\":\"0000000000000007_0000000000000005\"";
         assert_eq!(control(false, false), format!("{next},\"streamCursor\":\"42\"}}\n\n"));
         assert_eq!(control(true, false), format!("{next},\"streamCursor\":\"42\",\"upToDate\":true}}\n\n"));
         assert_eq!(control(true, true), format!("{next},\"upToDate\":true,\"streamClosed\":true}}\n\n"));
@@ -290,6 +294,10 @@ mod tests {
         assert_eq!(complete, [0, 1, 1, 3, 3, 3, 6, 6, 6, 6, 10]);
         assert_eq!(complete_bytes(SseEncoding::Text, &text[..2], true), 2, "nothing can complete it");
         assert_eq!(complete_bytes(SseEncoding::Base64, &text[..2], false), 2);
+        assert_eq!(complete_bytes(SseEncoding::Text, b"a\r", false), 1, "an LF may follow");
+        assert_eq!(complete_bytes(SseEncoding::Text, b"\r\r", false), 1);
+        assert_eq!(complete_bytes(SseEncoding::Text, b"a\r\n", false), 3);
+        assert_eq!(complete_bytes(SseEncoding::Text, b"a\r", true), 2);
         for garbage in [&b"a\xff"[..], b"a\x80", b"\x80\x80\x80\x80", b"\xc3\x28"] {
             assert_eq!(complete_bytes(SseEncoding::Text, garbage, false), garbage.len(), "{garbage:?}");
         }

@@ -86,6 +86,11 @@ impl Reads {
                 self.respond(&read, &stream, &head, Span { from: position, target }).await
             }
             Mode::LongPoll => Box::pin(self.long_poll(&read, stream, &head, position)).await,
+            Mode::EventStream if read.ends_event_source(&head, position) => {
+                let Response { head, .. } =
+                    read.respond_nothing(&self.context(&head), position, self.is_draining());
+                Ok(ReadResponse { head, body: Body::Empty, source: Source::Memory })
+            }
             Mode::EventStream => Box::pin(self.follow_events(read, stream, &head, position)).await,
         }
     }

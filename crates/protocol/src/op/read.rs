@@ -43,6 +43,8 @@ pub struct Read {
     pub cursor: Option<Cursor>,
     /// Whether the URL has an offset. Without one it is the URL of HEAD too.
     has_offset: bool,
+    /// Whether the place is that of `Last-Event-ID`.
+    resumes: bool,
     if_none_match: Vec<Box<[u8]>>,
 }
 
@@ -78,9 +80,13 @@ impl Read {
         };
         // A browser that reconnects by itself repeats the first URL and says where it was in this header.
         let resumed = match mode {
-            Mode::EventStream => single(head, &names::LAST_EVENT_ID)?.map(Cow::Borrowed),
+            // An empty one is what an EventSource begins with (HTML Living Standard, 9.2.4).
+            Mode::EventStream => {
+                single(head, &names::LAST_EVENT_ID)?.filter(|id| !id.is_empty()).map(Cow::Borrowed)
+            }
             Mode::CatchUp | Mode::LongPoll => None,
         };
+        let resumes = resumed.is_some();
         let offset = resumed.or(query.offset);
         if offset.is_none() && mode != Mode::CatchUp {
             return Err(BadRequest::OffsetMissing);
@@ -88,7 +94,7 @@ impl Read {
         let from = offset.as_deref().map_or(Ok(ReadFrom::Start), ReadFrom::parse)?;
         let cursor = query.cursor.as_deref().and_then(Cursor::parse);
         let if_none_match = head.header(&header::IF_NONE_MATCH).map(Into::into).collect();
-        Ok(Self { name, from, mode, cursor, has_offset: offset.is_some(), if_none_match })
+        Ok(Self { name, from, mode, cursor, has_offset: offset.is_some(), resumes, if_none_match })
     }
 
     /// Returns the head for the bytes from `start` to `end`. If the client has them already, the head
@@ -111,12 +117,21 @@ impl Read {
         head
     }
 
-    /// Returns the response of a long-poll that has nothing to deliver at `position`.
+    /// Returns whether the response at `position` tells an EventSource to stop: it has had everything of a closed stream,
+    /// and would ask for it again for ever. A 204 makes it end (HTML Living Standard, 9.2.2).
+    #[must_use]
+    pub fn ends_event_source(&self, stream: &StreamHead, position: u64) -> bool {
+        self.mode == Mode::EventStream && self.resumes && Progress::at(stream, position).closed
+    }
+
+    /// Returns the response of a read that has nothing to deliver at `position`: of a long-poll, or of an EventSource that
+    /// [ends](Self::ends_event_source).
     #[must_use]
     pub fn respond_nothing(&self, context: &ReadContext<'_>, position: u64, draining: bool) -> Response {
         let progress = Progress::at(context.stream, position);
         // A long-poll that was cut short has nothing to say that a cache should repeat.
-        let class = if self.from == ReadFrom::Now || (draining && !progress.closed) {
+        let cut_short = draining && !progress.closed;
+        let class = if self.from == ReadFrom::Now || self.mode == Mode::EventStream || cut_short {
             Class::Never
         } else if progress.closed {
             Class::LongPollClosed
