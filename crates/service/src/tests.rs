@@ -332,7 +332,8 @@ async fn draining_ends_live_readers_and_refuses_the_rest() {
     let poll = tokio::spawn(world.send("GET", "a?offset=-1&live=long-poll", &[], ""));
     run_tasks().await;
     world.service.drain();
-    assert!(next_event(&mut events.body).await.unwrap().starts_with("event: control\n"));
+    let last = next_event(&mut events.body).await.unwrap();
+    assert!(last.starts_with("id: ") && last.contains("\nevent: control\n"), "{last}");
     assert_eq!(next_event(&mut events.body).await, None);
     assert_eq!(poll.await.unwrap().head.status, StatusCode::NO_CONTENT);
     assert_eq!(world.append("a", "x").await.head.status, StatusCode::SERVICE_UNAVAILABLE);

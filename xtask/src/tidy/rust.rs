@@ -22,6 +22,7 @@ const HEADERS: [&str; 31] = [
     "server-timing",
     "stream-closed",
     "stream-cursor",
+    "stream-expected-offset",
     "stream-expires-at",
     "stream-fork-offset",
     "stream-fork-sub-offset",
