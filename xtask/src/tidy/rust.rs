@@ -7,7 +7,7 @@ use super::{Complaint, protocol_map::quoted, text::resolve};
 const LINES_MAX: usize = 700;
 
 /// Header names of the protocol and of its caching. Only `protocol` writes them.
-const HEADERS: [&str; 31] = [
+const HEADERS: [&str; 32] = [
     "access-control-allow-origin",
     "access-control-expose-headers",
     "age",
