@@ -14,6 +14,7 @@ mod fork_lifecycle;
 mod fork_refusals;
 mod forking;
 mod forks;
+mod forwarded;
 mod http;
 mod http_limits;
 mod http_versions;
@@ -25,6 +26,7 @@ mod long_poll;
 mod metrics;
 mod names;
 mod offsets;
+mod preconditions;
 mod producer_closes;
 mod producers;
 mod pull_wake;
@@ -66,11 +68,13 @@ pub(crate) fn all() -> impl Iterator<Item = Case> {
         forks::CASES,
         fork_refusals::CASES,
         expected_offset::CASES,
+        preconditions::CASES,
         fork_lifecycle::CASES,
         names::CASES,
         metrics::CASES,
         cors::CASES,
         refusals::CASES,
+        forwarded::CASES,
         http::CASES,
         connections::CASES,
         http_limits::CASES,

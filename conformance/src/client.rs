@@ -1,6 +1,7 @@
 //! The server under test, its streams, and ordinary requests to them.
 
 use std::fmt::Write as _;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -26,6 +27,8 @@ pub(crate) struct Facts {
     pub(crate) header_timeout: Duration,
     /// The longest time without a request.
     pub(crate) idle_timeout: Duration,
+    /// An address of this machine that is trusted as a proxy.
+    pub(crate) trusted_proxy: IpAddr,
 }
 
 /// The server under test.
@@ -61,6 +64,7 @@ impl Target {
                 body_max: options.body_max,
                 header_timeout: options.header_timeout,
                 idle_timeout: options.idle_timeout,
+                trusted_proxy: options.trusted_proxy,
             },
             authority,
             base_path: path.trim_end_matches('/').to_owned(),

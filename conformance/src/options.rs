@@ -1,5 +1,6 @@
 //! The command line: the server under test, what is known about its settings, and the harness's own options.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use bytesize::ByteSize;
@@ -9,7 +10,7 @@ use clap::Parser;
 #[derive(Debug, Parser)]
 pub(crate) struct Options {
     /// Base URL of the server under test, with the base path of its streams. Its webhooks must be allowed to go to this
-    /// machine (`--webhook-allow-localhost`).
+    /// machine (`--webhook-allow-localhost`), and it must trust a proxy (`--trusted-proxies 127.0.0.2`).
     #[arg(long, default_value = "http://127.0.0.1:4437/v1/stream")]
     pub(crate) url: String,
 
@@ -36,6 +37,10 @@ pub(crate) struct Options {
     /// The idle timeout of the server under test.
     #[arg(long, default_value = "6s", value_parser = humantime::parse_duration)]
     pub(crate) idle_timeout: Duration,
+
+    /// An address of this machine that the server under test trusts as a proxy.
+    #[arg(long, default_value = "127.0.0.2")]
+    pub(crate) trusted_proxy: IpAddr,
 
     /// List the cases with the place that each rule comes from, and run none.
     #[arg(long)]

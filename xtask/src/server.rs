@@ -15,7 +15,7 @@ pub(crate) const SERVERS: [&str; 2] = ["hyper", "actix"];
 pub(crate) const STORES: [&str; 2] = ["rocksdb", "mem"];
 
 /// The settings of the suites: limits small enough to be reached in a test.
-const SUITE_FLAGS: [&str; 9] = [
+const SUITE_FLAGS: [&str; 11] = [
     "--chunk-size",
     CHUNK_SIZE,
     "--header-timeout",
@@ -26,6 +26,9 @@ const SUITE_FLAGS: [&str; 9] = [
     LONG_POLL_TIMEOUT,
     // The suites' own receivers listen on this machine.
     "--webhook-allow-localhost",
+    // Where our suite's proxy connects from.
+    "--trusted-proxies",
+    "127.0.0.2",
 ];
 
 /// Settings that our suite is told too.

@@ -136,6 +136,21 @@ pub enum BadRequest {
     /// The body has another transfer coding than `chunked`, or that one twice (RFC 9112, 6.1).
     #[error("the only transfer coding that is supported is chunked, once")]
     TransferCodingUnsupported,
+    /// The body has a content coding (RFC 9110, 8.4): it would have to be decoded for every reader that lacks it.
+    #[error("the body must not be encoded; send it without Content-Encoding")]
+    ContentCodingUnsupported,
+    /// The body is a part of something (RFC 9110, 14.5): streams are appended to, not patched.
+    #[error("Content-Range is not supported: a body is always whole")]
+    ContentRangeUnsupported,
+    /// The request expects something that this server doesn't do (RFC 9110, 10.1.1).
+    #[error("the only expectation that is supported is 100-continue")]
+    ExpectationUnsupported,
+    /// A condition isn't `*` or a list of entity tags (RFC 9110, 13.1).
+    #[error("{header} must be * or a list of entity tags in quotes")]
+    ConditionMalformed {
+        /// The header's name.
+        header: HeaderName,
+    },
     /// The body ended before it was complete.
     #[error("the body ended before it was complete")]
     BodyBroken,
@@ -190,6 +205,16 @@ impl BadRequest {
             Self::TransferCodingUnsupported => {
                 (StatusCode::NOT_IMPLEMENTED, "transfer-coding-unsupported", "Unsupported transfer coding")
             }
+            Self::ContentCodingUnsupported => (
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "content-coding-unsupported",
+                "Unsupported content coding",
+            ),
+            Self::ContentRangeUnsupported => (BAD, "content-range-unsupported", "Unsupported Content-Range"),
+            Self::ExpectationUnsupported => {
+                (StatusCode::EXPECTATION_FAILED, "expectation-unsupported", "Unsupported expectation")
+            }
+            Self::ConditionMalformed { .. } => (BAD, "condition-malformed", "Malformed condition"),
             Self::BodyBroken => (BAD, "body-broken", "Incomplete body"),
             Self::BodyTimeout => (StatusCode::REQUEST_TIMEOUT, "body-timeout", "Body timeout"),
         }

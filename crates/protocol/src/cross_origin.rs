@@ -11,7 +11,7 @@ use crate::{
 /// The header that names the site of the page that asks.
 pub const ORIGIN: HeaderName = header::ORIGIN;
 /// The headers that pages may send, one by one: a `*` doesn't cover Authorization.
-pub const REQUEST_HEADERS: &str = "Authorization, Content-Type, If-None-Match, Last-Event-ID, Cache-Control, \
+pub const REQUEST_HEADERS: &str = "Authorization, Content-Type, If-Match, If-None-Match, Last-Event-ID, Cache-Control, \
     Stream-TTL, Stream-Expires-At, Stream-Seq, Stream-Expected-Offset, Stream-Closed, Stream-Visibility, \
     Stream-Forked-From, Stream-Fork-Offset, Stream-Fork-Sub-Offset, Producer-Id, Producer-Epoch, Producer-Seq";
 /// The headers that pages may read.
@@ -143,8 +143,17 @@ mod tests {
         let head = Options::default().respond().head;
         let allowed =
             head.headers[header::ACCESS_CONTROL_ALLOW_HEADERS].to_str().unwrap().to_ascii_lowercase();
-        // Hosts, lengths and proxies' notes are not a page's to set.
-        let not_by_pages = [header::HOST, header::CONTENT_LENGTH, names::X_FORWARDED_PROTO];
+        // Hosts, lengths and proxies' notes are not a page's to set; the others are read only to be refused.
+        let not_by_pages = [
+            header::HOST,
+            header::CONTENT_LENGTH,
+            header::EXPECT,
+            header::CONTENT_ENCODING,
+            header::CONTENT_RANGE,
+            names::FORWARDED,
+            names::X_FORWARDED_PROTO,
+            names::X_FORWARDED_HOST,
+        ];
         let by_pages = READ.into_iter().filter(|name| !not_by_pages.contains(name));
         for name in by_pages.chain([header::AUTHORIZATION]) {
             assert!(allowed.split(", ").any(|allowed| allowed == name.as_str()), "{name}");

@@ -5,7 +5,7 @@
 //! has one tag. The bytes up to an end are the same before and after more is appended, but the responses aren't: one says
 //! that the reader is up to date. A 304 can't take that back from a cache, which keeps the headers that the 304 lacks.
 
-use crate::{offset::Incarnation, progress::Progress};
+use crate::{decimal, offset::Incarnation, progress::Progress};
 
 /// The strong validator of the bytes between two positions of one stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,9 +31,9 @@ pub(crate) enum Reach {
     Closed,
 }
 
-impl Reach {
+impl From<Progress> for Reach {
     /// Returns the reach of a response with this progress.
-    pub(crate) const fn of(progress: Progress) -> Self {
+    fn from(progress: Progress) -> Self {
         match progress {
             Progress { closed: true, .. } => Self::Closed,
             Progress { up_to_date: true, .. } => Self::Tail,
@@ -56,6 +56,20 @@ impl EntityTag {
         };
         ["\"", padding, incarnation, ":", start.format(self.start), ":", end.format(self.end), reach].concat()
     }
+
+    /// Returns the tag that [encodes](Self::encode) to this text, if there is one.
+    pub(crate) fn decode(text: &[u8]) -> Option<Self> {
+        let text = std::str::from_utf8(text).ok()?;
+        let mut parts = text.strip_prefix('"')?.strip_suffix('"')?.split(':');
+        let incarnation = parts.next()?.trim_start_matches('0').parse().ok().and_then(Incarnation::new)?;
+        let (start, end) = (decimal::parse(parts.next()?)?, decimal::parse(parts.next()?)?);
+        let reach = match parts.next() {
+            None => Reach::Inside,
+            Some("tail") => Reach::Tail,
+            Some(_) => Reach::Closed,
+        };
+        Some(Self { incarnation, start, end, reach }).filter(|tag| tag.encode() == text)
+    }
 }
 
 /// Returns whether one of the `If-None-Match` field lines names an encoded tag, by weak comparison.
@@ -64,22 +78,52 @@ impl EntityTag {
 pub(crate) fn none_match_names<'a>(lines: impl IntoIterator<Item = &'a [u8]>, tag: &str) -> bool {
     lines
         .into_iter()
-        .any(|line| line.trim_ascii() == b"*" || list(line).any(|listed| listed == tag.as_bytes()))
+        .any(|line| line.trim_ascii() == b"*" || list(line).any(|listed| listed.quoted == tag.as_bytes()))
 }
 
-/// Returns the quoted parts of a list of entity tags, without their `W/`.
-fn list(mut rest: &[u8]) -> impl Iterator<Item = &[u8]> {
-    std::iter::from_fn(move || {
-        while let [b' ' | b'\t' | b',', tail @ ..] = rest {
-            rest = tail;
+/// Returns the tags of a list (RFC 9110, 8.8.3), up to the point where it stops being one.
+pub(crate) const fn list(line: &[u8]) -> List<'_> {
+    List { rest: line, is_separated: true }
+}
+
+/// The tags of a list.
+pub(crate) struct List<'a> {
+    rest: &'a [u8],
+    /// Whether there is a comma before the rest.
+    is_separated: bool,
+}
+
+/// A tag of a list.
+pub(crate) struct Listed<'a> {
+    /// Its quoted part.
+    pub(crate) quoted: &'a [u8],
+    /// Whether there is a `W/` before it.
+    pub(crate) weak: bool,
+}
+
+impl List<'_> {
+    /// Returns whether nothing is left that isn't a tag.
+    pub(crate) const fn is_complete(&self) -> bool {
+        self.rest.is_empty()
+    }
+}
+
+impl<'a> Iterator for List<'a> {
+    type Item = Listed<'a>;
+
+    fn next(&mut self) -> Option<Listed<'a>> {
+        while let [mark @ (b' ' | b'\t' | b','), tail @ ..] = self.rest {
+            self.is_separated |= *mark == b',';
+            self.rest = tail;
         }
-        let quoted = rest.strip_prefix(b"W/").unwrap_or(rest);
-        let inner = quoted.strip_prefix(b"\"")?;
+        let unmarked = self.rest.strip_prefix(b"W/");
+        let quoted = unmarked.unwrap_or(self.rest);
+        let inner = quoted.strip_prefix(b"\"").filter(|_| self.is_separated)?;
         let length = inner.iter().position(|&byte| byte == b'"')?;
         let (tag, tail) = quoted.split_at_checked(length + 2)?;
-        rest = tail;
-        Some(tag)
-    })
+        (self.rest, self.is_separated) = (tail, false);
+        Some(Listed { quoted: tag, weak: unmarked.is_some() })
+    }
 }
 
 #[cfg(test)]
@@ -129,7 +173,31 @@ mod tests {
         }
     }
 
+    #[test]
+    fn only_what_is_issued_is_decoded() {
+        for text in [
+            "\"12:3:9\"",
+            "\"0000000000000012:03:9\"",
+            "\"0000000000000012:3:9:gone\"",
+            "\"0000000000000012:3\"",
+            "\"0000000000000012:3:9:tail:tail\"",
+            "\"0000000000000000:3:9\"",
+            "\"\"",
+            "\"",
+            "",
+            "0000000000000012:3:9",
+        ] {
+            assert_eq!(EntityTag::decode(text.as_bytes()), None, "{text}");
+        }
+    }
+
     proptest! {
+        #[test]
+        fn what_is_issued_is_decoded(start in 0..1u64 << 53, end in 0..1u64 << 53, reach in 0..3usize) {
+            let tag = tag(start, end, REACHES[reach]);
+            prop_assert_eq!(EntityTag::decode(tag.encode().as_bytes()), Some(tag));
+        }
+
         #[test]
         fn different_reads_have_different_tags(a in 0..50u64, b in 0..50u64, c in 0..3usize, x in 0..50u64, y in 0..50u64, z in 0..3usize) {
             let (left, right) = (tag(a, b, REACHES[c]), tag(x, y, REACHES[z]));
@@ -146,6 +214,7 @@ mod tests {
 
         #[test]
         fn no_line_panics(line: Vec<u8>) {
+            let _ = EntityTag::decode(&line);
             let _ = none_match_names([line.as_slice()], &tag(0, 1, Reach::Inside).encode());
         }
     }

@@ -65,6 +65,7 @@ pub mod offset;
 pub mod op;
 pub mod pace;
 pub mod path;
+pub mod precondition;
 pub mod producer;
 pub mod progress;
 mod refusal;

@@ -59,8 +59,12 @@ names! {
     NO_VARY_SEARCH = "no-vary-search";
     /// Tells nginx not to buffer the response.
     X_ACCEL_BUFFERING = "x-accel-buffering";
+    /// Set by proxies: how the client sent the request (RFC 7239).
+    FORWARDED = "forwarded";
     /// Set by proxies: the scheme that the client used.
     X_FORWARDED_PROTO = "x-forwarded-proto";
+    /// Set by proxies: the host that the client named.
+    X_FORWARDED_HOST = "x-forwarded-host";
     /// Set by caches: whether they had the response.
     X_CACHE = "x-cache";
     /// Set by caches: how often they served the response.

@@ -114,6 +114,12 @@ pub enum Conflict {
         /// The offset at which the stream ends.
         tail: Offset,
     },
+    /// `If-Match` or `If-None-Match` doesn't hold (RFC 9110, 13).
+    #[error("the stream is not in the state that If-Match or If-None-Match asks for")]
+    Precondition {
+        /// The offset at which the stream ends; `None` if there is no stream.
+        tail: Option<Offset>,
+    },
     /// The stream is closed (section 4.1).
     #[error("the stream is closed")]
     StreamClosed {
@@ -179,6 +185,9 @@ impl Conflict {
             // Clients tell these two from other conflicts by the words.
             Self::SeqRegression { .. } => (CONFLICT, "stream-seq-regression", "Sequence conflict"),
             Self::ExpectedOffset { .. } => (CONFLICT, "expected-offset", "Expected offset conflict"),
+            Self::Precondition { .. } => {
+                (StatusCode::PRECONDITION_FAILED, "precondition-failed", "Precondition failed")
+            }
             Self::StreamClosed { .. } => (CONFLICT, "stream-closed", "Stream is closed"),
         }
     }
@@ -229,7 +238,11 @@ impl Refusal {
                 headers.insert(names::STREAM_CLOSED, HeaderValue::from_static("true"));
                 headers.insert(names::STREAM_NEXT_OFFSET, offset_value(*tail));
             }
-            Self::Conflict(Conflict::SeqRegression { tail } | Conflict::ExpectedOffset { tail }) => {
+            Self::Conflict(
+                Conflict::SeqRegression { tail }
+                | Conflict::ExpectedOffset { tail }
+                | Conflict::Precondition { tail: Some(tail) },
+            ) => {
                 headers.insert(names::STREAM_NEXT_OFFSET, offset_value(*tail));
             }
             Self::Conflict(Conflict::ProducerStale { epoch }) => {
@@ -241,6 +254,10 @@ impl Refusal {
             }
             Self::Request(BadRequest::MethodNotAllowed { allowed }) => {
                 headers.insert(header::ALLOW, text_value(&allowed.join(", ")));
+            }
+            // Tells the client what it may send instead (RFC 9110, 15.5.16).
+            Self::Request(BadRequest::ContentCodingUnsupported) => {
+                headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
             }
             Self::Unavailable(Unavailable::ShuttingDown | Unavailable::Overloaded { .. }) => {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));

@@ -21,36 +21,47 @@ use headwater_service::{Body, Response};
 use http::HeaderName;
 
 /// A borrowed request head.
-pub(crate) struct Head<'a>(pub(crate) &'a ActixHead);
+pub(crate) struct Head<'a> {
+    pub(crate) head: &'a ActixHead,
+    pub(crate) is_from_trusted_proxy: bool,
+}
 
 impl<'h> RequestHead for Head<'h> {
     fn method(&self) -> &str {
-        self.0.method.as_str()
+        self.head.method.as_str()
     }
 
     fn path(&self) -> &str {
-        self.0.uri.path()
+        self.head.uri.path()
     }
 
     fn query(&self) -> Option<&str> {
-        self.0.uri.query()
+        self.head.uri.query()
     }
 
     fn authority(&self) -> Option<&str> {
-        let host = || self.0.headers.get(header::HOST).and_then(|host| host.to_str().ok());
-        self.0.uri.authority().map(uri::Authority::as_str).or_else(host)
+        let host = || self.head.headers.get(header::HOST).and_then(|host| host.to_str().ok());
+        self.head.uri.authority().map(uri::Authority::as_str).or_else(host)
+    }
+
+    fn scheme(&self) -> Option<&str> {
+        self.head.uri.scheme_str()
     }
 
     fn version(&self) -> http::Version {
-        match self.0.version {
+        match self.head.version {
             Version::HTTP_2 => http::Version::HTTP_2,
             Version::HTTP_11 => http::Version::HTTP_11,
             _ => http::Version::HTTP_10,
         }
     }
 
+    fn is_from_trusted_proxy(&self) -> bool {
+        self.is_from_trusted_proxy
+    }
+
     fn header<'a>(&'a self, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> + use<'a, 'h> {
-        self.0.headers.get_all(name.as_str()).map(header::HeaderValue::as_bytes)
+        self.head.headers.get_all(name.as_str()).map(header::HeaderValue::as_bytes)
     }
 }
 

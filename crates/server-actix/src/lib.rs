@@ -12,7 +12,8 @@ mod serve;
 
 use std::rc::Rc;
 
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpMessage as _, HttpRequest, HttpResponse, web};
+use headwater_protocol::request::FromTrustedProxy;
 use headwater_service::Service;
 
 pub use convert::ResponseBody;
@@ -37,12 +38,17 @@ impl Streams {
         config.default_service(web::to(move |request, body| streams.clone().handle(request, body)));
     }
 
-    /// Handles one request.
+    /// Handles one request. Middleware that knows that it comes from a trusted proxy says so by a [`FromTrustedProxy`] among
+    /// the request's extensions.
     pub async fn handle(self, request: HttpRequest, body: web::Payload) -> HttpResponse<ResponseBody> {
         let head = request.head();
-        let call = self.0.parse(&convert::Head(head));
         // Only connections of `serve` carry limits; an application that mounts streams has its own.
         let connection = request.conn_data::<Rc<limits::Connection>>();
+        let is_from_trusted_proxy = match connection {
+            Some(connection) => connection.is_from_trusted_proxy,
+            None => request.extensions().contains::<FromTrustedProxy>(),
+        };
+        let call = self.0.parse(&convert::Head { head, is_from_trusted_proxy });
         let (call, in_flight) = match connection.map(|connection| connection.begin(head)).transpose() {
             Ok(in_flight) => (call, in_flight),
             Err(refusal) => (call.refused(refusal), None),

@@ -12,6 +12,7 @@ use headwater_protocol::{BadRequest, Refusal, Unavailable};
 pub(crate) struct Connection {
     pub(crate) limits: Connections,
     pub(crate) activity: Arc<Activity>,
+    pub(crate) is_from_trusted_proxy: bool,
 }
 
 impl Connection {

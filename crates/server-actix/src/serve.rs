@@ -110,7 +110,7 @@ fn connection_service(
     // The service below stores the connection here and calls actix, which calls `on_connect_ext` before it returns.
     let newest = Rc::new(Cell::new(None::<Rc<Connection>>));
     let connected = newest.clone();
-    let (draining, expecting) = (service.clone(), service.clone());
+    let (draining, expecting, trusting) = (service.clone(), service.clone(), service.clone());
     let http = HttpService::build()
         .keep_alive(KeepAlive::Timeout(connections.idle_timeout()))
         // `Activity` bounds it, with another time for silence.
@@ -130,7 +130,10 @@ fn connection_service(
     let detect = move |socket| detect_version(socket, connections, open.begin(), detecting.drained());
     fn_service(detect).and_then(apply_fn_factory(http, move |accepted: Accepted, http: &_| {
         let Accepted { socket, activity, protocol, permit } = accepted;
-        newest.set(Some(Rc::new(Connection { limits: connections, activity: activity.clone() })));
+        let is_from_trusted_proxy = socket.peer_addr().is_ok_and(|peer| trusting.trusts(peer.ip()));
+        let connection =
+            Connection { limits: connections, activity: activity.clone(), is_from_trusted_proxy };
+        newest.set(Some(Rc::new(connection)));
         let served = http.call((Monitored::new(socket, activity.clone()), protocol, None));
         let drained = draining.drained();
         async move {
@@ -158,7 +161,8 @@ struct Accepted {
 
 /// Handles `Expect: 100-continue`: returns the request, so that actix sends `100 Continue`, or a refusal.
 async fn on_expect(service: Service, request: Request) -> Result<Request, Response<BoxBody>> {
-    let call = service.parse(&convert::Head(request.head()));
+    // The origin is in no refusal, so that it doesn't matter here who says it.
+    let call = service.parse(&convert::Head { head: request.head(), is_from_trusted_proxy: false });
     if !call.is_refused() {
         return Ok(request);
     }

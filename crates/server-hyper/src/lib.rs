@@ -39,6 +39,9 @@ impl Streams {
     /// The request's path must be complete: the service matches its base path itself, so don't mount it below a router
     /// that strips a prefix.
     ///
+    /// A layer that knows that the request comes from a trusted proxy says so by a
+    /// [`FromTrustedProxy`](headwater_protocol::request::FromTrustedProxy) among the request's extensions.
+    ///
     /// The end of an HTTP/2 request's body counts only if `body` then says `is_end_stream`, as hyper's does unless the stream
     /// was reset. A body that is refused is read to its end, within bounds, so that the client sees the response.
     pub fn handle<B>(&self, request: Request<B>) -> ResponseFuture

@@ -3,7 +3,8 @@
 use std::{
     convert::Infallible,
     future::Future,
-    io, net,
+    io,
+    net::{self, IpAddr},
     pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll},
@@ -12,6 +13,7 @@ use std::{
 
 use bytes::Bytes;
 use headwater_listener::{Activity, Connections, InFlight, Monitored};
+use headwater_protocol::request::FromTrustedProxy;
 use headwater_service::{Body, BodyError, Service};
 use http::Request;
 use http_body::{Frame, SizeHint};
@@ -55,8 +57,9 @@ pub async fn serve(
             () = &mut shutdown => break,
             accepted = accept(&listener, &permits) => accepted,
         };
-        let Some((socket, permit)) = accepted else { continue };
-        let connection = serve_connection(socket, streams.clone(), connections, service.drained());
+        let Some((socket, peer, permit)) = accepted else { continue };
+        let connection =
+            serve_connection(socket, streams.clone(), service.trusts(peer), connections, service.drained());
         tokio::spawn(async move {
             connection.await;
             drop(permit);
@@ -74,10 +77,10 @@ pub async fn serve(
 async fn accept(
     listener: &TcpListener,
     permits: &Arc<Semaphore>,
-) -> Option<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+) -> Option<(TcpStream, IpAddr, tokio::sync::OwnedSemaphorePermit)> {
     let permit = permits.clone().acquire_owned().await.ok()?;
     match listener.accept().await {
-        Ok((socket, _)) => Some((socket, permit)),
+        Ok((socket, peer)) => Some((socket, peer.ip(), permit)),
         Err(error) => {
             // Most likely the process is out of file descriptors, and connections that close free some.
             tracing::warn!(%error, "can't accept a connection");
@@ -90,6 +93,7 @@ async fn accept(
 async fn serve_connection(
     socket: TcpStream,
     streams: Streams,
+    is_from_trusted_proxy: bool,
     connections: Connections,
     drained: impl Future<Output = ()>,
 ) {
@@ -98,8 +102,11 @@ async fn serve_connection(
     let activity = Activity::new(connections);
     let io = TokioIo::new(Monitored::new(socket, activity.clone()));
     let begins = activity.clone();
-    let service = service_fn(move |request: Request<Incoming>| {
+    let service = service_fn(move |mut request: Request<Incoming>| {
         let mut in_flight = begins.begin();
+        if is_from_trusted_proxy {
+            request.extensions_mut().insert(FromTrustedProxy);
+        }
         let response = streams.handle(request);
         async move {
             let response = response.await?;

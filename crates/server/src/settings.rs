@@ -15,10 +15,12 @@ use clap::{
 use headwater_listener::Connections;
 use headwater_protocol::{
     cache::Visibility, cross_origin::Origins, cursor::CursorMode, op::read::ReadPolicies, path::BasePath,
+    request::network,
 };
 use headwater_service::config::Config;
 use http::HeaderValue;
 use humantime::Duration;
+use ipnet::IpNet;
 
 use subscriptions::Subscriptions;
 
@@ -88,6 +90,12 @@ pub(crate) struct Settings {
     /// front of the server judges paths without decoding them.
     #[arg(long, env = "HEADWATER_ESCAPED_SLASHES", default_value = "accept", value_name = "WHAT")]
     pub(crate) escaped_slashes: EscapedSlashes,
+
+    /// Proxies that may say how clients reach the server, separated by commas: addresses, and networks such as
+    /// `10.0.0.0/8`. From them the first element of `Forwarded`, `X-Forwarded-Proto` and `X-Forwarded-Host` is the scheme
+    /// and the host of `Location` and of callback URLs. From others these headers are ignored.
+    #[arg(long, env = "HEADWATER_TRUSTED_PROXIES", value_name = "NETWORKS", value_delimiter = ',', value_parser = trusted_proxy)]
+    pub(crate) trusted_proxies: Vec<IpNet>,
 
     /// Where streams are stored.
     #[arg(long, env = "HEADWATER_STORE", default_value = "rocksdb")]
@@ -381,6 +389,7 @@ impl Settings {
         config.base_path = self.base_path.clone().refusing_escaped_slashes(refuses);
         config.policies = caching.policies();
         config.origins = origins(&self.cors_origins)?;
+        config.trusted_proxies = self.trusted_proxies.iter().copied().collect();
         config.body_bytes_max = bounds.body_max.as_u64();
         config.bodies_bytes_max = bounds.bodies_max.as_u64();
         config.pace.pause_ms = milliseconds(bounds.body_timeout);
@@ -460,6 +469,10 @@ fn one_of<T: Copy + Send + Sync + 'static>(
         let choice = choices.iter().find(|choice| choice.name == name);
         choice.map(|choice| choice.value).ok_or("it is none of the possible values")
     })
+}
+
+fn trusted_proxy(text: &str) -> Result<IpNet, String> {
+    network(text.trim()).ok_or_else(|| "an address, or a network such as 10.0.0.0/8".to_owned())
 }
 
 fn some_bytes(text: &str) -> Result<ByteSize, String> {
@@ -566,6 +579,9 @@ mod tests {
             &["--store-memory", "64MiB"],
             &["--long-poll-timeout", "soon"],
             &["--webhook-timeout", "0s"],
+            &["--trusted-proxies", "proxy.example"],
+            &["--trusted-proxies", "10.0.0.0/33"],
+            &["--trusted-proxies", "10.0.0.1,"],
             &["--public-url", "streams.example"],
             &["--public-url", "https://streams.example/v1"],
         ] {

@@ -9,7 +9,7 @@
 //! ```
 
 use headwater_protocol::{
-    cross_origin::Origins, op::read::ReadPolicies, pace::Pace, path::BasePath,
+    cross_origin::Origins, op::read::ReadPolicies, pace::Pace, path::BasePath, request::TrustedProxies,
     subscription::target::LocalTargets,
 };
 
@@ -23,6 +23,8 @@ pub struct Config {
     pub policies: ReadPolicies,
     /// The origins whose pages may use the streams (CORS).
     pub origins: Origins,
+    /// The proxies that may say how clients reach the server.
+    pub trusted_proxies: TrustedProxies,
     /// The largest request body, in bytes.
     pub body_bytes_max: u64,
     /// The memory for all request bodies, in bytes: while they are received, and until what they ask for is durable. A JSON
@@ -101,6 +103,7 @@ impl Default for Config {
             base_path: BasePath::parse("/v1/stream").expect("a plain path"),
             policies: ReadPolicies::default(),
             origins: Origins::Any,
+            trusted_proxies: TrustedProxies::default(),
             body_bytes_max: 16 << 20,
             bodies_bytes_max: 256 << 20,
             pace: Pace { pause_ms: 300_000, time_ms: 1_800_000, bytes_per_s: 16 << 10 },

@@ -1,6 +1,6 @@
 //! The front of the service: a request's head is parsed, then the request is executed.
 
-use std::{error::Error, fmt, io, sync::Arc};
+use std::{error::Error, fmt, io, net::IpAddr, sync::Arc};
 
 use bytes::Bytes;
 use futures_util::Stream;
@@ -125,6 +125,14 @@ impl Service {
     pub fn drained(&self) -> impl Future<Output = ()> + use<> {
         let mut draining = self.0.draining.subscribe();
         async move { drop(draining.wait_for(|draining| *draining).await) }
+    }
+
+    /// Returns whether a connection from this address is one of a trusted proxy. An adapter tells of it by
+    /// [`RequestHead::is_from_trusted_proxy`], or among the request's extensions by
+    /// [`FromTrustedProxy`](request::FromTrustedProxy).
+    #[must_use]
+    pub fn trusts(&self, peer: IpAddr) -> bool {
+        self.0.config.trusted_proxies.contains(peer)
     }
 
     /// Parses a request's head.

@@ -4,8 +4,10 @@
 //! connection ends, events as they come).
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant};
+
+use socket2::{Domain, Socket, Type};
 
 use crate::response::{Response, shown};
 
@@ -41,6 +43,25 @@ impl Connection {
     pub fn open(authority: &str) -> Self {
         let socket = TcpStream::connect(authority)
             .unwrap_or_else(|error| panic!("cannot connect to {authority}: {error}"));
+        Self::new(socket)
+    }
+
+    /// Connects to `authority` from another address of this machine.
+    #[track_caller]
+    pub fn open_from(address: IpAddr, authority: &str) -> Self {
+        let connect = || {
+            let peer = authority.to_socket_addrs()?.next().ok_or(ErrorKind::NotFound)?;
+            let socket = Socket::new(Domain::for_address(peer), Type::STREAM, None)?;
+            socket.bind(&SocketAddr::new(address, 0).into())?;
+            socket.connect(&peer.into())?;
+            Ok::<_, std::io::Error>(TcpStream::from(socket))
+        };
+        Self::new(
+            connect().unwrap_or_else(|error| panic!("cannot connect to {authority} from {address}: {error}")),
+        )
+    }
+
+    fn new(socket: TcpStream) -> Self {
         socket.set_nodelay(true).expect("a connected socket takes options");
         socket.set_write_timeout(Some(PATIENCE)).expect("the timeout is not zero");
         Self { socket, buffer: Vec::new(), sent: Vec::new() }

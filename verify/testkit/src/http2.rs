@@ -63,7 +63,7 @@ impl Http2 {
         self
     }
 
-    /// Sends the head of a request. `flags` is [`END_STREAM`] if it has no body.
+    /// Sends the head of a request; `headers` may begin with a `:scheme` other than `http`. `flags` is [`END_STREAM`] if it has no body.
     pub fn request(
         &mut self,
         stream: u32,
@@ -74,7 +74,8 @@ impl Http2 {
     ) -> &mut Self {
         let pseudo = [(":method", method), (":scheme", "http"), (":path", path), (":authority", "a")];
         let mut block = Vec::new();
-        for (name, value) in pseudo.iter().chain(headers) {
+        let is_other = |(name, _): &&(&str, &str)| headers.iter().all(|(other, _)| other != name);
+        for (name, value) in pseudo.iter().filter(is_other).chain(headers) {
             // A literal that is never indexed (RFC 7541, section 6.2.3).
             block.push(0x10);
             push_text(&mut block, name);

@@ -7,7 +7,7 @@ use super::{Complaint, protocol_map::quoted, text::resolve};
 const LINES_MAX: usize = 700;
 
 /// Header names of the protocol and of its caching. Only `protocol` writes them.
-const HEADERS: [&str; 32] = [
+const HEADERS: [&str; 35] = [
     "access-control-allow-origin",
     "access-control-expose-headers",
     "age",
@@ -15,6 +15,8 @@ const HEADERS: [&str; 32] = [
     "cache-status",
     "cross-origin-resource-policy",
     "etag",
+    "forwarded",
+    "if-match",
     "if-none-match",
     "last-event-id",
     "no-vary-search",
@@ -39,6 +41,7 @@ const HEADERS: [&str; 32] = [
     "x-cache",
     "x-cache-hits",
     "x-content-type-options",
+    "x-forwarded-host",
     "x-forwarded-proto",
 ];
 

@@ -9,9 +9,10 @@ use crate::{
     json, names,
     offset::{Offset, ReadFrom},
     path::StreamName,
+    precondition::Precondition,
     producer::{self, Claim, Judgement, ProducerState},
     refusal::{Conflict, Missing, Refusal, Unavailable},
-    request::head::{ParseContext, RequestHead, check_length, says_closed, single},
+    request::head::{ParseContext, RequestHead, check_content, check_length, says_closed, single},
     response::{Response, ResponseHead, offset_value},
     stream::{Change, Closure, StreamHead, Verdict},
 };
@@ -31,6 +32,7 @@ pub struct Append {
     /// Where the stream must end.
     expected: Option<ReadFrom>,
     close: bool,
+    precondition: Precondition,
 }
 
 /// The body of a POST, checked and in its stored form.
@@ -69,6 +71,7 @@ impl Append {
         name: StreamName,
         context: &ParseContext<'_>,
     ) -> Result<Self, BadRequest> {
+        check_content(head)?;
         check_length(head, context.body_bytes_max)?;
         let seq = single(head, &names::STREAM_SEQ)?.map(str::as_bytes);
         if seq.is_some_and(|seq| seq.is_empty() || seq.len() > SEQ_BYTES_MAX) {
@@ -86,6 +89,7 @@ impl Append {
             seq: seq.map(Into::into),
             expected: single(head, &names::STREAM_EXPECTED_OFFSET)?.map(parse_expected).transpose()?,
             close: says_closed(head)?,
+            precondition: Precondition::parse(head)?,
         })
     }
 
@@ -100,6 +104,7 @@ impl Append {
             seq: None,
             expected: None,
             close: false,
+            precondition: Precondition::default(),
         }
     }
 
@@ -128,7 +133,8 @@ impl Append {
     }
 
     /// Decides, given the stream and the state of the claim's producer. The order of the checks is that of section 5.2:
-    /// closed, content type, producer, `Stream-Seq`, `Stream-Expected-Offset`.
+    /// closed, content type, producer, `Stream-Seq`, `Stream-Expected-Offset`; then `If-Match` and `If-None-Match`, which a
+    /// producer's repetition has met before.
     #[must_use]
     pub fn decide(
         &self,
@@ -151,10 +157,12 @@ impl Append {
         if let Some(closure) = &head.closed {
             let repeats_closing = self.claim.is_some() && self.claim == closure.by;
             let closes_only = self.close && self.claim.is_none() && payload.content_type.is_none();
-            return if repeats_closing || closes_only {
-                Verdict::Repeat(unchanged(producer))
-            } else {
-                refuse(Conflict::StreamClosed { tail: head.tail_offset() })
+            if !repeats_closing && !closes_only {
+                return refuse(Conflict::StreamClosed { tail: head.tail_offset() });
+            }
+            return match self.precondition.check(Some(head)) {
+                Err(failed) if !repeats_closing => refuse(failed),
+                _ => Verdict::Repeat(unchanged(producer)),
             };
         }
         if payload.content_type.is_some_and(|content_type| !content_type.matches(&head.content_type)) {
@@ -175,6 +183,9 @@ impl Append {
         }
         if self.expected.is_some_and(|expected| head.position(expected) != Ok(head.tail)) {
             return refuse(Conflict::ExpectedOffset { tail: head.tail_offset() });
+        }
+        if let Err(failed) = self.precondition.check(Some(head)) {
+            return refuse(failed);
         }
         let added = !bytes.is_empty();
         let mut after = head.changed(now_ms);

@@ -14,8 +14,12 @@ use crate::{
     json, names,
     offset::{Incarnation, Offset, ReadFrom},
     path::StreamName,
+    precondition::Precondition,
     refusal::{Conflict, Missing, Refusal, Unavailable},
-    request::head::{ParseContext, RequestHead, check_length, origin, says_closed, single},
+    request::{
+        forwarded::origin,
+        head::{ParseContext, RequestHead, check_content, check_length, says_closed, single},
+    },
     response::{Response, ResponseHead, offset_value, text_value},
     stream::{Change, Closure, StreamHead},
 };
@@ -35,6 +39,7 @@ pub struct Create {
     lifetime: Option<Lifetime>,
     visibility: Option<Visibility>,
     closed: bool,
+    precondition: Precondition,
 }
 
 /// The body of a PUT, checked and in its stored form.
@@ -110,6 +115,7 @@ impl Create {
         name: StreamName,
         context: &ParseContext<'_>,
     ) -> Result<Self, BadRequest> {
+        check_content(head)?;
         check_length(head, context.body_bytes_max)?;
         let content_type = single(head, &header::CONTENT_TYPE)?;
         let visibility = single(head, &names::STREAM_VISIBILITY)?;
@@ -125,6 +131,7 @@ impl Create {
             visibility: visibility.map(Visibility::parse).transpose()?,
             closed: says_closed(head)?,
             fork: parse_fork(head, context)?,
+            precondition: Precondition::parse(head)?,
         })
     }
 
@@ -149,11 +156,15 @@ impl Create {
     /// Looks at the place at which the stream is to be created.
     ///
     /// # Errors
-    /// [`Conflict::ConfigMismatch`] for another stream, or one that is kept for its forks.
+    /// [`Conflict::ConfigMismatch`] for another stream, or one that is kept for its forks; [`Conflict::Precondition`] if the
+    /// stream isn't in the state that the request asks for.
     pub fn site(&self, head: Option<&StreamHead>, now_ms: u64) -> Result<Site, Conflict> {
         let Some(head) = head else { return Ok(Site::Free) };
         match head.usable(now_ms) {
-            Ok(head) if self.describes(head) => Ok(Site::Same(created(head, false))),
+            Ok(head) if self.describes(head) => {
+                self.precondition.check(Some(head))?;
+                Ok(Site::Same(created(head, false)))
+            }
             Err(Missing::NotFound) => Ok(Site::Expired),
             Ok(_) | Err(_) => Err(Conflict::ConfigMismatch),
         }
@@ -182,7 +193,8 @@ impl Create {
     /// Decides on the new stream, with the payload as its first content.
     ///
     /// # Errors
-    /// A [`Refusal`] for malformed JSON, a content type other than the source's, or a tail that no offset can name.
+    /// A [`Refusal`] for malformed JSON, a content type other than the source's, a tail that no offset can name, or a
+    /// condition that only an existing stream could meet.
     pub fn decide(
         &self,
         payload: &Payload,
@@ -219,6 +231,7 @@ impl Create {
             ..StreamHead::new(incarnation, content_type)
         };
         let source = source.map(|source| source.with_fork(now_ms)).transpose()?;
+        self.precondition.check(None)?;
         let ack = created(&head, true);
         Ok(Decision::Create(Creation { change: Change { head, bytes, producer: None }, source, ack }))
     }
@@ -331,11 +344,6 @@ mod tests {
         assert_eq!(response.headers[names::STREAM_NEXT_OFFSET], "0000000000000007_0000000000000002");
         assert_eq!(response.headers[names::STREAM_CLOSED], "true");
         assert_eq!(creation.change.bytes, "hi");
-    }
-
-    #[test]
-    fn the_location_is_https_behind_a_proxy_that_says_so() {
-        assert_eq!(create(&[("x-forwarded-proto", "https")]).location, "https://streams.example/v1/stream/a");
     }
 
     #[test]

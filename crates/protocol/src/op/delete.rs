@@ -3,9 +3,12 @@
 use http::StatusCode;
 
 use crate::{
+    bad_request::BadRequest,
     expiry,
     path::StreamName,
-    refusal::Missing,
+    precondition::Precondition,
+    refusal::{Missing, Refusal},
+    request::head::RequestHead,
     response::{Response, ResponseHead},
     stream::StreamHead,
 };
@@ -15,6 +18,7 @@ use crate::{
 pub struct Delete {
     /// The stream to delete.
     pub name: StreamName,
+    precondition: Precondition,
 }
 
 /// The removal of a stream that nobody may use any more.
@@ -28,12 +32,19 @@ pub enum Removal {
 }
 
 impl Delete {
+    pub(crate) fn parse(head: &impl RequestHead, name: StreamName) -> Result<Self, BadRequest> {
+        Ok(Self { name, precondition: Precondition::parse(head)? })
+    }
+
     /// Decides, given the stream.
     ///
     /// # Errors
-    /// [`Missing::NotFound`], or [`Missing::Gone`] if it was deleted before.
-    pub fn decide(&self, head: Option<&StreamHead>, now_ms: u64) -> Result<Removal, Missing> {
-        head.ok_or(Missing::NotFound)?.usable(now_ms).map(remove)
+    /// [`Missing::NotFound`], [`Missing::Gone`] if it was deleted before, or
+    /// [`Conflict::Precondition`](crate::Conflict::Precondition).
+    pub fn decide(&self, head: Option<&StreamHead>, now_ms: u64) -> Result<Removal, Refusal> {
+        let head = head.ok_or(Missing::NotFound)?.usable(now_ms)?;
+        self.precondition.check(Some(head))?;
+        Ok(remove(head))
     }
 
     /// Returns the response.
@@ -71,8 +82,9 @@ mod tests {
     use super::*;
     use crate::stream::tests::head;
 
-    fn delete(head: Option<&StreamHead>) -> Result<Removal, Missing> {
-        Delete { name: StreamName::new("a").unwrap() }.decide(head, 5_000)
+    fn delete(head: Option<&StreamHead>) -> Result<Removal, Refusal> {
+        let precondition = Precondition::default();
+        Delete { name: StreamName::new("a").unwrap(), precondition }.decide(head, 5_000)
     }
 
     #[test]
@@ -81,8 +93,8 @@ mod tests {
         let source = StreamHead { forks: 2, deadline_ms: Some(9_000), ..head(1) };
         let Ok(Removal::Keep(kept)) = delete(Some(&source)) else { panic!() };
         assert_eq!((kept.soft_deleted, kept.deadline_ms, kept.version), (true, None, 2));
-        assert_eq!(delete(Some(&kept)), Err(Missing::Gone));
-        assert_eq!(delete(None), Err(Missing::NotFound));
+        assert_eq!(delete(Some(&kept)), Err(Missing::Gone.into()));
+        assert_eq!(delete(None), Err(Missing::NotFound.into()));
     }
 
     #[test]

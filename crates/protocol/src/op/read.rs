@@ -9,7 +9,7 @@ use crate::{
     cache::{CachePolicy, Class},
     content_type::SseEncoding,
     cursor::{Cursor, CursorPolicy, Moment},
-    etag::{self, EntityTag, Reach},
+    etag::{self, EntityTag},
     expiry, names,
     offset::ReadFrom,
     path::StreamName,
@@ -104,7 +104,7 @@ impl Read {
         let stream = context.stream;
         let progress = Progress::at(stream, end);
         let mut head = self.base(context, StatusCode::OK, progress, self.class(stream, progress));
-        let tag = EntityTag { incarnation: stream.incarnation, start, end, reach: Reach::of(progress) };
+        let tag = EntityTag { incarnation: stream.incarnation, start, end, reach: progress.into() };
         if self.from != ReadFrom::Now {
             let tag = tag.encode();
             head.headers.insert(header::ETAG, text_value(&tag));
@@ -270,8 +270,13 @@ mod tests {
     const NOW_MS: u64 = EPOCH_MS + 60_000;
 
     fn request(query: &'static str, headers: &[(&'static str, &'static str)]) -> Result<Read, Refusal> {
-        let head =
-            TestHead { method: "GET", path: "/v1/stream/a", query: Some(query), headers: headers.to_vec() };
+        let head = TestHead {
+            method: "GET",
+            path: "/v1/stream/a",
+            query: Some(query),
+            headers: headers.to_vec(),
+            ..TestHead::default()
+        };
         match parse(&head)? {
             Request::Read(read) => Ok(read),
             other => panic!("{other:?}"),

@@ -7,8 +7,12 @@ use serde::Deserialize;
 use crate::{
     bad_request::BadRequest,
     path::{BasePath, RESERVED_SEGMENT, StreamName, decode, percent_decode},
+    precondition::Precondition,
     refusal::Refusal,
-    request::head::{RequestHead, check_length, origin},
+    request::{
+        forwarded::origin,
+        head::{RequestHead, check_content, check_length},
+    },
     subscription::{
         CONTROL_BODY_BYTES_MAX, SubscriptionId, SubscriptionRefusal,
         config::{plain_name, read, stream_names},
@@ -38,6 +42,8 @@ pub enum Action {
     Create {
         /// The stream root as this client reaches it.
         root: Box<str>,
+        /// The request's conditions.
+        precondition: Precondition,
     },
     /// GET: describe it, with a page of its streams.
     Read {
@@ -89,10 +95,18 @@ impl Control {
     fn parse_resource(head: &impl RequestHead, base_path: &BasePath, rest: &str) -> Result<Self, Refusal> {
         let resource = Resource::parse(rest)?;
         let method = head.method();
+        check_content(head)?;
         check_length(head, CONTROL_BODY_BYTES_MAX)?;
+        let precondition = Precondition::parse(head)?;
+        // Whatever is deleted or posted to has to exist: without it the response is a 404.
+        if matches!(method, "POST" | "DELETE") {
+            precondition.check_untagged(true)?;
+        }
         let (id, action) = match (resource, method) {
             (Resource::Keys, "GET" | "HEAD") => return Ok(Self::Keys),
-            (Resource::Subscription(id), "PUT") => (id, Action::Create { root: root(head, base_path) }),
+            (Resource::Subscription(id), "PUT") => {
+                (id, Action::Create { root: root(head, base_path), precondition })
+            }
             (Resource::Subscription(id), "GET" | "HEAD") => (id, Action::Read { after: after(head)? }),
             (Resource::Subscription(id), "DELETE") => (id, Action::Delete),
             (Resource::Streams(id), "POST") => (id, Action::Link),
@@ -279,7 +293,7 @@ mod tests {
                 "PUT",
                 "/v1/stream/__ds/subscriptions/s%20b",
                 "s b",
-                "Create { root: \"http://streams.example/v1/stream\" }",
+                "Create { root: \"http://streams.example/v1/stream\", precondition: Precondition { if_match: None, if_none_match: None } }",
             ),
             ("GET", "/v1/stream/__ds/subscriptions/s", "s", "Read { after: None }"),
             ("HEAD", "/v1/stream/__ds/subscriptions/s", "s", "Read { after: None }"),

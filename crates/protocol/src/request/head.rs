@@ -2,6 +2,7 @@
 
 use http::{HeaderName, HeaderValue, Version, header, request::Parts, uri::Authority};
 
+use super::forwarded::FromTrustedProxy;
 use crate::{bad_request::BadRequest, names, path::BasePath};
 
 /// The parts of a request that the rules look at.
@@ -17,8 +18,17 @@ pub trait RequestHead {
     fn query(&self) -> Option<&str>;
     /// Returns the host, and the port if there is one, that the client has asked.
     fn authority(&self) -> Option<&str>;
+    /// Returns the scheme of the request's target: `:scheme` on HTTP/2, none on most requests of HTTP/1.1.
+    fn scheme(&self) -> Option<&str> {
+        None
+    }
     /// Returns the version of HTTP, which decides how a host is named.
     fn version(&self) -> Version;
+    /// Returns whether the request comes from a proxy that may say how clients reach it, by `Forwarded`,
+    /// `X-Forwarded-Proto` and `X-Forwarded-Host`.
+    fn is_from_trusted_proxy(&self) -> bool {
+        false
+    }
     /// Returns the values of a header, one for each line.
     fn header<'a>(&'a self, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> + use<'a, Self>;
 }
@@ -42,8 +52,17 @@ impl RequestHead for Parts {
         self.uri.authority().map(Authority::as_str).or_else(host)
     }
 
+    fn scheme(&self) -> Option<&str> {
+        self.uri.scheme_str()
+    }
+
     fn version(&self) -> Version {
         self.version
+    }
+
+    /// Returns whether there is a [`FromTrustedProxy`] among the extensions.
+    fn is_from_trusted_proxy(&self) -> bool {
+        self.extensions.get::<FromTrustedProxy>().is_some()
     }
 
     fn header<'a>(&'a self, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> + use<'a> {
@@ -82,16 +101,6 @@ pub(crate) fn check_host(head: &impl RequestHead) -> Result<(), BadRequest> {
     if is_named { Ok(()) } else { Err(BadRequest::HostInvalid) }
 }
 
-/// Returns the origin as the client reaches it, such as `https://streams.example`; empty if the request names no valid
-/// host.
-pub(crate) fn origin(head: &impl RequestHead) -> String {
-    let https = head.header(&names::X_FORWARDED_PROTO).next().is_some_and(|proto| proto == b"https");
-    let scheme = if https { "https" } else { "http" };
-    let is_plain = |authority: &&str| authority.is_ascii() && authority.parse::<Authority>().is_ok();
-    let authority = head.authority().filter(is_plain);
-    authority.map_or(String::new(), |authority| format!("{scheme}://{authority}"))
-}
-
 /// Returns the only value of a header, as text; `None` if the header is absent.
 pub(crate) fn single<'a>(
     head: &'a impl RequestHead,
@@ -126,6 +135,25 @@ pub(crate) fn check_transfer_coding(head: &impl RequestHead) -> Result<(), BadRe
         (Some(coding), None) if coding.trim_ascii().eq_ignore_ascii_case(b"chunked") => Ok(()),
         _ => Err(BadRequest::TransferCodingUnsupported),
     }
+}
+
+/// Refuses what would give a body another meaning than its bytes: a content coding, or a range; and an expectation other
+/// than `100-continue`.
+pub(crate) fn check_content(head: &impl RequestHead) -> Result<(), BadRequest> {
+    let members =
+        |name| head.header(name).flat_map(|line| line.split(|&byte| byte == b',')).map(<[u8]>::trim_ascii);
+    let is_other =
+        |known: &'static [u8]| move |member: &[u8]| !member.is_empty() && !member.eq_ignore_ascii_case(known);
+    if members(&header::CONTENT_ENCODING).any(is_other(b"identity")) {
+        return Err(BadRequest::ContentCodingUnsupported);
+    }
+    if head.header(&header::CONTENT_RANGE).next().is_some() {
+        return Err(BadRequest::ContentRangeUnsupported);
+    }
+    if members(&header::EXPECT).any(is_other(b"100-continue")) {
+        return Err(BadRequest::ExpectationUnsupported);
+    }
+    Ok(())
 }
 
 /// Returns the declared length of a body, in bytes; `None` if it has none, or if a transfer coding tells where it ends.

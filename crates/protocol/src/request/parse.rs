@@ -64,7 +64,7 @@ impl Request {
             "POST" => Self::Append(Append::parse(head, name?, context)?),
             "PUT" => Self::Create(Create::parse(head, name?, context)?),
             "HEAD" => Self::Head(Head { name: name? }),
-            "DELETE" => Self::Delete(Delete { name: name? }),
+            "DELETE" => Self::Delete(Delete::parse(head, name?)?),
             "OPTIONS" => Self::Options(Options::parse(head)),
             _ => return Err(BadRequest::MethodNotAllowed { allowed: &METHODS }.into()),
         })
@@ -129,6 +129,8 @@ pub(crate) mod tests {
         pub(crate) path: &'static str,
         pub(crate) query: Option<&'static str>,
         pub(crate) headers: Vec<(&'static str, &'static str)>,
+        pub(crate) scheme: Option<&'static str>,
+        pub(crate) is_from_trusted_proxy: bool,
     }
 
     impl RequestHead for TestHead {
@@ -144,8 +146,14 @@ pub(crate) mod tests {
         fn authority(&self) -> Option<&str> {
             Some("streams.example")
         }
+        fn scheme(&self) -> Option<&str> {
+            self.scheme
+        }
         fn version(&self) -> Version {
             Version::HTTP_2
+        }
+        fn is_from_trusted_proxy(&self) -> bool {
+            self.is_from_trusted_proxy
         }
         fn header<'a>(&'a self, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> + use<'a> {
             let name = name.clone();
@@ -253,6 +261,7 @@ pub(crate) mod tests {
         pub(crate) authority: Option<String>,
         pub(crate) headers: Vec<(HeaderName, Vec<u8>)>,
         pub(crate) version: Option<Version>,
+        pub(crate) is_from_trusted_proxy: bool,
     }
 
     impl RequestHead for AnyHead {
@@ -271,6 +280,9 @@ pub(crate) mod tests {
         fn version(&self) -> Version {
             self.version.unwrap_or(Version::HTTP_10)
         }
+        fn is_from_trusted_proxy(&self) -> bool {
+            self.is_from_trusted_proxy
+        }
         fn header<'a>(&'a self, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> + use<'a> {
             let name = name.clone();
             self.headers.iter().filter(move |(key, _)| *key == name).map(|(_, value)| value.as_slice())
@@ -278,11 +290,15 @@ pub(crate) mod tests {
     }
 
     /// Every header that a request is read for.
-    pub(crate) const READ: [HeaderName; 19] = [
+    pub(crate) const READ: [HeaderName; 25] = [
         header::HOST,
         header::AUTHORIZATION,
         header::CONTENT_LENGTH,
         header::CONTENT_TYPE,
+        header::CONTENT_ENCODING,
+        header::CONTENT_RANGE,
+        header::EXPECT,
+        header::IF_MATCH,
         header::IF_NONE_MATCH,
         names::LAST_EVENT_ID,
         names::STREAM_TTL,
@@ -297,7 +313,9 @@ pub(crate) mod tests {
         names::PRODUCER_ID,
         names::PRODUCER_EPOCH,
         names::PRODUCER_SEQ,
+        names::FORWARDED,
         names::X_FORWARDED_PROTO,
+        names::X_FORWARDED_HOST,
     ];
 
     fn any_head() -> impl Strategy<Value = AnyHead> {
@@ -321,6 +339,7 @@ pub(crate) mod tests {
         let headers = prop::collection::vec((prop::sample::select(READ.to_vec()), value), 0..6);
         (method, path, prop::option::of(query), any::<Option<String>>(), headers).prop_map(
             |(method, path, query, authority, headers)| AnyHead {
+                is_from_trusted_proxy: true,
                 method,
                 path,
                 query,

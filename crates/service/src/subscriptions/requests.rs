@@ -13,6 +13,7 @@ use headwater_protocol::{
     Refusal, Unavailable,
     op::subscription::{Action, Control, Report, WorkerReport, read_streams, read_worker},
     path::StreamName,
+    precondition::Precondition,
     response::Response,
     stream::StreamHead,
     subscription::{
@@ -86,7 +87,7 @@ impl Subscriptions {
         body: &[u8],
     ) -> Result<Response, Refusal> {
         match action {
-            Action::Create { root } => self.create(id, root, body).await,
+            Action::Create { root, precondition } => self.create(id, root, &precondition, body).await,
             Action::Read { after } => self.describe(id, false, after.as_ref()),
             Action::Delete => self.delete(id).await.map(|()| respond_done()),
             Action::Link => self.add_streams(id, read_streams(body)?).await.map(|()| respond_done()),
@@ -128,6 +129,7 @@ impl Subscriptions {
         self: &Arc<Self>,
         id: &SubscriptionId,
         root: Box<str>,
+        precondition: &Precondition,
         body: &[u8],
     ) -> Result<Response, Refusal> {
         let limits = &self.core.limits;
@@ -135,7 +137,9 @@ impl Subscriptions {
         let _creating = self.creating.lock().await;
         {
             let registry = self.registry();
-            if let Some((_, entry)) = registry.find(id) {
+            let found = registry.find(id);
+            precondition.check_untagged(found.is_some())?;
+            if let Some((_, entry)) = found {
                 let is_same = entry.subscription.config.hash == config.hash;
                 drop(registry);
                 return if is_same {
