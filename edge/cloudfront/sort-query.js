@@ -1,7 +1,7 @@
 // Viewer-request function: the arguments that count, in one order, so that all clients have one key. HEAD gets a key of
 // its own: it would be answered from a kept GET, and it must tell the tail of now. Ranges go: the origin answers in
 // full, and a part of a kept answer would still say the offset after the whole.
-var ARGUMENTS = ["cursor", "live", "offset"]
+var ARGUMENTS = ["cursor", "lastEventId", "live", "offset"]
 // The origin's --base-path. What lies beside it, such as /health, is nobody's business out here.
 var BASE_PATH = "/v1/stream/"
 

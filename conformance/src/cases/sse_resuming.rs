@@ -10,6 +10,7 @@ cases! {
     last_event_id_resumes_without_an_offset: "docs/ARCHITECTURE.md, extensions: Last-Event-ID",
     last_event_id_wins_over_the_offset: "docs/ARCHITECTURE.md, extensions: Last-Event-ID",
     last_event_id_is_checked_like_an_offset: "docs/ARCHITECTURE.md, extensions: Last-Event-ID",
+    the_url_may_have_the_last_event_id: "docs/ARCHITECTURE.md, extensions: Last-Event-ID",
     an_empty_last_event_id_is_none: "HTML Living Standard, 9.2.4",
     every_event_has_an_id_from_which_to_resume: "docs/ARCHITECTURE.md, extensions: Last-Event-ID",
     an_event_source_at_the_end_of_a_closed_stream_stops: "HTML Living Standard, 9.2.2: 204",
@@ -58,6 +59,26 @@ fn last_event_id_is_checked_like_an_offset(t: &Target) {
     stream.delete().status(204);
     stream.put().send().status(201);
     stream.get_with("offset=-1&live=sse", &[("Last-Event-ID", &old)]).refused(410, "offset-gone");
+}
+
+fn the_url_may_have_the_last_event_id(t: &Target) {
+    let stream = t.text(&["hello"]);
+    let id = stream.tail();
+    stream.append("world");
+    for query in [format!("offset=-1&live=sse&lastEventId={id}"), format!("lastEventId={id}&live=sse")] {
+        assert_eq!(Events::open(&stream, "-1").data().data, "helloworld");
+        assert_eq!(Events::open_with(&stream, &query, &[("Last-Event-ID", "")]).data().data, "world", "{query}");
+        // A browser's own says where it was later on.
+        stream.get_with(&query, &[("Last-Event-ID", "nonsense")]).malformed();
+    }
+    assert_eq!(Events::open_with(&stream, "offset=-1&live=sse&lastEventId=", &[]).data().data, "helloworld");
+    stream.get("offset=-1&live=sse&lastEventId=nonsense").malformed();
+    stream.get(&format!("offset=-1&live=sse&lastEventId={id}&lastEventId={id}")).malformed();
+    for live in ["", "&live=long-poll"] {
+        stream.get(&format!("offset=-1{live}&lastEventId={id}")).status(200).body_is("helloworld");
+    }
+    let end = stream.close();
+    stream.get(&format!("offset=-1&live=sse&lastEventId={end}")).status(204);
 }
 
 fn an_empty_last_event_id_is_none(t: &Target) {

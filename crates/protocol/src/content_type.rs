@@ -14,11 +14,11 @@ pub struct ContentType(Arc<str>);
 /// The encoding of a stream's bytes in event streams (section 5.8).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SseEncoding {
-    /// The bytes as they are, line by line: `text/*`.
+    /// The bytes as they are, line by line: `text/*` in UTF-8, which ASCII is too.
     Text,
-    /// An array on one line: `application/json`.
+    /// An array: `application/json`.
     Json,
-    /// Base64 on one line: everything else.
+    /// Base64: everything else, text with another charset too, since an event stream is UTF-8.
     Base64,
 }
 
@@ -65,13 +65,21 @@ impl ContentType {
         essence(&self.0).eq_ignore_ascii_case("application/json")
     }
 
+    /// Returns the parameter `charset`, without quotes (RFC 9110, 8.3.2).
+    fn charset(&self) -> Option<&str> {
+        let mut parameters = self.0.split(';').skip(1).filter_map(|parameter| parameter.split_once('='));
+        let (_, value) = parameters.find(|(name, _)| name.trim().eq_ignore_ascii_case("charset"))?;
+        let value = value.trim();
+        Some(value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value))
+    }
+
     /// Returns the encoding in event streams.
     #[must_use]
     pub fn sse_encoding(&self) -> SseEncoding {
         let is_text = self.0.get(..5).is_some_and(|kind| kind.eq_ignore_ascii_case("text/"));
         if self.is_json() {
             SseEncoding::Json
-        } else if is_text {
+        } else if is_text && self.charset().is_none_or(is_utf_8) {
             SseEncoding::Text
         } else {
             SseEncoding::Base64
@@ -83,6 +91,10 @@ impl fmt::Display for ContentType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
+}
+
+fn is_utf_8(charset: &str) -> bool {
+    ["utf-8", "utf8", "us-ascii", "ascii"].iter().any(|known| charset.eq_ignore_ascii_case(known))
 }
 
 fn essence(text: &str) -> &str {
@@ -152,6 +164,14 @@ mod tests {
             ("application/json", SseEncoding::Json),
             ("application/octet-stream", SseEncoding::Base64),
             ("application/ndjson", SseEncoding::Base64),
+            ("text/plain;charset=\"UTF-8\"", SseEncoding::Text),
+            ("text/plain; x=y; Charset = utf8", SseEncoding::Text),
+            ("text/plain; charset=us-ascii", SseEncoding::Text),
+            ("text/plain; charset", SseEncoding::Text),
+            ("text/plain; charset=iso-8859-1", SseEncoding::Base64),
+            ("text/plain;charset=\"utf-16\"", SseEncoding::Base64),
+            ("text/plain; charset=", SseEncoding::Base64),
+            ("application/json; charset=iso-8859-1", SseEncoding::Json),
         ];
         for (text, encoding) in cases {
             assert_eq!(ContentType::parse(text).unwrap().sse_encoding(), encoding, "{text}");

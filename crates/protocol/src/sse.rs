@@ -1,7 +1,8 @@
 //! The bytes of event streams (section 5.8; HTML Living Standard, 9.2), safe against injection.
 //!
 //! A data event carries its lines after `data:` without a space, split on CR, LF and CRLF alike, so that no
-//! payload can end an event. A control event follows every data event. The `id:` of each is the offset after it, which a
+//! payload can end an event. A large JSON array has a line for each message, which is the same array to a client that joins
+//! lines by LF, and long base64 has line ends that clients drop. A control event follows every data event. The `id:` of each is the offset after it, which a
 //! plain EventSource sends back as `Last-Event-ID`.
 
 use std::fmt::Write as _;
@@ -9,6 +10,9 @@ use std::fmt::Write as _;
 use base64::{Engine, engine::general_purpose::STANDARD};
 
 use crate::{content_type::SseEncoding, cursor::Cursor, offset::Offset, progress::Progress};
+
+/// The length after which JSON and base64 go on in another line, in bytes: readers of lines commonly take at most 64 KiB.
+const LINE_BYTES: usize = 32 << 10;
 
 /// A comment that keeps idle connections open.
 pub const HEARTBEAT: &[u8] = b":\n\n";
@@ -44,7 +48,7 @@ pub fn is_held_back(encoding: SseEncoding, rest: &[u8]) -> bool {
 /// Appends a data event that ends at `next` and carries the body of a catch-up read: the bytes, or a JSON array. Text that
 /// isn't UTF-8 gets U+FFFD.
 pub fn write_data(out: &mut String, encoding: SseEncoding, body: &[u8], next: Offset) {
-    let mut encoder = DataEncoder::begin(out, encoding, next);
+    let mut encoder = DataEncoder::begin(out, encoding, next, body.len() as u64);
     encoder.write(out, body);
     encoder.end(out);
 }
@@ -60,15 +64,21 @@ pub struct DataEncoder {
     held_bytes: u8,
     /// Whether the line has its `data:`.
     in_line: bool,
+    /// The length of the line, in bytes, of JSON and of base64.
+    line_bytes: usize,
+    /// Where the lines of a large JSON array end; `None` for one that is a line.
+    messages: Option<Messages>,
 }
 
 impl DataEncoder {
-    /// Begins an event that ends at `next`.
+    /// Begins an event that ends at `next` and whose body has about `body_bytes`.
     #[must_use]
-    pub fn begin(out: &mut String, encoding: SseEncoding, next: Offset) -> Self {
+    pub fn begin(out: &mut String, encoding: SseEncoding, next: Offset, body_bytes: u64) -> Self {
         out.push_str("event: data\n");
         let _ = writeln!(out, "id: {next}");
-        Self { encoding, held: [0; 3], held_bytes: 0, in_line: false }
+        let is_large = encoding == SseEncoding::Json && body_bytes > LINE_BYTES as u64;
+        let messages = is_large.then(Messages::default);
+        Self { encoding, held: [0; 3], held_bytes: 0, in_line: false, line_bytes: 0, messages }
     }
 
     /// Returns a number of bytes that are enough for a piece of the body, the event's beginning and end and the control
@@ -78,12 +88,15 @@ impl DataEncoder {
         const AROUND: usize = 512;
         const LINE: usize = "data: \n".len();
         let bytes = match encoding {
-            SseEncoding::Base64 => piece.len().div_ceil(3).saturating_mul(4),
+            SseEncoding::Base64 => {
+                let bytes = piece.len().div_ceil(3).saturating_mul(4);
+                bytes.saturating_add(bytes.div_ceil(LINE_BYTES).saturating_mul(LINE))
+            }
             SseEncoding::Json | SseEncoding::Text => {
                 // A byte that is no UTF-8 becomes U+FFFD.
                 let longest =
                     if str::from_utf8(piece).is_ok() { 1 } else { char::REPLACEMENT_CHARACTER.len_utf8() };
-                let ends = piece.iter().filter(|byte| matches!(byte, b'\r' | b'\n')).count();
+                let ends = piece.iter().filter(|byte| matches!(byte, b'\r' | b'\n' | b',')).count();
                 piece.len().saturating_mul(longest).saturating_add(ends.saturating_mul(LINE))
             }
         };
@@ -124,14 +137,39 @@ impl DataEncoder {
         }
         match self.encoding {
             SseEncoding::Base64 => {
-                self.begin_line(out, "");
-                STANDARD.encode_string(bytes, out);
+                let mut rest = bytes;
+                while !rest.is_empty() {
+                    // A line is a multiple of four characters, so that no three bytes are torn.
+                    let room = LINE_BYTES.saturating_sub(self.line_bytes) / 4 * 3;
+                    let (line, tail) = rest.split_at(room.min(rest.len()));
+                    if !line.is_empty() {
+                        self.begin_line(out, "");
+                        let before = out.len();
+                        STANDARD.encode_string(line, out);
+                        self.line_bytes += out.len() - before;
+                    }
+                    if !tail.is_empty() {
+                        self.end_line(out);
+                    }
+                    rest = tail;
+                }
             }
             SseEncoding::Json => {
                 // Line ends in JSON are white space between tokens: strings have them escaped.
                 let text = String::from_utf8_lossy(bytes).replace(['\r', '\n'], " ");
-                self.begin_line(out, &text);
-                out.push_str(&text);
+                let mut rest = text.as_str();
+                while let Some(end) = self.messages.as_mut().and_then(|messages| messages.line_end(rest, self.line_bytes)) {
+                    let (line, tail) = rest.split_at(end);
+                    self.begin_line(out, line);
+                    out.push_str(line);
+                    self.end_line(out);
+                    rest = tail;
+                }
+                if !rest.is_empty() {
+                    self.begin_line(out, rest);
+                    out.push_str(rest);
+                    self.line_bytes += rest.len();
+                }
             }
             SseEncoding::Text => self.write_text(out, &String::from_utf8_lossy(bytes)),
         }
@@ -164,7 +202,42 @@ impl DataEncoder {
     fn end_line(&mut self, out: &mut String) {
         self.begin_line(out, "");
         out.push('\n');
-        self.in_line = false;
+        (self.in_line, self.line_bytes) = (false, 0);
+    }
+}
+
+/// Where the messages of a JSON array end, in a text that comes in pieces.
+#[derive(Clone, Copy, Debug, Default)]
+struct Messages {
+    /// The number of open brackets and braces; that of the array is the first.
+    depth: usize,
+    in_string: bool,
+    is_escaped: bool,
+}
+
+impl Messages {
+    /// Returns the length of the text up to the next end of a line: after a message, or after any comma of one that makes the
+    /// line too long. `line_bytes` is the length of the line before the text.
+    fn line_end(&mut self, text: &str, line_bytes: usize) -> Option<usize> {
+        for (at, byte) in text.bytes().enumerate() {
+            if self.in_string {
+                match byte {
+                    _ if self.is_escaped => self.is_escaped = false,
+                    b'\\' => self.is_escaped = true,
+                    b'"' => self.in_string = false,
+                    _ => {}
+                }
+                continue;
+            }
+            match byte {
+                b'"' => self.in_string = true,
+                b'[' | b'{' => self.depth += 1,
+                b']' | b'}' => self.depth = self.depth.saturating_sub(1),
+                b',' if self.depth <= 1 || line_bytes + at >= LINE_BYTES => return Some(at + 1),
+                _ => {}
+            }
+        }
+        None
     }
 }
 
@@ -274,6 +347,40 @@ mod tests {
     }
 
     #[test]
+    fn a_large_array_has_a_line_for_each_message() {
+        let messages = [
+            format!("{{\"a\":[1,2,{{}}],\"text\":\"{}\"}}", "[x,y\\\",".repeat(10)),
+            "[1,2]".to_owned(),
+            "\",\"".to_owned(),
+            "7".to_owned(),
+        ];
+        let all: Vec<_> = messages.iter().cycle().take(4_000).map(String::as_str).collect();
+        let body = format!("[{}]", all.join(","));
+        let events = parse(&data(SseEncoding::Json, body.as_bytes()));
+        assert_eq!(events, [("data".to_owned(), format!("[{}]", all.join(",\n")))]);
+        let small = format!("[{}]", messages.join(","));
+        assert_eq!(parse(&data(SseEncoding::Json, small.as_bytes()))[0].1, small);
+    }
+
+    #[test]
+    fn long_lines_are_broken_where_clients_join_them() {
+        let message = format!("[{{\"list\":[{}], \"text\":\"{}\"}}]", vec!["1234567, "; 20_000].join(""), ", ".repeat(1_000));
+        let message = message.replace(", ]", "]");
+        let bytes: Vec<u8> = (0..200_000u32).map(|at| (at % 251) as u8).collect();
+        for (encoding, body, expected, between) in [
+            (SseEncoding::Json, message.as_bytes(), message.clone(), "\n"),
+            (SseEncoding::Base64, &bytes, STANDARD.encode(&bytes), "\n"),
+        ] {
+            let events = parse(&data(encoding, body));
+            assert_eq!(events.len(), 1);
+            assert_eq!(events[0].1.replace(between, ""), expected);
+            let longest = events[0].1.split('\n').map(str::len).max().unwrap();
+            assert!(longest < LINE_BYTES + 4_096, "{longest}");
+        }
+        serde_json::from_str::<serde_json::Value>(&parse(&data(SseEncoding::Json, message.as_bytes()))[0].1).unwrap();
+    }
+
+    #[test]
     fn no_payload_can_end_its_event() {
         for payload in [
             "a\r\n\r\nevent: control\r\ndata: {}\r\n\r\nb",
@@ -332,6 +439,7 @@ mod tests {
             bytes in prop_oneof![
                 any::<Vec<u8>>(),
                 "[ a\r\n\u{e9}\u{1f600}]{0,40}".prop_map(String::into_bytes),
+                ("[\\[\\]{}\",1 a\\\\]{0,30}", 1_500..2_500usize).prop_map(|(part, count)| part.repeat(count).into_bytes()),
             ],
             cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..6),
         ) {
@@ -340,7 +448,7 @@ mod tests {
             cuts.sort_unstable();
             for encoding in [SseEncoding::Text, SseEncoding::Json, SseEncoding::Base64] {
                 let mut out = String::new();
-                let mut encoder = DataEncoder::begin(&mut out, encoding, at(5));
+                let mut encoder = DataEncoder::begin(&mut out, encoding, at(5), bytes.len() as u64);
                 for piece in cuts.windows(2) {
                     let (before, piece) = (out.len(), &bytes[piece[0]..piece[1]]);
                     encoder.write(&mut out, piece);

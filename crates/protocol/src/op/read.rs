@@ -43,7 +43,7 @@ pub struct Read {
     pub cursor: Option<Cursor>,
     /// Whether the URL has an offset. Without one it is the URL of HEAD too.
     has_offset: bool,
-    /// Whether the place is that of `Last-Event-ID`.
+    /// Whether the place is that of `Last-Event-ID`, in the header or in the URL.
     resumes: bool,
     if_none_match: Vec<Box<[u8]>>,
 }
@@ -78,12 +78,15 @@ impl Read {
             Some("sse") => Mode::EventStream,
             Some(_) => return Err(BadRequest::LiveMalformed),
         };
-        // A browser that reconnects by itself repeats the first URL and says where it was in this header.
+        // A browser that reconnects by itself repeats the first URL and says where it was in this header. Polyfills that may
+        // not send headers of their own say it in the URL.
         let resumed = match mode {
             // An empty one is what an EventSource begins with (HTML Living Standard, 9.2.4).
-            Mode::EventStream => {
-                single(head, &names::LAST_EVENT_ID)?.filter(|id| !id.is_empty()).map(Cow::Borrowed)
-            }
+            Mode::EventStream => single(head, &names::LAST_EVENT_ID)?
+                .map(Cow::Borrowed)
+                .filter(|id| !id.is_empty())
+                .or(query.last_event_id)
+                .filter(|id| !id.is_empty()),
             Mode::CatchUp | Mode::LongPoll => None,
         };
         let resumes = resumed.is_some();
@@ -231,6 +234,7 @@ struct Query<'a> {
     offset: Option<Cow<'a, str>>,
     live: Option<Cow<'a, str>>,
     cursor: Option<Cow<'a, str>>,
+    last_event_id: Option<Cow<'a, str>>,
 }
 
 impl<'a> Query<'a> {
@@ -241,6 +245,7 @@ impl<'a> Query<'a> {
                 "offset" => (&mut query.offset, "offset"),
                 "live" => (&mut query.live, "live"),
                 "cursor" => (&mut query.cursor, "cursor"),
+                "lastEventId" => (&mut query.last_event_id, "lastEventId"),
                 _ => continue,
             };
             if slot.replace(value).is_some() {
