@@ -70,6 +70,13 @@ test("a disguised argument reaches the origin as what it is in the key", async (
   assert.equal(asked.length, 2)
 })
 
+test("an escaped slash and the place of an EventSource reach the origin as they were sent", async () => {
+  const events = "/v1/stream/a%2Fb?offset=-1&live=sse&lastEventId=1_2"
+  await ask(events)
+  await ask("/v1/stream/a%2Fb?offset=-1")
+  assert.deepEqual(asked.map((one) => one.url), [ORIGIN + events, `${ORIGIN}/v1/stream/a%2Fb?offset=-1`])
+})
+
 test("HEAD, writes and reads made for one reader go to the origin as they are", async () => {
   const query = "?z=1&offset=-1"
   const said = await words(

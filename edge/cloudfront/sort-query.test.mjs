@@ -16,6 +16,16 @@ test("arguments come in one order and unknown ones are dropped", () => {
   assert.equal(handled({}).querystring, "")
 })
 
+test("an EventSource may say in the URL where it was", () => {
+  const query = { offset: { value: "-1" }, live: { value: "sse" }, lastEventId: { value: "1_2" } }
+  assert.equal(handled(query).querystring, "lastEventId=1_2&live=sse&offset=-1")
+})
+
+test("an escaped slash stays as it was sent", () => {
+  const request = { method: "GET", uri: "/v1/stream/a%2Fb", querystring: {}, headers: {} }
+  assert.equal(handler({ request }).uri, "/v1/stream/a%2Fb")
+})
+
 test("repeated arguments stay repeated, for the origin to refuse", () => {
   const query = { offset: { value: "1", multiValue: [{ value: "1" }, { value: "2" }] } }
   assert.equal(handled(query).querystring, "offset=1&offset=2")

@@ -25,6 +25,7 @@ cases! {
     live_readers_renew_the_ttl: "section 5.1: when processing begins",
     appends_renew_the_ttl: "section 5.1: resets on each write",
     closes_renew_the_ttl: "section 5.1: resets on each write",
+    repeated_creations_renew_the_ttl: "docs/adr/0015-repeated-creations-renew.md",
     head_does_not_renew_the_ttl: "section 5.1: HEAD does not",
     head_tells_the_window_and_not_the_rest: "section 5.5: the window",
     closed_streams_expire_too: "section 5.1",
@@ -170,6 +171,10 @@ fn closes_renew_the_ttl(t: &Target) {
     sleep(Duration::from_millis(1200));
     stream.head().status(200).has("Stream-Closed", "true");
     await_end(&stream);
+}
+
+fn repeated_creations_renew_the_ttl(t: &Target) {
+    assert_renewed_by(t, |stream| stream.put().header("Stream-TTL", "2").send(), 200);
 }
 
 fn head_does_not_renew_the_ttl(t: &Target) {

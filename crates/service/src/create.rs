@@ -13,6 +13,7 @@ use headwater_protocol::{
 
 use crate::{
     commit::Alteration,
+    open_stream::OpenStream,
     pieces,
     transact::{Decision, Locked, LockedStream, Transaction},
     writes::Writes,
@@ -26,8 +27,10 @@ struct Creating<'a> {
 
 /// The outcome of a creation.
 enum Step {
-    /// The stream is there.
-    Done(Created),
+    /// The stream is new.
+    Created(Created),
+    /// It was there before.
+    Same(Created, Arc<OpenStream>),
     /// A stream that is over has to be removed first.
     Expired,
     /// The body has to be prepared for this content type, which the fork's source has.
@@ -40,7 +43,14 @@ impl Writes {
         let mut payload = self.prepare(create, body.clone(), None)?;
         loop {
             match self.transact(&create.name, source, Creating { create, payload: &payload }).await? {
-                Step::Done(created) => return Ok(create.respond(&created)),
+                Step::Created(created) => return Ok(create.respond(&created)),
+                Step::Same(created, stream) => {
+                    // A repetition changes nothing, but it is a use of the stream.
+                    if let Some(durable) = stream.view().head {
+                        self.touch(&stream, &durable, self.calendar.now_ms());
+                    }
+                    return Ok(create.respond(&created));
+                }
                 Step::Expired => self.expire(&create.name).await?,
                 Step::Prepare(content_type) => {
                     payload = self.prepare(create, body.clone(), Some(&content_type))?;
@@ -98,7 +108,9 @@ impl Transaction for Creating<'_> {
         match create.site(locked.stream.head().as_deref(), now_ms)? {
             Site::Free => {}
             Site::Expired => return Ok(Decision::Keep(Step::Expired)),
-            Site::Same(created) => return Ok(Decision::Keep(Step::Done(created))),
+            Site::Same(created) => {
+                return Ok(Decision::Keep(Step::Same(created, locked.stream.stream.clone())));
+            }
         }
         let source = locked.other.as_ref();
         let source_head = source.and_then(LockedStream::head);
@@ -109,7 +121,7 @@ impl Transaction for Creating<'_> {
         let incarnation = writes.incarnations.next(writes.clock.wall_us()).ok_or(Unavailable::StorageFull)?;
         Ok(match create.decide(payload, fork, incarnation, now_ms)? {
             create::Decision::Create(Creation { change, source, ack }) => {
-                Decision::Commit(Alteration::Put(change), source, Step::Done(ack))
+                Decision::Commit(Alteration::Put(change), source, Step::Created(ack))
             }
             create::Decision::Prepare(content_type) => Decision::Keep(Step::Prepare(content_type)),
         })

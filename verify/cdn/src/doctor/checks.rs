@@ -14,13 +14,15 @@ use super::patient::{Patient, expect, header, next_offset, was_kept};
 type Check = fn(&Patient) -> Result<Verdict>;
 
 /// All of them, in the order of the table.
-pub(crate) const ALL: [(&str, Check); 13] = [
+pub(crate) const ALL: [(&str, Check); 15] = [
     ("HEAD tells the tail of now", head),
     ("the query is in the key", query),
     ("the order of arguments doesn't matter", order),
     ("identical long-polls are one request", collapse),
     ("idle long-polls end together", release),
     ("event streams aren't held back", events),
+    ("event streams resume by their URL", resume),
+    ("an escaped slash arrives", escaped_slash),
     ("up to date is never old", fresh_tail),
     ("404 isn't kept", missing),
     ("a deleted stream is gone", recreate),
@@ -193,6 +195,41 @@ fn events(patient: &Patient) -> Result<Verdict> {
             format!("an event came after {:.1} s", after.as_secs_f64()),
             "something on the way gathers the response before it passes it on. Turn that off for live=sse (nginx: \
              proxy_buffering off; HAProxy: option http-no-delay; no compression).",
+        )
+    })
+}
+
+fn resume(patient: &Patient) -> Result<Verdict> {
+    let name = patient.name();
+    patient.create(&name, &[])?;
+    let middle = patient.append(&name, "before")?;
+    patient.append(&name, "after")?;
+    let mut body = patient.events(&name, &format!("offset=-1&live=sse&lastEventId={middle}"))?;
+    let seen = read_until(&mut body, "upToDate")?;
+    Ok(if seen.contains("after") && !seen.contains("before") {
+        Fine("lastEventId in the URL was obeyed".into())
+    } else {
+        Wrong(
+            "lastEventId in the URL made no difference".into(),
+            "the edge drops arguments that it doesn't know. Let lastEventId through for live=sse, and into the key if event \
+             streams are kept.",
+        )
+    })
+}
+
+fn escaped_slash(patient: &Patient) -> Result<Verdict> {
+    let (folder, name) = (patient.name(), patient.name());
+    patient.create(&format!("{folder}/{name}"), &[])?;
+    patient.append(&format!("{folder}/{name}"), "one")?;
+    let escaped = patient.get(&format!("{folder}%2F{name}"), "offset=-1", &[])?;
+    patient.delete(&format!("{folder}/{name}"))?;
+    Ok(if escaped.status == 200 && escaped.body == b"one" {
+        Fine("a%2Fb is a/b".into())
+    } else {
+        Wrong(
+            format!("a name with %2F was answered {}", escaped.status),
+            "the edge refuses or changes escaped slashes, which some clients send in every name. Pass the path on as it was \
+             sent, or give the origin --escaped-slashes refuse, so that nobody relies on them.",
         )
     })
 }
@@ -380,7 +417,8 @@ fn until(mut is_so: impl FnMut() -> Result<bool>, patience: Duration) -> Result<
     Ok(false)
 }
 
-fn read_until(body: &mut impl Read, text: &str) -> Result<()> {
+/// Reads up to a text, and returns what came.
+fn read_until(body: &mut impl Read, text: &str) -> Result<String> {
     let mut seen = Vec::new();
     let mut piece = [0; 1_024];
     while !String::from_utf8_lossy(&seen).contains(text) {
@@ -388,5 +426,5 @@ fn read_until(body: &mut impl Read, text: &str) -> Result<()> {
         anyhow::ensure!(length > 0, "the event stream ended without {text:?}");
         seen.extend_from_slice(piece.get(..length).unwrap_or_default());
     }
-    Ok(())
+    Ok(String::from_utf8_lossy(&seen).into_owned())
 }
