@@ -67,7 +67,11 @@ fn the_url_may_have_the_last_event_id(t: &Target) {
     stream.append("world");
     for query in [format!("offset=-1&live=sse&lastEventId={id}"), format!("lastEventId={id}&live=sse")] {
         assert_eq!(Events::open(&stream, "-1").data().data, "helloworld");
-        assert_eq!(Events::open_with(&stream, &query, &[("Last-Event-ID", "")]).data().data, "world", "{query}");
+        assert_eq!(
+            Events::open_with(&stream, &query, &[("Last-Event-ID", "")]).data().data,
+            "world",
+            "{query}"
+        );
         // A browser's own says where it was later on.
         stream.get_with(&query, &[("Last-Event-ID", "nonsense")]).malformed();
     }

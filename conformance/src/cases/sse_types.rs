@@ -65,7 +65,8 @@ fn binary_is_base64_in_one_line(t: &Target) {
 }
 
 fn a_large_batch_has_a_line_for_each_message(t: &Target) {
-    let message = |number: usize| format!(r#"{{"number":{number},"text":",[]{{}}\\\",","list":[1,2,{{"a":[]}}]}}"#);
+    let message =
+        |number: usize| format!(r#"{{"number":{number},"text":",[]{{}}\\\",","list":[1,2,{{"a":[]}}]}}"#);
     let messages: Vec<_> = (0..4_000).map(message).collect();
     let stream = t.json(&[&format!("[{}]", messages.join(","))]);
     let event = Events::open(&stream, "-1").data();
@@ -91,16 +92,20 @@ fn no_line_is_too_long_for_readers_of_lines(t: &Target) {
 }
 
 fn text_that_is_not_utf_8_is_base64(t: &Target) {
-    for content_type in
-        ["text/plain; charset=iso-8859-1", "text/plain;charset=\"UTF-16\"", "text/html; x=y; CHARSET=windows-1252"]
-    {
+    for content_type in [
+        "text/plain; charset=iso-8859-1",
+        "text/plain;charset=\"UTF-16\"",
+        "text/html; x=y; CHARSET=windows-1252",
+    ] {
         let stream = t.created(content_type, &[], &[]);
         stream.append([b'c', b'a', b'f', 0xe9, b'\r']);
         let mut events = Events::open(&stream, "-1");
         events.head.has("Stream-SSE-Data-Encoding", "base64");
         assert_eq!(events.data().decoded(), Some(vec![b'c', b'a', b'f', 0xe9, b'\r']), "{content_type}");
     }
-    for content_type in ["text/plain; charset=UTF-8", "text/plain;charset=\"utf-8\"", "text/plain; charset=us-ascii"] {
+    for content_type in
+        ["text/plain; charset=UTF-8", "text/plain;charset=\"utf-8\"", "text/plain; charset=us-ascii"]
+    {
         let stream = t.created(content_type, &[], &["hi"]);
         let mut events = Events::open(&stream, "-1");
         events.head.lacks("Stream-SSE-Data-Encoding");

@@ -1,6 +1,6 @@
 #![doc = include_str!("../README.md")]
 //!
-//! - [`bind`] opens a listening socket with the options that Headwater wants.
+//! - [`bind`] opens the listening sockets of an address with the options that Headwater wants.
 //! - [`Connections`] holds the limits that an adapter enforces on its connections.
 //! - [`Activity`] is what one connection is doing, and tells when it takes too long; [`Monitored`] is its socket.
 //!
@@ -11,10 +11,11 @@ mod monitored;
 
 use std::{
     io,
-    net::{SocketAddr, TcpListener},
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs},
     time::Duration,
 };
 
+use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
 pub use activity::{Activity, InFlight, Overdue};
@@ -100,15 +101,58 @@ impl Connections {
     }
 }
 
-/// Opens a non-blocking listening socket.
+/// Opens the listening sockets of an address: a host and a port, such as `127.0.0.1:4437`, `localhost:4437` or `[::1]:4437`. A
+/// name stands for all of its addresses, and `:4437` for all of this machine.
 ///
 /// Accepted sockets inherit TCP keep-alive, so that connections to unreachable peers are closed: after a silence of a
 /// minute the kernel asks four times, ten seconds apart.
 ///
 /// # Errors
-/// The error of the system call that failed, most often because the address is in use.
-pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+/// The error of the resolution, or of the system call that failed, most often because the address is in use. An address of a
+/// name that this machine doesn't have is left out, if another one is left.
+pub fn bind(address: &str) -> io::Result<Vec<TcpListener>> {
+    let addresses = match address.strip_prefix(':') {
+        // One socket for both versions of IP; a machine without IPv6 has the other one.
+        Some(port) => {
+            let port = port.parse().map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+            let both = bind_to((Ipv6Addr::UNSPECIFIED, port).into());
+            let bound = both.or_else(|error| match error.kind() {
+                io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied => Err(error),
+                _ => bind_to((Ipv4Addr::UNSPECIFIED, port).into()),
+            });
+            return Ok(vec![bound?]);
+        }
+        None => address.to_socket_addrs()?,
+    };
+    let mut listeners = Vec::new();
+    let mut missing = None;
+    for address in addresses {
+        match bind_to(address) {
+            Ok(listener) => listeners.push(listener),
+            Err(error) if is_of_another_machine(&error) => missing = Some(error),
+            Err(error) => return Err(error),
+        }
+    }
+    match missing {
+        Some(error) if listeners.is_empty() => Err(error),
+        None if listeners.is_empty() => Err(io::ErrorKind::AddrNotAvailable.into()),
+        _ => Ok(listeners),
+    }
+}
+
+/// Returns whether a socket couldn't be bound because this machine doesn't have the address, or no addresses of its kind.
+fn is_of_another_machine(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::AddrNotAvailable
+        || error.raw_os_error() == Some(Errno::AFNOSUPPORT.raw_os_error())
+}
+
+/// Opens a non-blocking listening socket.
+fn bind_to(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        // Whoever names the IPv4 address too gets a socket for it.
+        socket.set_only_v6(!address.ip().is_unspecified())?;
+    }
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
     let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_TIME).with_interval(KEEPALIVE_INTERVAL);
@@ -116,4 +160,41 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn addresses(text: &str) -> Vec<SocketAddr> {
+        bind(text).unwrap().iter().map(|listener| listener.local_addr().unwrap()).collect()
+    }
+
+    #[test]
+    fn an_address_is_a_host_and_a_port() {
+        assert_eq!(addresses("127.0.0.1:0")[0].ip(), Ipv4Addr::LOCALHOST);
+        assert!(addresses("localhost:0").iter().all(|address| address.ip().is_loopback()));
+        let all = addresses(":0");
+        assert!(all.len() == 1 && all[0].ip().is_unspecified());
+        for text in
+            ["", ":", "localhost", "127.0.0.1", "127.0.0.1:", "127.0.0.1:70000", ":http", "/run/x.sock"]
+        {
+            assert!(bind(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_listens_everywhere_is_reached_by_both_versions_of_ip() {
+        let listeners = bind(":0").unwrap();
+        let port = listeners[0].local_addr().unwrap().port();
+        std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+    }
+
+    #[test]
+    fn an_address_in_use_is_an_error() {
+        let port = addresses("127.0.0.1:0");
+        let first = bind(&format!("127.0.0.1:{}", port[0].port())).unwrap();
+        let address = first[0].local_addr().unwrap().to_string();
+        assert_eq!(bind(&address).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+    }
 }

@@ -158,7 +158,9 @@ impl DataEncoder {
                 // Line ends in JSON are white space between tokens: strings have them escaped.
                 let text = String::from_utf8_lossy(bytes).replace(['\r', '\n'], " ");
                 let mut rest = text.as_str();
-                while let Some(end) = self.messages.as_mut().and_then(|messages| messages.line_end(rest, self.line_bytes)) {
+                while let Some(end) =
+                    self.messages.as_mut().and_then(|messages| messages.line_end(rest, self.line_bytes))
+                {
                     let (line, tail) = rest.split_at(end);
                     self.begin_line(out, line);
                     out.push_str(line);
@@ -364,7 +366,11 @@ mod tests {
 
     #[test]
     fn long_lines_are_broken_where_clients_join_them() {
-        let message = format!("[{{\"list\":[{}], \"text\":\"{}\"}}]", vec!["1234567, "; 20_000].join(""), ", ".repeat(1_000));
+        let message = format!(
+            "[{{\"list\":[{}], \"text\":\"{}\"}}]",
+            vec!["1234567, "; 20_000].join(""),
+            ", ".repeat(1_000)
+        );
         let message = message.replace(", ]", "]");
         let bytes: Vec<u8> = (0..200_000u32).map(|at| (at % 251) as u8).collect();
         for (encoding, body, expected, between) in [
@@ -377,7 +383,8 @@ mod tests {
             let longest = events[0].1.split('\n').map(str::len).max().unwrap();
             assert!(longest < LINE_BYTES + 4_096, "{longest}");
         }
-        serde_json::from_str::<serde_json::Value>(&parse(&data(SseEncoding::Json, message.as_bytes()))[0].1).unwrap();
+        serde_json::from_str::<serde_json::Value>(&parse(&data(SseEncoding::Json, message.as_bytes()))[0].1)
+            .unwrap();
     }
 
     #[test]

@@ -29,16 +29,16 @@ const WORKER_DELAY: Duration = Duration::from_millis(20);
 /// The first bytes of HTTP/2 with prior knowledge (RFC 9113, section 3.4).
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2";
 
-/// Serves HTTP/1.1 and HTTP/2 with prior knowledge on `listener` until `shutdown` resolves.
+/// Serves HTTP/1.1 and HTTP/2 with prior knowledge on `listeners` until `shutdown` resolves.
 ///
 /// Then it [drains](Service::drain) the service and lets requests in progress complete, for
 /// [`connections.drain_ms`](Connections::drain_ms) at most. It must run within a tokio runtime; the workers are threads
 /// of actix, one for each processor.
 ///
 /// # Errors
-/// When the listener can't be used, or a worker can't be started. Failures of single connections are not errors.
+/// When a listener can't be used, or a worker can't be started. Failures of single connections are not errors.
 pub async fn serve(
-    listener: net::TcpListener,
+    listeners: Vec<net::TcpListener>,
     service: Service,
     connections: Connections,
     shutdown: impl Future<Output = ()> + Send,
@@ -47,15 +47,18 @@ pub async fn serve(
         thread::available_parallelism().map_or(1, NonZero::get).min(connections.connections_max).max(1);
     let open = Open::default();
     let (draining, counted) = (service.clone(), open.clone());
-    let mut server = Server::build()
+    let mut builder = Server::build()
         .workers(workers)
         .max_concurrent_connections(connections.connections_max / workers)
         .shutdown_timeout(connections.drain_ms.div_ceil(1_000))
-        .disable_signals()
-        .listen("streams", listener, move || {
+        .disable_signals();
+    for listener in listeners {
+        let (service, counted) = (service.clone(), counted.clone());
+        builder = builder.listen("streams", listener, move || {
             connection_service(service.clone(), connections, counted.clone())
-        })?
-        .run();
+        })?;
+    }
+    let mut server = builder.run();
     let handle = server.handle();
     let drained = async {
         shutdown.await;

@@ -3,8 +3,7 @@
 use std::{
     convert::Infallible,
     future::Future,
-    io,
-    net::{self, IpAddr},
+    io, net,
     pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll},
@@ -22,6 +21,7 @@ use hyper_util::rt::TokioIo;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
+    task::JoinSet,
     time,
 };
 
@@ -32,40 +32,33 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 /// How long a connection without a request stays open at shutdown: its client may be answering a GOAWAY.
 const CLOSE_DELAY: Duration = Duration::from_millis(100);
 
-/// Serves HTTP/1.1 and HTTP/2 with prior knowledge on `listener` until `shutdown` resolves.
+/// Serves HTTP/1.1 and HTTP/2 with prior knowledge on `listeners` until `shutdown` resolves.
 ///
 /// Then it [drains](Service::drain) the service and lets requests in progress complete, for
 /// [`connections.drain_ms`](Connections::drain_ms) at most. It must run within a tokio runtime with I/O and time.
 ///
 /// # Errors
-/// When the listener can't be registered with the runtime. Failures of single connections are not errors.
+/// When a listener can't be registered with the runtime. Failures of single connections are not errors.
 pub async fn serve(
-    listener: net::TcpListener,
+    listeners: Vec<net::TcpListener>,
     service: Service,
     connections: Connections,
     shutdown: impl Future<Output = ()> + Send,
 ) -> io::Result<()> {
-    listener.set_nonblocking(true)?;
-    let listener = TcpListener::from_std(listener)?;
-    let streams = Streams::new(service.clone());
     let connections_max = u32::try_from(connections.connections_max).unwrap_or(u32::MAX);
     let permits = Arc::new(Semaphore::new(connections_max as usize));
-    let mut shutdown = pin!(shutdown);
-    loop {
-        let accepted = tokio::select! {
-            biased;
-            () = &mut shutdown => break,
-            accepted = accept(&listener, &permits) => accepted,
-        };
-        let Some((socket, peer, permit)) = accepted else { continue };
-        let connection =
-            serve_connection(socket, streams.clone(), service.trusts(peer), connections, service.drained());
-        tokio::spawn(async move {
-            connection.await;
-            drop(permit);
-        });
+    let mut accepting = JoinSet::new();
+    for listener in listeners {
+        listener.set_nonblocking(true)?;
+        let listener = TcpListener::from_std(listener)?;
+        accepting.spawn(accept_all(listener, permits.clone(), service.clone(), connections));
     }
-    drop(listener);
+    tokio::select! {
+        () = shutdown => {}
+        Some(ended) = accepting.join_next() => ended?,
+    }
+    // From here on nothing listens any more.
+    accepting.shutdown().await;
     service.drain();
     let all_ended = permits.acquire_many(connections_max);
     if time::timeout(connections.drain_timeout(), all_ended).await.is_err() {
@@ -74,19 +67,33 @@ pub async fn serve(
     Ok(())
 }
 
-async fn accept(
-    listener: &TcpListener,
-    permits: &Arc<Semaphore>,
-) -> Option<(TcpStream, IpAddr, tokio::sync::OwnedSemaphorePermit)> {
-    let permit = permits.clone().acquire_owned().await.ok()?;
-    match listener.accept().await {
-        Ok((socket, peer)) => Some((socket, peer.ip(), permit)),
-        Err(error) => {
-            // Most likely the process is out of file descriptors, and connections that close free some.
-            tracing::warn!(%error, "can't accept a connection");
-            time::sleep(ACCEPT_RETRY).await;
-            None
-        }
+/// Accepts connections for ever, and serves them as there are permits.
+async fn accept_all(
+    listener: TcpListener,
+    permits: Arc<Semaphore>,
+    service: Service,
+    connections: Connections,
+) {
+    let streams = Streams::new(service.clone());
+    loop {
+        let (socket, peer) = match listener.accept().await {
+            Ok((socket, peer)) => (socket, peer.ip()),
+            Err(error) => {
+                // Most likely the process is out of file descriptors, and connections that close free some.
+                tracing::warn!(%error, "can't accept a connection");
+                time::sleep(ACCEPT_RETRY).await;
+                continue;
+            }
+        };
+        // One more than are served waits here, for each listener; all others wait to be accepted.
+        let Ok(permit) = permits.clone().acquire_owned().await else { return };
+        let is_from_trusted_proxy = service.trusts(peer);
+        let connection =
+            serve_connection(socket, streams.clone(), is_from_trusted_proxy, connections, service.drained());
+        tokio::spawn(async move {
+            connection.await;
+            drop(permit);
+        });
     }
 }
 

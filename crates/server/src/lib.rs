@@ -47,7 +47,7 @@ pub type Shutdown = Pin<Box<dyn Future<Output = ()> + Send>>;
 pub fn run<F>(
     name: &'static str,
     log_filter: &str,
-    serve: impl FnOnce(TcpListener, Service, Connections, Shutdown) -> F,
+    serve: impl FnOnce(Vec<TcpListener>, Service, Connections, Shutdown) -> F,
 ) -> ExitCode
 where
     F: Future<Output = io::Result<()>>,
@@ -80,7 +80,7 @@ fn run_with<F>(
     settings: &Settings,
     name: &str,
     log: &Log,
-    serve: impl FnOnce(TcpListener, Service, Connections, Shutdown) -> F,
+    serve: impl FnOnce(Vec<TcpListener>, Service, Connections, Shutdown) -> F,
 ) -> anyhow::Result<()>
 where
     F: Future<Output = io::Result<()>>,
@@ -101,10 +101,14 @@ where
             }
             StoreKind::Mem => Arc::new(MemStore::new(settings.mem_max.as_u64())),
         };
-        let listener = headwater_listener::bind(settings.listen).with_context(|| {
-            format!("can't listen on {}; choose another address with --listen", settings.listen)
-        })?;
-        let address = listener.local_addr()?;
+        let mut listeners = Vec::new();
+        for address in &settings.listen {
+            let bound = headwater_listener::bind(address);
+            listeners.extend(bound.with_context(|| {
+                format!("can't listen on {address}; choose another address with --listen")
+            })?);
+        }
+        let addresses = listeners.iter().map(TcpListener::local_addr).collect::<io::Result<Vec<_>>>()?;
         let lost = log.lost.clone();
         let builder = Service::builder(store.clone())
             .config(config)
@@ -115,9 +119,11 @@ where
             tokio::spawn(async move { tokio::join!(background.run(), memory::purge_periodically()) });
         let died = Arc::new(AtomicBool::new(false));
         let shutdown = Box::pin(shutdown_or_death(shutdown, background, died.clone()));
-        print_ready(&format!("listening on http://{address}{}", settings.base_path.as_str()));
-        tracing::info!(adapter = name, store = ?settings.store, %address, "serving");
-        serve(listener, service.clone(), connections, shutdown).await?;
+        for address in &addresses {
+            print_ready(&format!("listening on http://{address}{}", settings.base_path.as_str()));
+        }
+        tracing::info!(adapter = name, store = ?settings.store, ?addresses, "serving");
+        serve(listeners, service.clone(), connections, shutdown).await?;
         tracing::info!("stopped");
         let ended = match service.storage_stopped() {
             Some(cause) => Err(anyhow!("the store takes no more writes: {cause}")),

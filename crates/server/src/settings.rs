@@ -3,19 +3,16 @@
 //! Doc comments of fields are the texts of `--help`; a test generates `docs/configuration.md` from them.
 
 mod subscriptions;
+mod values;
 
-use std::{ffi::OsString, net::SocketAddr, path::PathBuf};
+use std::{ffi::OsString, path::PathBuf};
 
 use anyhow::{Context, bail};
 use bytesize::ByteSize;
-use clap::{
-    Args, Command, CommandFactory, FromArgMatches, Parser, ValueEnum,
-    builder::{PossibleValue, PossibleValuesParser, TypedValueParser},
-};
+use clap::{Args, Command, CommandFactory, FromArgMatches, Parser, ValueEnum};
 use headwater_listener::Connections;
 use headwater_protocol::{
     cache::Visibility, cross_origin::Origins, cursor::CursorMode, op::read::ReadPolicies, path::BasePath,
-    request::network,
 };
 use headwater_service::config::Config;
 use http::HeaderValue;
@@ -23,6 +20,10 @@ use humantime::Duration;
 use ipnet::IpNet;
 
 use subscriptions::Subscriptions;
+use values::{
+    Choice, address, base_path, cors_origin, count, folder, header_bytes, log_filter, mem_max, one_of,
+    responses, seconds, some_bytes, some_time, store_memory, trusted_proxy,
+};
 
 /// The kind of store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -77,10 +78,11 @@ pub(crate) struct Settings {
     #[arg(long, env = "HEADWATER_CONFIG", value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
 
-    /// Address and port to listen on. One port serves HTTP/1.1 and HTTP/2 with prior knowledge; terminate TLS in front
-    /// of it.
-    #[arg(long, env = "HEADWATER_LISTEN", default_value = "127.0.0.1:4437", value_name = "ADDRESS")]
-    pub(crate) listen: SocketAddr,
+    /// Host and port to listen on, such as `127.0.0.1:4437`, `localhost:4437` or `[::1]:4437`; `:4437` is every address of this
+    /// machine. Several are separated by commas, or given one by one. Each port serves HTTP/1.1 and HTTP/2 with prior
+    /// knowledge; terminate TLS in front of it.
+    #[arg(long, env = "HEADWATER_LISTEN", default_value = "127.0.0.1:4437", value_name = "ADDRESS", value_delimiter = ',', value_parser = address)]
+    pub(crate) listen: Vec<String>,
 
     /// Path prefix of all streams.
     #[arg(long, env = "HEADWATER_BASE_PATH", default_value = "/v1/stream", value_name = "PATH", value_parser = base_path)]
@@ -102,7 +104,7 @@ pub(crate) struct Settings {
     pub(crate) store: StoreKind,
 
     /// Directory of the store on disk, created if it doesn't exist. Only one process at a time can use it.
-    #[arg(long, env = "HEADWATER_DATA_DIR", default_value = "./data", value_name = "FOLDER")]
+    #[arg(long, env = "HEADWATER_DATA_DIR", default_value = "./data", value_name = "FOLDER", value_parser = folder)]
     pub(crate) data_dir: PathBuf,
 
     /// Memory for the store on disk, in bytes, at least 192MiB: 160MiB hold data on its way to RocksDB, the rest is
@@ -112,7 +114,7 @@ pub(crate) struct Settings {
 
     /// Capacity of the store in memory, in bytes: of all that it takes, within a quarter. When it is full, requests are
     /// refused with 507.
-    #[arg(long, env = "HEADWATER_MEM_MAX", default_value = "1GiB", value_name = "BYTES")]
+    #[arg(long, env = "HEADWATER_MEM_MAX", default_value = "1GiB", value_name = "BYTES", value_parser = mem_max)]
     pub(crate) mem_max: ByteSize,
 
     /// Origins whose web pages may use the streams, separated by commas; `*` allows every origin.
@@ -121,12 +123,13 @@ pub(crate) struct Settings {
         env = "HEADWATER_CORS_ORIGINS",
         default_value = "*",
         value_name = "ORIGINS",
-        value_delimiter = ','
+        value_delimiter = ',',
+        value_parser = cors_origin
     )]
     pub(crate) cors_origins: Vec<String>,
 
     /// Log level, or a filter such as `info,headwater_service=debug`.
-    #[arg(long, env = "HEADWATER_LOG", default_value = "info", value_name = "FILTER")]
+    #[arg(long, env = "HEADWATER_LOG", default_value = "info", value_name = "FILTER", value_parser = log_filter)]
     pub(crate) log: String,
 
     /// Format of log lines.
@@ -165,11 +168,11 @@ pub(crate) struct Reading {
     pub(crate) event_cache: ByteSize,
 
     /// How long a long-poll waits for data. Keep it below the response timeout of proxies in front of the server.
-    #[arg(long, env = "HEADWATER_LONG_POLL_TIMEOUT", default_value = "20s", value_name = "DURATION")]
+    #[arg(long, env = "HEADWATER_LONG_POLL_TIMEOUT", default_value = "20s", value_name = "DURATION", value_parser = some_time)]
     pub(crate) long_poll_timeout: Duration,
 
     /// Maximum lifetime of an event stream (SSE). Each one ends at a different point in the last sixth of it.
-    #[arg(long, env = "HEADWATER_SSE_LIFETIME", default_value = "60s", value_name = "DURATION")]
+    #[arg(long, env = "HEADWATER_SSE_LIFETIME", default_value = "60s", value_name = "DURATION", value_parser = some_time)]
     pub(crate) sse_lifetime: Duration,
 
     /// How long an event stream may be silent before the server sends a comment as a heartbeat.
@@ -186,11 +189,11 @@ pub(crate) struct Caching {
     pub(crate) visibility: Visibility,
 
     /// `max-age` of a chunk, and of the tail of a closed stream.
-    #[arg(long, env = "HEADWATER_CACHE_CHUNK", default_value = "60s", value_name = "DURATION")]
+    #[arg(long, env = "HEADWATER_CACHE_CHUNK", default_value = "60s", value_name = "DURATION", value_parser = seconds)]
     pub(crate) cache_chunk: Duration,
 
     /// `stale-while-revalidate` of a chunk, and of the tail of a closed stream.
-    #[arg(long, env = "HEADWATER_CACHE_CHUNK_STALE", default_value = "300s", value_name = "DURATION")]
+    #[arg(long, env = "HEADWATER_CACHE_CHUNK_STALE", default_value = "300s", value_name = "DURATION", value_parser = seconds)]
     pub(crate) cache_chunk_stale: Duration,
 
     /// Sends chunks with a `max-age` of a year and `immutable` instead, if their URL contains the stream's
@@ -199,20 +202,20 @@ pub(crate) struct Caching {
     pub(crate) cache_immutable: bool,
 
     /// `max-age` of a response that ends at the tail of an open stream.
-    #[arg(long, env = "HEADWATER_CACHE_TAIL", default_value = "1s", value_name = "DURATION")]
+    #[arg(long, env = "HEADWATER_CACHE_TAIL", default_value = "1s", value_name = "DURATION", value_parser = seconds)]
     pub(crate) cache_tail: Duration,
 
     /// `max-age` of a long-poll response with data.
-    #[arg(long, env = "HEADWATER_CACHE_LONG_POLL", default_value = "5s", value_name = "DURATION")]
+    #[arg(long, env = "HEADWATER_CACHE_LONG_POLL", default_value = "5s", value_name = "DURATION", value_parser = seconds)]
     pub(crate) cache_long_poll: Duration,
 
     /// `max-age` of a long-poll response without data (204); with `0s` it is `no-store`.
-    #[arg(long, env = "HEADWATER_CACHE_LONG_POLL_TIMEOUT", default_value = "1s", value_name = "DURATION")]
+    #[arg(long, env = "HEADWATER_CACHE_LONG_POLL_TIMEOUT", default_value = "1s", value_name = "DURATION", value_parser = seconds)]
     pub(crate) cache_long_poll_timeout: Duration,
 
     /// `max-age` of an event stream, so that a cache that collapses requests can share one among readers. All of them
     /// then end together, at multiples of `--sse-lifetime` on the clock. With `0s` caches pass event streams through.
-    #[arg(long, env = "HEADWATER_CACHE_SSE", default_value = "0s", value_name = "DURATION")]
+    #[arg(long, env = "HEADWATER_CACHE_SSE", default_value = "0s", value_name = "DURATION", value_parser = seconds)]
     pub(crate) cache_sse: Duration,
 
     /// How cursors are computed.
@@ -229,7 +232,7 @@ pub(crate) struct Caching {
 #[command(next_help_heading = "Bounds")]
 pub(crate) struct Bounds {
     /// Largest request body, in bytes. Larger ones are refused with 413.
-    #[arg(long, env = "HEADWATER_BODY_MAX", default_value = "16MiB", value_name = "BYTES")]
+    #[arg(long, env = "HEADWATER_BODY_MAX", default_value = "16MiB", value_name = "BYTES", value_parser = some_bytes)]
     pub(crate) body_max: ByteSize,
 
     /// Memory for all request bodies, in bytes, at least twice `--body-max`: while they are received, and until what they
@@ -251,7 +254,7 @@ pub(crate) struct Bounds {
     pub(crate) responses_max: ByteSize,
 
     /// Most long-polls and event streams at the same time. Further ones are refused with 503.
-    #[arg(long, env = "HEADWATER_LIVE_MAX", default_value_t = 100_000, value_name = "READERS")]
+    #[arg(long, env = "HEADWATER_LIVE_MAX", default_value_t = 100_000, value_name = "READERS", value_parser = count)]
     pub(crate) live_max: usize,
 
     /// Most streams whose heads are in memory. Unused ones are evicted; if all are in use, requests for further streams
@@ -448,65 +451,6 @@ fn origins(texts: &[String]) -> anyhow::Result<Origins> {
     Ok(Origins::Only(values.collect::<anyhow::Result<_>>()?))
 }
 
-fn base_path(text: &str) -> Result<BasePath, String> {
-    BasePath::parse(text)
-        .ok_or_else(|| "a path such as /v1/stream, of letters, digits, -, ., _ and ~".to_owned())
-}
-
-/// One value of a setting that has few.
-struct Choice<T: 'static> {
-    name: &'static str,
-    help: &'static str,
-    value: T,
-}
-
-/// Parses one of `choices` by its name. It does for types of other crates what [`ValueEnum`] does for our own.
-fn one_of<T: Copy + Send + Sync + 'static>(
-    choices: &'static [Choice<T>],
-) -> impl TypedValueParser<Value = T> {
-    let names = choices.iter().map(|choice| PossibleValue::new(choice.name).help(choice.help));
-    PossibleValuesParser::new(names).try_map(|name| {
-        let choice = choices.iter().find(|choice| choice.name == name);
-        choice.map(|choice| choice.value).ok_or("it is none of the possible values")
-    })
-}
-
-fn trusted_proxy(text: &str) -> Result<IpNet, String> {
-    network(text.trim()).ok_or_else(|| "an address, or a network such as 10.0.0.0/8".to_owned())
-}
-
-fn some_bytes(text: &str) -> Result<ByteSize, String> {
-    let size: ByteSize = text.parse()?;
-    if size.as_u64() == 0 { Err("it must be more than 0".to_owned()) } else { Ok(size) }
-}
-
-fn store_memory(text: &str) -> Result<ByteSize, String> {
-    let size: ByteSize = text.parse()?;
-    if size < ByteSize::mib(192) { Err("it must be at least 192MiB".to_owned()) } else { Ok(size) }
-}
-
-fn header_bytes(text: &str) -> Result<ByteSize, String> {
-    let size: ByteSize = text.parse()?;
-    if size < ByteSize::kib(8) { Err("it must be at least 8KiB".to_owned()) } else { Ok(size) }
-}
-
-fn count(text: &str) -> Result<usize, String> {
-    match text.parse() {
-        Ok(0) => Err("it must be at least 1".to_owned()),
-        parsed => parsed.map_err(|error: std::num::ParseIntError| error.to_string()),
-    }
-}
-
-fn responses(text: &str) -> Result<ByteSize, String> {
-    let size: ByteSize = text.parse()?;
-    if size < ByteSize::mib(32) { Err("it must be at least 32MiB".to_owned()) } else { Ok(size) }
-}
-
-fn some_time(text: &str) -> Result<Duration, String> {
-    let time: Duration = text.parse().map_err(|error: humantime::DurationError| error.to_string())?;
-    if time.is_zero() { Err("it must be more than 0s".to_owned()) } else { Ok(time) }
-}
-
 #[cfg(test)]
 mod tests {
     use std::fmt::Write;
@@ -539,7 +483,7 @@ mod tests {
         assert_eq!(settings.bounds.live_max, 9);
         assert!(settings.caching.cache_immutable);
         assert_eq!(settings.cors_origins.len(), 2);
-        assert_eq!(settings.listen.port(), 4437);
+        assert_eq!(settings.listen, ["127.0.0.1:4437"]);
     }
 
     #[test]
@@ -579,6 +523,28 @@ mod tests {
             &["--store-memory", "64MiB"],
             &["--long-poll-timeout", "soon"],
             &["--webhook-timeout", "0s"],
+            &["--listen", "4437"],
+            &["--listen", "127.0.0.1"],
+            &["--listen", "127.0.0.1:70000"],
+            &["--listen", "::1:4437"],
+            &["--listen", ""],
+            &["--data-dir", ""],
+            &["--log", "headwater=loud"],
+            &["--mem-max", "0"],
+            &["--body-max", "0"],
+            &["--live-max", "0"],
+            &["--long-poll-timeout", "0s"],
+            &["--long-poll-timeout", "1us"],
+            &["--sse-lifetime", "0s"],
+            &["--cache-tail", "500ms"],
+            &["--cache-sse", "1500ms"],
+            &["--cors-origins", "app.example"],
+            &["--cors-origins", "https://app.example/"],
+            &["--cors-origins", "https://app.example,x"],
+            &["--cors-origins", ""],
+            &["--webhooks-max", "0"],
+            &["--webhooks-per-target-max", "0"],
+            &["--webhook-key-lifetime", "1s"],
             &["--trusted-proxies", "proxy.example"],
             &["--trusted-proxies", "10.0.0.0/33"],
             &["--trusted-proxies", "10.0.0.1,"],

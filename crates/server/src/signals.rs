@@ -1,4 +1,4 @@
-//! Signals: SIGTERM and SIGINT stop the server, SIGXFSZ must not kill it.
+//! Signals: SIGTERM and SIGINT stop the server, SIGXFSZ and SIGHUP must not kill it.
 
 use std::{future::Future, io};
 
@@ -14,6 +14,8 @@ pub(crate) fn shutdown_requested() -> io::Result<impl Future<Output = ()> + Send
     // The kernel sends SIGXFSZ when a file reaches the process's size limit, and its default action kills. tokio's
     // handler stays installed after the drop, so the write fails instead and the request is refused with 507.
     drop(signal(SignalKind::from_raw(libc::SIGXFSZ))?);
+    // A terminal that is closed, or a rotation of logs, ends no server. Its handler stays too.
+    drop(signal(SignalKind::hangup())?);
     Ok(async move {
         tokio::select! {
             _ = terminate.recv() => {}

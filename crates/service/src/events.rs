@@ -215,7 +215,9 @@ impl EventReader {
             let mut text = String::with_capacity(bytes_max);
             let mut encoder = match encoder {
                 Some(encoder) => encoder,
-                None => DataEncoder::begin(&mut text, self.encoding, progress.next, next.saturating_sub(key.from)),
+                None => {
+                    DataEncoder::begin(&mut text, self.encoding, progress.next, next.saturating_sub(key.from))
+                }
             };
             encoder.write(&mut text, body);
             let is_last = piece.next >= next;

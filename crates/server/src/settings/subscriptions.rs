@@ -5,7 +5,10 @@ use headwater_protocol::subscription::target::LocalTargets;
 use headwater_service::config::SubscriptionConfig;
 use humantime::Duration;
 
-use super::{milliseconds, some_time};
+use super::{
+    milliseconds,
+    values::{count, some_time},
+};
 
 /// Limits on subscriptions, and how webhooks are sent.
 #[derive(Clone, Debug, Args)]
@@ -24,19 +27,19 @@ pub(crate) struct Subscriptions {
     #[arg(long, env = "HEADWATER_WEBHOOK_TIMEOUT", default_value = "30s", value_name = "DURATION", value_parser = some_time)]
     pub(crate) webhook_timeout: Duration,
 
-    /// How long a signing key is used before a new one replaces it; with `0s` it is never replaced.
-    #[arg(long, env = "HEADWATER_WEBHOOK_KEY_LIFETIME", default_value = "90days", value_name = "DURATION")]
+    /// How long a signing key is used before a new one replaces it, at least an hour; with `0s` it is never replaced.
+    #[arg(long, env = "HEADWATER_WEBHOOK_KEY_LIFETIME", default_value = "90days", value_name = "DURATION", value_parser = key_lifetime)]
     pub(crate) webhook_key_lifetime: Duration,
 
     /// Most webhooks in flight at the same time. Further ones wait.
-    #[arg(long, env = "HEADWATER_WEBHOOKS_MAX", default_value_t = 256, value_name = "WEBHOOKS")]
+    #[arg(long, env = "HEADWATER_WEBHOOKS_MAX", default_value_t = 256, value_name = "WEBHOOKS", value_parser = count)]
     pub(crate) webhooks_max: usize,
 
     /// Most webhooks in flight to one host and port at the same time. Further ones wait.
-    #[arg(long, env = "HEADWATER_WEBHOOKS_PER_TARGET_MAX", default_value_t = 16, value_name = "WEBHOOKS")]
+    #[arg(long, env = "HEADWATER_WEBHOOKS_PER_TARGET_MAX", default_value_t = 16, value_name = "WEBHOOKS", value_parser = count)]
     pub(crate) webhooks_per_target_max: usize,
 
-    /// Most subscriptions. Beyond it, creation is refused with 409.
+    /// Most subscriptions; with 0 there are none. Beyond it, creation is refused with 409.
     #[arg(long, env = "HEADWATER_SUBSCRIPTIONS_MAX", default_value_t = 10_000, value_name = "SUBSCRIPTIONS")]
     pub(crate) subscriptions_max: usize,
 
@@ -52,8 +55,8 @@ impl Subscriptions {
         let mut config = SubscriptionConfig::default();
         config.subscriptions_max = self.subscriptions_max;
         config.links_max = self.subscription_links_max;
-        config.deliveries_max = self.webhooks_max.max(1);
-        config.deliveries_per_target_max = self.webhooks_per_target_max.max(1);
+        config.deliveries_max = self.webhooks_max;
+        config.deliveries_per_target_max = self.webhooks_per_target_max;
         config.webhook_timeout_ms = milliseconds(self.webhook_timeout);
         config.webhook_key_lifetime_ms =
             Some(milliseconds(self.webhook_key_lifetime)).filter(|&lifetime_ms| lifetime_ms > 0);
@@ -62,6 +65,14 @@ impl Subscriptions {
         }
         config.public_url = self.public_url.clone();
         config
+    }
+}
+
+fn key_lifetime(text: &str) -> Result<Duration, String> {
+    let time: Duration = text.parse().map_err(|error: humantime::DurationError| error.to_string())?;
+    match milliseconds(time) {
+        0 | 3_600_000.. => Ok(time),
+        _ => Err("it must be 0s or at least 1h".to_owned()),
     }
 }
 
