@@ -23,8 +23,11 @@ pub(crate) struct Receiver {
 struct State {
     received: Mutex<Vec<Webhook>>,
     more: Condvar,
-    responses: Mutex<VecDeque<(u16, String)>>,
+    responses: Mutex<VecDeque<Answer>>,
 }
+
+/// A status, header lines and a body.
+type Answer = (u16, String, String);
 
 /// A request that came.
 #[derive(Clone, Debug)]
@@ -77,7 +80,17 @@ impl Receiver {
 
     /// The next webhook gets this response.
     pub(crate) fn answer_next(&self, status: u16, body: &str) {
-        self.state.responses.lock().expect("nobody panics with it").push_back((status, body.to_owned()));
+        self.state.responses.lock().expect("nobody panics with it").push_back((
+            status,
+            String::new(),
+            body.to_owned(),
+        ));
+    }
+
+    /// The next webhook is refused with this status, and the receiver asks for a pause.
+    pub(crate) fn refuse_next(&self, status: u16, retry_after: &str) {
+        let line = format!("retry-after: {retry_after}\r\n");
+        self.state.responses.lock().expect("nobody panics with it").push_back((status, line, String::new()));
     }
 
     /// The webhook of this number, from 0 on, when it has come.
@@ -115,11 +128,11 @@ impl State {
         let mut body = vec![0; length];
         reader.read_exact(&mut body).ok()?;
         let next = self.responses.lock().ok()?.pop_front();
-        let (status, response) = next.unwrap_or_else(|| (200, String::new()));
+        let (status, lines, response) = next.unwrap_or_else(|| (200, String::new(), String::new()));
         self.received.lock().ok()?.push(Webhook { line: line.trim_end().to_owned(), headers, body });
         self.more.notify_all();
         let head = format!(
-            "HTTP/1.1 {status} Status\r\ncontent-type: application/json\r\ncontent-length: {}\r\nlocation: {}\r\n\r\n",
+            "HTTP/1.1 {status} Status\r\ncontent-type: application/json\r\ncontent-length: {}\r\nlocation: {}\r\n{lines}\r\n",
             response.len(),
             "/elsewhere",
         );

@@ -2,11 +2,13 @@
 //!
 //! The server under test must take webhooks to this machine (`--webhook-allow-localhost`).
 
+use std::time::{Duration, Instant};
+
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use ed25519_dalek::{Signature, Verifier, VerifyingKey};
 use serde_json::{Value, json};
 
-use crate::case::cases;
+use crate::case::{at_once, cases};
 use crate::client::Target;
 use crate::receiver::{Receiver, Webhook};
 use crate::subscription::{Subscription, report, stream_of, tail_of};
@@ -27,6 +29,8 @@ cases! {
     a_recreated_subscription_refuses_old_callbacks: "section 6.3: MUST fail and MUST NOT advance cursors",
     a_lease_that_ends_wakes_again: "section 7.3: MUST clear the holder and wake token",
     a_failed_delivery_is_tried_again_and_told: "section 7.1: Webhook delivery retries; 6.3: status",
+    a_receiver_that_asks_for_a_pause_gets_it: "RFC 9110, 10.2.3: Retry-After",
+    a_receiver_that_is_gone_is_left_alone: "docs/subscriptions.md: 410",
     a_redirect_is_a_failure_and_not_followed: "docs/subscriptions.md: redirects",
     one_wake_at_a_time: "section 7: unless the subscription already has a wake in flight",
     a_webhook_subscription_has_no_claims: "section 7.2",
@@ -47,6 +51,7 @@ fn an_append_sends_a_webhook_with_all_that_a_worker_needs(t: &Target) {
     let webhook = receiver.wait(0);
     assert_eq!(webhook.line, "POST /hook?a=1 HTTP/1.1");
     assert_eq!(webhook.header("content-type"), "application/json");
+    assert_eq!(webhook.header("accept-encoding"), "identity");
     let wake = webhook.json();
     assert_eq!((&wake["subscription_id"], &wake["generation"]), (&json!(sub.id), &json!(1)));
     assert!(wake["wake_id"].as_str().is_some_and(|id| !id.is_empty()), "{wake}");
@@ -340,6 +345,35 @@ fn a_failed_delivery_is_tried_again_and_told(t: &Target) {
     let name = sub.name("a");
     sub.report("callback", &second, &[(&name, &tail_of(&second, &name))], true).status(200);
     assert_eq!(sub.get()["status"], "active");
+}
+
+/// The time between the first webhook, which is refused, and the second; `None` if that doesn't come.
+fn pause_after(t: &Target, status: u16, retry_after: &str) -> Option<Duration> {
+    let receiver = Receiver::new();
+    receiver.refuse_next(status, retry_after);
+    let sub = Subscription::webhook(t, &receiver.url());
+    sub.created("a");
+    wake(&receiver, 0);
+    let begin = Instant::now();
+    while receiver.count() < 2 {
+        if begin.elapsed() > Duration::from_secs(4) {
+            sub.delete();
+            return None;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Some(begin.elapsed())
+}
+
+fn a_receiver_that_asks_for_a_pause_gets_it(t: &Target) {
+    let pauses = at_once(3, |number| pause_after(t, [503, 429, 503][number], ["3", "100", "soon"][number]));
+    assert!(pauses[0].is_some_and(|pause| pause >= Duration::from_millis(2_900)), "{pauses:?}");
+    assert_eq!(pauses[1], None);
+    assert!(pauses[2].is_some_and(|pause| pause < Duration::from_millis(2_500)), "{pauses:?}");
+}
+
+fn a_receiver_that_is_gone_is_left_alone(t: &Target) {
+    assert_eq!(pause_after(t, 410, "1"), None);
 }
 
 fn a_redirect_is_a_failure_and_not_followed(t: &Target) {

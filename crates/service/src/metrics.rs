@@ -242,7 +242,7 @@ impl Metrics {
         let answer = match received {
             Received::Done => label::Webhook::done,
             Received::Accepted => label::Webhook::accepted,
-            Received::Refused => label::Webhook::failed,
+            Received::Refused { .. } => label::Webhook::failed,
         };
         self.webhooks[WebhookLabels { answer }].inc();
     }

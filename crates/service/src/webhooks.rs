@@ -36,6 +36,8 @@ pub struct WebhookRequest {
 pub struct WebhookResponse {
     /// The status code.
     pub status: u16,
+    /// The headers.
+    pub headers: HeaderMap,
     /// The first [`RESPONSE_BYTES_MAX`] bytes of the body.
     pub body: Bytes,
 }

@@ -161,9 +161,12 @@ async fn exchange_over(
     let handshake = http1::Builder::new().max_buf_size(HEAD_BYTES_MAX).handshake(TokioIo::new(socket)).await;
     let (mut sender, connection) = handshake.map_err(|error| WebhookError::Exchange(error.into()))?;
     let exchanged = async {
-        let response = sender.send_request(post).await?;
-        let status = response.status().as_u16();
-        Ok(WebhookResponse { status, body: read_beginning(response.into_body()).await? })
+        let (head, body) = sender.send_request(post).await?.into_parts();
+        Ok(WebhookResponse {
+            status: head.status.as_u16(),
+            headers: head.headers,
+            body: read_beginning(body).await?,
+        })
     };
     tokio::select! {
         response = exchanged => response.map_err(|error: hyper::Error| WebhookError::Exchange(error.into())),

@@ -51,6 +51,10 @@ impl WebhookUrl {
         }
         let host = host(authority);
         let address: Option<IpAddr> = host.parse().ok();
+        let is_v6 = matches!(address, Some(IpAddr::V6(_)));
+        if is_v6 != authority.host().starts_with('[') || (address.is_none() && !is_name(&host)) {
+            return rejected("must have a name or an address in its usual form as host");
+        }
         let is_local = uri.scheme_str() == Some("http");
         if is_local {
             let names_this_machine = match address {
@@ -120,6 +124,18 @@ impl WebhookUrl {
 fn host(authority: &Authority) -> String {
     let host = authority.host().trim_start_matches('[').trim_end_matches(']');
     host.trim_end_matches('.').to_ascii_lowercase()
+}
+
+/// Returns whether a host is a name. Those who resolve names also take `127.1`, `0x7f000001`, `017700000001` or `fe80::1%eth0`
+/// for addresses; a name doesn't end in a number (URL Standard, 3.5).
+fn is_name(host: &str) -> bool {
+    let last = host.rsplit('.').next().unwrap_or_default();
+    let digits = last
+        .strip_prefix("0x")
+        .map_or(last, |hex| hex.trim_end_matches(|digit: char| digit.is_ascii_hexdigit()));
+    let is_number = digits.bytes().all(|byte| byte.is_ascii_digit());
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
+    !is_number && host.bytes().all(is_plain)
 }
 
 /// Returns whether an address is reachable from the whole internet: not of this machine, of a private or special network, or of a
@@ -245,6 +261,10 @@ mod tests {
             "https://worker.example/hooks",
             "https://worker.example:8443",
             "https://8.8.8.8/x?y=1",
+            "https://8.worker-8.x8/",
+            "https://0xworker.example/",
+            "https://xn--bcher-kva.example/",
+            "https://a_b.worker.example./",
             "https://[2606:4700::1111]:65535/",
             "https://[2606:4700::1111]",
         ] {
@@ -275,6 +295,26 @@ mod tests {
             "https://worker.example:0/",
             "https://worker.example:x/",
             "https://[2606:4700::1111]:65536/",
+            "https://127.1/",
+            "https://127.0.1/",
+            "https://2130706433/",
+            "https://0x7f000001/",
+            "https://0X7F.1/",
+            "https://0x/",
+            "https://017700000001/",
+            "https://0177.0.0.1/",
+            "https://127.0.0.01/",
+            "https://1.2.3.4.5/",
+            "https://134744072/",
+            "https://worker.8/",
+            "https://worker.0x8/",
+            "https://[fe80::1%25eth0]/",
+            "https://[2606:4700::1111%25eth0]/",
+            "https://[v1.x]/",
+            "https://%31%32%37.0.0.1/",
+            "https://worker%2eexample/",
+            "https://worker!example/",
+            "https://./",
         ] {
             assert!(
                 matches!(parse(text), Err(SubscriptionRefusal::UrlRejected(_))),

@@ -1,5 +1,7 @@
 //! Subscriptions as clients see them: the bodies of responses, of webhooks and of wake events (sections 6.3, 7.1 and 7.2).
 
+use std::time::UNIX_EPOCH;
+
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -7,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::{
+    decimal,
     expiry::format_rfc3339,
     names,
     offset::Offset,
@@ -16,6 +19,7 @@ use crate::{
         Config, Delivery, Link, Subscription,
         keys::{Key, Secret, Signature},
         token,
+        wake::RETRY_ASKED_MAX_MS,
     },
 };
 
@@ -171,9 +175,11 @@ pub fn respond_done() -> Response {
 /// Returns the headers of a webhook.
 #[must_use]
 pub fn webhook_headers(signature: Signature) -> HeaderMap {
-    let mut headers = HeaderMap::with_capacity(3);
+    let mut headers = HeaderMap::with_capacity(4);
     headers.insert(header::USER_AGENT, HeaderValue::from_static("headwater-webhook"));
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    // The response is read as it comes.
+    headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     headers.insert(names::WEBHOOK_SIGNATURE, signature.into_value());
     headers
 }
@@ -182,16 +188,20 @@ pub fn webhook_headers(signature: Signature) -> HeaderMap {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Received {
     /// The webhook wasn't received and has to be sent again.
-    Refused,
+    Refused {
+        /// The pause that the receiver asks for, in milliseconds; 0 if it asks for none.
+        pause_ms: u64,
+    },
     /// The webhook was received; a callback will follow.
     Accepted,
     /// The webhook was received, and its work is done.
     Done,
 }
 
-/// Reads the response to a webhook. A 2xx with anything but `{"done": true}` means that it was received.
+/// Reads the response to a webhook. A 2xx with anything but `{"done": true}` means that it was received. Any other asks for a
+/// pause by `Retry-After` (RFC 9110, 10.2.3); 410 for the longest one. `wall_ms` is the wall time, in milliseconds since 1970.
 #[must_use]
-pub fn read_webhook_response(status: u16, body: &[u8]) -> Received {
+pub fn read_webhook_response(status: u16, headers: &HeaderMap, body: &[u8], wall_ms: u64) -> Received {
     #[derive(Deserialize)]
     struct Document {
         #[serde(default)]
@@ -202,8 +212,21 @@ pub fn read_webhook_response(status: u16, body: &[u8]) -> Received {
             Received::Done
         }
         200..=299 => Received::Accepted,
-        _ => Received::Refused,
+        410 => Received::Refused { pause_ms: RETRY_ASKED_MAX_MS },
+        _ => Received::Refused {
+            pause_ms: retry_after_ms(headers, wall_ms).unwrap_or(0).min(RETRY_ASKED_MAX_MS),
+        },
     }
+}
+
+/// Returns the pause that `Retry-After` asks for, in seconds or until a date.
+fn retry_after_ms(headers: &HeaderMap, wall_ms: u64) -> Option<u64> {
+    let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Some(seconds) = decimal::parse(text) {
+        return Some(seconds.saturating_mul(1_000));
+    }
+    let date = httpdate::parse_http_date(text).ok()?.duration_since(UNIX_EPOCH).ok()?;
+    Some(u64::try_from(date.as_millis()).ok()?.saturating_sub(wall_ms))
 }
 
 #[cfg(test)]
@@ -215,6 +238,8 @@ mod tests {
     };
 
     const SECRET: Secret = Secret::new([5; 32]);
+
+    const REFUSED: Received = Received::Refused { pause_ms: 0 };
 
     fn json(body: &Bytes) -> Value {
         serde_json::from_slice(body).unwrap()
@@ -249,7 +274,7 @@ mod tests {
         );
         assert_eq!(body["created_at"], "2026-05-09T00:00:00Z");
         assert_eq!(body.get("webhook_secret"), None);
-        let failing = Subscription { wakes: webhook().wakes.on_failure(0, 0), ..webhook() };
+        let failing = Subscription { wakes: webhook().wakes.on_failure(0, 0, 0), ..webhook() };
         assert_eq!(json(&failing.respond(false, &[], None, None).body)["status"], "failed");
     }
 
@@ -289,12 +314,47 @@ mod tests {
             (200, "", Received::Accepted),
             (204, "", Received::Accepted),
             (200, "not json", Received::Accepted),
-            (301, r#"{"done":true}"#, Received::Refused),
-            (404, "", Received::Refused),
-            (500, r#"{"done":true}"#, Received::Refused),
-            (101, "", Received::Refused),
+            (301, r#"{"done":true}"#, REFUSED),
+            (404, "", REFUSED),
+            (500, r#"{"done":true}"#, REFUSED),
+            (101, "", REFUSED),
         ] {
-            assert_eq!(read_webhook_response(status, body.as_bytes()), expected, "{status} {body}");
+            let received = read_webhook_response(status, &HeaderMap::new(), body.as_bytes(), 0);
+            assert_eq!(received, expected, "{status} {body}");
         }
+    }
+
+    #[test]
+    fn a_receiver_may_ask_for_a_pause_within_bounds() {
+        // 2015-10-21T07:28:00Z is 1,445,412,480.
+        let wall_ms = 1_445_412_470_500;
+        for (status, retry_after, pause_ms) in [
+            (503, "7", 7_000),
+            (429, " 120 ", 120_000),
+            (302, "7", 7_000),
+            (503, "0", 0),
+            (503, "3600", 3_600_000),
+            (503, "3601", 3_600_000),
+            (503, "18446744073709551615", 3_600_000),
+            (503, "Wed, 21 Oct 2015 07:28:00 GMT", 9_500),
+            (503, "Wed, 21 Oct 2015 07:27:00 GMT", 0),
+            (503, "Wed, 21 Oct 2026 07:28:00 GMT", 3_600_000),
+            (503, "Thu, 01 Jan 1970 00:00:00 GMT", 0),
+            (503, "-1", 0),
+            (503, "7.5", 0),
+            (503, "soon", 0),
+            (503, "", 0),
+            (503, "7, 9", 0),
+            (410, "7", 3_600_000),
+        ] {
+            let headers =
+                [(header::RETRY_AFTER, HeaderValue::from_static(retry_after))].into_iter().collect();
+            let received = read_webhook_response(status, &headers, b"", wall_ms);
+            assert_eq!(received, Received::Refused { pause_ms }, "{status} {retry_after}");
+        }
+        let headers = [(header::RETRY_AFTER, HeaderValue::from_static("7"))].into_iter().collect();
+        assert_eq!(read_webhook_response(204, &headers, b"", wall_ms), Received::Accepted);
+        let gone = read_webhook_response(410, &HeaderMap::new(), b"", wall_ms);
+        assert_eq!(gone, Received::Refused { pause_ms: 3_600_000 });
     }
 }

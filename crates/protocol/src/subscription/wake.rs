@@ -7,7 +7,7 @@
 //! | idle | a worker claims pending work (pull-wake) | leased, next generation |
 //! | waking | the webhook's response is 2xx | leased, without a holder |
 //! | waking | the webhook's response is `done` | idle |
-//! | waking | the webhook's response is anything else, or none comes | waking, a retry is scheduled |
+//! | waking | the webhook's response is anything else, or none comes | waking, a retry is scheduled, as late as `Retry-After` asks |
 //! | waking | a callback | leased, or idle if it is done |
 //! | waking | a worker claims (pull-wake) | leased |
 //! | waking | a worker claims, and nothing is pending any more | idle |
@@ -24,6 +24,9 @@ use crate::subscription::SubscriptionRefusal;
 const RETRY_FIRST_MS: u64 = 1_000;
 /// The longest pause, in milliseconds.
 const RETRY_LONGEST_MS: u64 = 60_000;
+
+/// The longest pause that a receiver can ask for, in milliseconds.
+pub(crate) const RETRY_ASKED_MAX_MS: u64 = 3_600_000;
 
 /// The state of a subscription's wakes.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -106,7 +109,7 @@ impl Wakes {
             Phase::Waking { until_ms: Some(until_ms) } if now_ms >= until_ms => {
                 // No response has come: that is a failure, unless it was one before and the next attempt is later.
                 let waits = self.retry.is_some_and(|retry| retry.next_attempt_ms > until_ms);
-                if waits { self.on_release() } else { self.on_failure(until_ms, jitter_seed).on_release() }
+                if waits { self.on_release() } else { self.on_failure(until_ms, jitter_seed, 0).on_release() }
             }
             Phase::Leased { until_ms, .. } if now_ms >= until_ms => self.on_release(),
             _ => self.clone(),
@@ -151,11 +154,11 @@ impl Wakes {
     }
 
     /// Returns the state after a failed delivery: the pause before the next one doubles, up to a minute, and varies by a
-    /// fifth with `jitter_seed`.
+    /// fifth with `jitter_seed`. It is not shorter than `asked_ms`, the pause that the receiver asks for.
     #[must_use]
-    pub fn on_failure(&self, now_ms: u64, jitter_seed: u32) -> Self {
+    pub fn on_failure(&self, now_ms: u64, jitter_seed: u32, asked_ms: u64) -> Self {
         let failures = self.retry.map_or(0, |retry| retry.failures).saturating_add(1);
-        let next_attempt_ms = now_ms.saturating_add(pause_ms(failures, jitter_seed));
+        let next_attempt_ms = now_ms.saturating_add(pause_ms(failures, jitter_seed).max(asked_ms));
         Self { retry: Some(Retry { failures, next_attempt_ms }), ..self.clone() }
     }
 
@@ -228,7 +231,7 @@ impl Wakes {
             Phase::Waking { until_ms: None } | Phase::Idle => {}
         }
         if let Some(retry) = &mut self.retry {
-            let pause_end_ms = now_ms.saturating_add(pause_ms(u32::MAX, u32::MAX));
+            let pause_end_ms = now_ms.saturating_add(RETRY_ASKED_MAX_MS);
             retry.next_attempt_ms = retry.next_attempt_ms.min(pause_end_ms);
         }
         self
@@ -327,7 +330,7 @@ mod tests {
             (wakes(7, leased(Some("w"), far), None), wakes(7, leased(Some("w"), 100 + TTL), None)),
             (
                 wakes(7, waking(Some(far)), Some((9, far))),
-                wakes(7, waking(Some(100 + TTL)), Some((9, 72_099))),
+                wakes(7, waking(Some(100 + TTL)), Some((9, 3_600_100))),
             ),
             (wakes(7, leased(None, 90), Some((1, 95))), wakes(7, leased(None, 90), Some((1, 95)))),
             (wakes(7, waking(None), None), wakes(7, waking(None), None)),
@@ -348,9 +351,12 @@ mod tests {
     fn a_webhook_that_nobody_answers_is_repeated_later_and_later() {
         let first = Wakes::default().on_wake(DeliveryKind::Webhook, TTL, 0);
         let half = 1 << 31;
-        let once = first.on_failure(100, half);
+        let once = first.on_failure(100, half, 0);
         assert_eq!(once, wakes(1, waking(Some(TTL)), Some((1, 1_100))));
-        assert_eq!(once.on_failure(1_100, half).retry, Some(Retry { failures: 2, next_attempt_ms: 3_100 }));
+        assert_eq!(
+            once.on_failure(1_100, half, 900).retry,
+            Some(Retry { failures: 2, next_attempt_ms: 3_100 })
+        );
         assert_eq!(once.on_time(TTL, half), wakes(1, Phase::Idle, Some((2, 32_000))));
         assert_eq!(once.on_time(TTL + 500, half), once.on_time(TTL, half), "a later look sees the same");
         let late = wakes(1, waking(Some(TTL)), Some((3, 33_000)));
@@ -358,6 +364,13 @@ mod tests {
         let again = once.on_time(TTL, half).on_wake(DeliveryKind::Webhook, TTL, 32_000);
         assert_eq!(again, wakes(2, waking(Some(62_000)), Some((2, 32_000))));
         assert_eq!(again.on_delivered(), wakes(2, leased(None, 62_000), None));
+        let asked = once.on_failure(1_100, half, 90_000);
+        assert_eq!(asked.retry, Some(Retry { failures: 2, next_attempt_ms: 91_100 }));
+        assert_eq!(
+            asked.on_time(TTL, half),
+            wakes(1, Phase::Idle, Some((2, 91_100))),
+            "it outlasts the lease"
+        );
         assert!(once.is_failing() && !again.on_delivered().is_failing());
     }
 

@@ -26,7 +26,7 @@ use super::{
     registry::{Entry, progress_views},
     transition::Transition,
 };
-use crate::webhooks::{ErrorSource, WebhookRequest};
+use crate::webhooks::{ErrorSource, WebhookRequest, WebhookResponse};
 
 /// A wake that has to be sent as a webhook.
 struct Wake {
@@ -64,7 +64,7 @@ impl Subscriptions {
         let received = received.unwrap_or_else(|error| {
             let id = wake.subscription.id.as_str();
             tracing::warn!(id, generation, error = %Causes(&*error), "a webhook failed");
-            Received::Refused
+            Received::Refused { pause_ms: 0 }
         });
         self.core.metrics.webhook(received);
         let transition = self.transition(serial, |entry, now_ms| {
@@ -73,8 +73,9 @@ impl Subscriptions {
             let is_waking = matches!(wakes.phase, Phase::Waking { .. });
             let transition = match received {
                 // If a callback has come before the response, then the response says nothing new.
-                Received::Refused if is_current && is_waking => {
-                    Some(Transition::to(wakes.on_failure(now_ms, entry.subscription.jitter_seed())))
+                Received::Refused { pause_ms } if is_current && is_waking => {
+                    let jitter_seed = entry.subscription.jitter_seed();
+                    Some(Transition::to(wakes.on_failure(now_ms, jitter_seed, pause_ms)))
                 }
                 Received::Accepted if is_current && is_waking => Some(Transition::to(wakes.on_delivered())),
                 Received::Done if is_current => {
@@ -113,7 +114,7 @@ impl Subscriptions {
             Err(refusal) => {
                 tracing::warn!(stream = %wake_stream, %refusal, "a wake event could not be written; it is tried again");
                 let failed = self.transition_locked(serial, |entry, now_ms| {
-                    let failed = entry.wakes(now_ms).on_failure(now_ms, entry.subscription.jitter_seed());
+                    let failed = entry.wakes(now_ms).on_failure(now_ms, entry.subscription.jitter_seed(), 0);
                     (Some(Transition::to(failed)), ())
                 });
                 failed.await
@@ -193,10 +194,13 @@ impl Subscriptions {
         let left_ms = wake.until_ms.saturating_sub(self.core.clock.now_ms());
         let timeout_ms = self.core.limits.webhook_timeout_ms.min(left_ms);
         let response = webhooks.post(WebhookRequest { url: url.clone(), headers, body, timeout_ms }).await?;
-        match read_webhook_response(response.status, &response.body) {
-            Received::Refused => Err(format!("the response has status {}", response.status).into()),
-            received => Ok(received),
+        let WebhookResponse { status, headers, body } = response;
+        let received = read_webhook_response(status, &headers, &body, self.core.clock.wall_ms());
+        if let Received::Refused { pause_ms } = received {
+            let (id, generation) = (wake.subscription.id.as_str(), wake.subscription.wakes.generation);
+            tracing::warn!(id, generation, status, pause_ms, "a webhook was refused");
         }
+        Ok(received)
     }
 }
 

@@ -18,7 +18,7 @@ use bytes::Bytes;
 use futures_util::stream;
 use headwater_store::{Store, StoreError, faulty::Faulty};
 use headwater_store_mem::MemStore;
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 use tokio::{sync::oneshot, task::JoinHandle};
 
@@ -50,7 +50,7 @@ fn no_route() -> WebhookError {
 }
 
 fn answer(status: u16, body: &'static str) -> Posted {
-    Ok(WebhookResponse { status, body: Bytes::from_static(body.as_bytes()) })
+    Ok(WebhookResponse { status, headers: HeaderMap::new(), body: Bytes::from_static(body.as_bytes()) })
 }
 
 impl Webhooks for Hooks {
