@@ -7,6 +7,8 @@ use crate::case::cases;
 use crate::client::Target;
 
 cases! {
+    the_root_says_who_is_there: "docs/ARCHITECTURE.md, extensions: GET /",
+    browsers_get_a_page: "docs/ARCHITECTURE.md, extensions: GET /",
     bad_request_lines_are_400_or_the_end: "RFC 9112, 3",
     bad_header_lines_are_400_or_the_end: "RFC 9112, 5.1",
     binary_rubbish_is_the_end: "RFC 9112, 2.2: bad HTTP",
@@ -327,4 +329,37 @@ fn dates_are_there(t: &Target) {
             response.fail("the date is not an HTTP date");
         }
     }
+}
+
+fn the_root_says_who_is_there(t: &Target) {
+    let root = t.at("/");
+    for accept in ["*/*", "application/json", "text/html;q=0"] {
+        let response = root.get_with("", &[("Accept", accept)]);
+        response
+            .status(200)
+            .has("Content-Type", "application/json")
+            .has("Cache-Control", "no-store")
+            .has("Vary", "Accept");
+        let document = response.json();
+        assert_eq!(document["streams"], format!("http://{}{}/", t.authority, t.base_path));
+        assert_eq!(document["server"], "headwater");
+    }
+    root.head().status(200).body_is("");
+    for method in ["PUT", "POST", "DELETE", "PATCH"] {
+        root.request(method).body("x").send().refused(405, "method-not-allowed");
+    }
+    root.request("OPTIONS").send().status(204);
+}
+
+fn browsers_get_a_page(t: &Target) {
+    let accept = [("Accept", "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8")];
+    let response = t.at("/").get_with("", &accept);
+    response
+        .status(200)
+        .has("Content-Type", "text/html; charset=utf-8")
+        .has("X-Content-Type-Options", "nosniff");
+    assert!(response.expect_header("Content-Security-Policy").contains("default-src 'none'"), "{response}");
+    assert!(response.text().contains(&format!("http://{}{}/hello", t.authority, t.base_path)), "{response}");
+    t.at("/?offset=-1").get_with("", &accept).status(200);
+    t.at("/favicon.ico").get("").refused(404, "path-unknown");
 }

@@ -75,6 +75,7 @@ pub mod sse;
 pub mod stream;
 #[cfg(feature = "subscriptions")]
 pub mod subscription;
+pub mod welcome;
 
 pub use bad_request::BadRequest;
 pub use cache::{CachePolicy, Visibility};

@@ -15,6 +15,7 @@ use headwater_protocol::{
     request::{self, METHODS, check_probe, declared_length},
     response::{self, Probe, ResponseHead, ServerState},
     subscription::CONTROL_BODY_BYTES_MAX,
+    welcome::{self, Welcome},
 };
 use headwater_store::{Health, Store};
 use tokio::sync::watch;
@@ -70,7 +71,7 @@ impl Call {
     pub fn stream(&self) -> Option<&StreamName> {
         match &self.route {
             Route::Stream(request) => request.stream(),
-            Route::Probe(_) | Route::Metrics | Route::Refused(_) => None,
+            Route::Probe(_) | Route::Metrics | Route::Welcome(_) | Route::Refused(_) => None,
         }
     }
 }
@@ -80,6 +81,7 @@ enum Route {
     Stream(Request),
     Probe(Probe),
     Metrics,
+    Welcome(Welcome),
     Refused(Refusal),
 }
 
@@ -145,6 +147,9 @@ impl Service {
             (READY_PATH | HEALTH_PATH, _) => route(Route::Probe(Probe::Ready)),
             (_, true) => Err(Unavailable::ShuttingDown.into()),
             (METRICS_PATH, _) => route(Route::Metrics),
+            (welcome::PATH, _) if head.method() != "OPTIONS" => {
+                Welcome::parse(head, &config.base_path).map(Route::Welcome).map_err(Refusal::from)
+            }
             _ => {
                 let Config { base_path, body_bytes_max, .. } = &**config;
                 let (body_bytes_max, now_ms) = (*body_bytes_max, writes.calendar.now_ms());
@@ -166,7 +171,7 @@ impl Service {
         B: Stream<Item = io::Result<Bytes>> + Unpin,
     {
         let Call { route, origin, method, declared_bytes, started_us } = call;
-        let is_probe = matches!(route, Route::Probe(_) | Route::Metrics);
+        let is_probe = matches!(route, Route::Probe(_) | Route::Metrics | Route::Welcome(_));
         let result = self.0.dispatch(route, Incoming { body, declared_bytes }, started_us).await;
         let Response { mut head, body } = result.unwrap_or_else(|refusal| refusal.respond().into());
         if !is_probe {
@@ -206,6 +211,7 @@ impl Inner {
         let request = match route {
             Route::Refused(refusal) => return Err(refusal),
             Route::Probe(probe) => return Ok(response::probe(probe, self.state()).into()),
+            Route::Welcome(welcome) => return Ok(welcome.respond().into()),
             Route::Metrics => return Ok(response::metrics(self.metrics.encode(self.levels())).into()),
             Route::Stream(request) => request,
         };
