@@ -1,7 +1,7 @@
 //! Entity tags of reads (section 10.1) and `If-None-Match` (RFC 9110, 13.1.2).
 //!
 //! `"<incarnation>:<start>:<end>"`, with `:tail` at the tail of an open stream and `:closed` at that of a closed one,
-//! with or without data. Start and end are positions, never what the client typed, so that every spelling of one read
+//! with or without data; before those `:offsets` if events have [offsets](crate::state_event). Start and end are positions, never what the client typed, so that every spelling of one read
 //! has one tag. The bytes up to an end are the same before and after more is appended, but the responses aren't: one says
 //! that the reader is up to date. A 304 can't take that back from a cache, which keeps the headers that the 304 lacks.
 
@@ -16,6 +16,8 @@ pub(crate) struct EntityTag {
     pub(crate) start: u64,
     /// The position after the last byte.
     pub(crate) end: u64,
+    /// Whether events of the State Protocol have offsets there, which makes other bytes of them.
+    pub(crate) has_offsets: bool,
     /// How far the response goes.
     pub(crate) reach: Reach,
 }
@@ -42,6 +44,9 @@ impl From<Progress> for Reach {
     }
 }
 
+/// What the tag of a read has whose events have offsets.
+const OFFSETS: &str = ":offsets";
+
 impl EntityTag {
     /// Returns the text of the tag, with its quotes.
     pub(crate) fn encode(&self) -> String {
@@ -54,7 +59,9 @@ impl EntityTag {
             Reach::Tail => ":tail\"",
             Reach::Closed => ":closed\"",
         };
-        ["\"", padding, incarnation, ":", start.format(self.start), ":", end.format(self.end), reach].concat()
+        let offsets = if self.has_offsets { OFFSETS } else { "" };
+        ["\"", padding, incarnation, ":", start.format(self.start), ":", end.format(self.end), offsets, reach]
+            .concat()
     }
 
     /// Returns the tag that [encodes](Self::encode) to this text, if there is one.
@@ -63,12 +70,16 @@ impl EntityTag {
         let mut parts = text.strip_prefix('"')?.strip_suffix('"')?.split(':');
         let incarnation = parts.next()?.trim_start_matches('0').parse().ok().and_then(Incarnation::new)?;
         let (start, end) = (decimal::parse(parts.next()?)?, decimal::parse(parts.next()?)?);
-        let reach = match parts.next() {
+        let (has_offsets, reach) = match parts.next() {
+            Some("offsets") => (true, parts.next()),
+            reach => (false, reach),
+        };
+        let reach = match reach {
             None => Reach::Inside,
             Some("tail") => Reach::Tail,
             Some(_) => Reach::Closed,
         };
-        Some(Self { incarnation, start, end, reach }).filter(|tag| tag.encode() == text)
+        Some(Self { incarnation, start, end, has_offsets, reach }).filter(|tag| tag.encode() == text)
     }
 }
 
@@ -135,7 +146,7 @@ mod tests {
     const REACHES: [Reach; 3] = [Reach::Inside, Reach::Tail, Reach::Closed];
 
     fn tag(start: u64, end: u64, reach: Reach) -> EntityTag {
-        EntityTag { incarnation: Incarnation::new(12).unwrap(), start, end, reach }
+        EntityTag { incarnation: Incarnation::new(12).unwrap(), start, end, has_offsets: false, reach }
     }
 
     #[test]
@@ -193,8 +204,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_issued_is_decoded(start in 0..1u64 << 53, end in 0..1u64 << 53, reach in 0..3usize) {
-            let tag = tag(start, end, REACHES[reach]);
+        fn what_is_issued_is_decoded(start in 0..1u64 << 53, end in 0..1u64 << 53, reach in 0..3usize, has_offsets: bool) {
+            let tag = EntityTag { has_offsets, ..tag(start, end, REACHES[reach]) };
             prop_assert_eq!(EntityTag::decode(tag.encode().as_bytes()), Some(tag));
         }
 

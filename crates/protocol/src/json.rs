@@ -14,7 +14,7 @@ use crate::bad_request::BadRequest;
 pub const DEPTH_MAX: usize = 128;
 /// The body of a read without messages.
 pub const EMPTY_ARRAY: &[u8] = b"[]";
-const SEPARATOR: u8 = b',';
+pub(crate) const SEPARATOR: u8 = b',';
 
 /// Checks a body and returns its stored form: one level of array is split, any other value is one message. An empty
 /// array has no bytes.
@@ -102,7 +102,7 @@ pub(crate) fn prefix_bytes(stored: &[u8], count: u64) -> Option<u64> {
 }
 
 /// Reads an array message by message: a list of them would be many times as large as a body of small ones.
-fn for_each_message(array: &[u8], on_message: impl FnMut(&str)) -> serde_json::Result<()> {
+pub(crate) fn for_each_message(array: &[u8], on_message: impl FnMut(&str)) -> serde_json::Result<()> {
     struct Messages<F>(F);
 
     impl<'de, F: FnMut(&str)> Visitor<'de> for Messages<F> {

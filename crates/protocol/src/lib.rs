@@ -72,6 +72,7 @@ mod refusal;
 pub mod request;
 pub mod response;
 pub mod sse;
+pub mod state_event;
 pub mod stream;
 #[cfg(feature = "subscriptions")]
 pub mod subscription;

@@ -175,6 +175,12 @@ pub(crate) struct Reading {
     #[arg(long, env = "HEADWATER_SSE_LIFETIME", default_value = "60s", value_name = "DURATION", value_parser = some_time)]
     pub(crate) sse_lifetime: Duration,
 
+    /// Gives the events of JSON streams that follow the State Protocol (`headers.operation` or `headers.control`) the offset after
+    /// their append, as `headers.offset`. Clients that point at single events need it. It is the one thing that makes a message
+    /// other than it was sent.
+    #[arg(long, env = "HEADWATER_STATE_OFFSETS")]
+    pub(crate) state_offsets: bool,
+
     /// How long an event stream may be silent before the server sends a comment as a heartbeat.
     #[arg(long, env = "HEADWATER_SSE_HEARTBEAT", default_value = "15s", value_name = "DURATION", value_parser = some_time)]
     pub(crate) sse_heartbeat: Duration,
@@ -391,6 +397,7 @@ impl Settings {
         let refuses = self.escaped_slashes == EscapedSlashes::Refuse;
         config.base_path = self.base_path.clone().refusing_escaped_slashes(refuses);
         config.policies = caching.policies();
+        config.policies.state_offsets = reading.state_offsets;
         config.origins = origins(&self.cors_origins)?;
         config.trusted_proxies = self.trusted_proxies.iter().copied().collect();
         config.body_bytes_max = bounds.body_max.as_u64();

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use futures_util::stream;
 use headwater_protocol::{
-    Conflict, Refusal, Unavailable, json, offset::Incarnation, response::Source, sse, stream::StreamHead,
+    Conflict, Offset, Refusal, Unavailable, json, offset::Incarnation, response::Source, sse, state_event,
+    stream::StreamHead,
 };
 use headwater_store::{ReadRange, Store, StoreError};
 use quick_cache::{Weighter, sync::Cache};
@@ -86,6 +87,8 @@ pub(crate) struct Pieces {
     cache: Cache<Key, Piece, ByBytes>,
     /// The memory of all pieces and events that are cached or on their way.
     budget: Budget,
+    /// Whether events of the State Protocol get offsets.
+    state_offsets: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -110,9 +113,9 @@ impl Range {
 }
 
 impl Pieces {
-    pub(crate) fn new(cache_bytes: u64, budget: Budget) -> Self {
+    pub(crate) fn new(cache_bytes: u64, budget: Budget, state_offsets: bool) -> Self {
         let items = usize::try_from(cache_bytes / 4_096).unwrap_or(usize::MAX).clamp(16, 1 << 16);
-        Self { cache: Cache::with_weighter(items, cache_bytes, ByBytes), budget }
+        Self { cache: Cache::with_weighter(items, cache_bytes, ByBytes), budget, state_offsets }
     }
 
     /// Finds the end of a range and reads its first piece, and tells where that came from. A range that would begin inside
@@ -147,6 +150,9 @@ impl Pieces {
             let first = Piece { bytes: Bytes::from_static(empty), next: from, end: from };
             return Ok((Range { from, end: from, first }, Source::Memory));
         }
+        if self.state_offsets && head.content_type.is_json() {
+            return self.open_whole(store, head, span, no_room).await;
+        }
         let until = cut(from);
         // A stream that grows would have its beginning cached again and again.
         let is_opening = target == head.tail && target > until;
@@ -174,6 +180,48 @@ impl Pieces {
                 let end = if next < until { next } else { end_of(store, head, target.max(until)).await? };
                 let bytes = share.hold(to_body(head, stored, true, next == end));
                 Ok::<_, Refusal>(Piece { bytes, next, end })
+            };
+            match self.cache.get_or_insert_async(&key, read).await {
+                Err(Refusal::Unavailable(Unavailable::Overloaded { .. })) if no_room == NoRoom::Wait => {
+                    taken = Some(self.budget.take(bytes_max).await);
+                }
+                first => return Ok((range(first?), source)),
+            }
+        }
+    }
+
+    /// Opens a range of events with offsets. It is one piece: what is added to an event depends on where its append ends.
+    async fn open_whole(
+        &self,
+        store: &dyn Store,
+        head: &StreamHead,
+        span: Span,
+        no_room: NoRoom,
+    ) -> Result<(Range, Source), Refusal> {
+        let key = Key { incarnation: head.incarnation, part: Part::First(span) };
+        let range = |first: Piece| Range { from: span.from, end: first.end, first };
+        if let Some(first) = self.cache.get(&key) {
+            return Ok((range(first), Source::Memory));
+        }
+        let mut source = Source::Collapsed;
+        let end = end_of(store, head, span.target).await?;
+        let bytes_max = (end - span.from).saturating_mul(state_event::GROWTH_MAX);
+        let mut taken = None;
+        loop {
+            let read = async {
+                source = Source::Store;
+                let share = match taken.take() {
+                    Some(share) => share,
+                    None => self.budget.try_take(bytes_max)?,
+                };
+                let Gathered { stored, next, is_aligned } = gather(store, head, span, end).await?;
+                if !is_aligned {
+                    return Err(Conflict::OffsetUnknown.into());
+                }
+                let appends = append_ends(store, head, span.from, next).await?;
+                let told = state_event::with_offsets(&stored, appends);
+                let bytes = share.hold(json::wrap(&told).into());
+                Ok::<_, Refusal>(Piece { bytes, next, end: next })
             };
             match self.cache.get_or_insert_async(&key, read).await {
                 Err(Refusal::Unavailable(Unavailable::Overloaded { .. })) if no_room == NoRoom::Wait => {
@@ -278,6 +326,22 @@ async fn end_of(store: &dyn Store, head: &StreamHead, position: u64) -> Result<u
     let piece = head.piece(position - 1);
     let limit = piece.until.unwrap_or(head.tail);
     store.end_of(piece.incarnation, position, limit).await.map_err(refuse)
+}
+
+/// Finds the ends of the appends between two boundaries, as positions after the first, with the offset after each.
+async fn append_ends(
+    store: &dyn Store,
+    head: &StreamHead,
+    from: u64,
+    end: u64,
+) -> Result<Vec<(usize, Offset)>, Refusal> {
+    let mut ends = Vec::new();
+    let mut at = from;
+    while at < end {
+        at = end_of(store, head, at + 1).await?;
+        ends.push((usize::try_from(at - from).unwrap_or(usize::MAX), head.offset(at)));
+    }
+    Ok(ends)
 }
 
 /// Returns whether a range may begin at a position inside of an append, from which on the stream has `stored`.

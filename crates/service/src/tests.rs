@@ -13,6 +13,7 @@ use http::{HeaderValue, Request, StatusCode, Version, request::Parts};
 use crate::{Background, Body, Response, Service, clock::ManualClock, config::Config};
 
 mod bounds;
+mod state_offsets;
 
 const NOW_MS: u64 = 1_800_000_000_000;
 

@@ -56,6 +56,16 @@ pub struct ReadPolicies {
     pub cache: CachePolicy,
     /// The settings of cursors.
     pub cursor: CursorPolicy,
+    /// Whether events of the State Protocol get [offsets](crate::state_event).
+    pub state_offsets: bool,
+}
+
+impl ReadPolicies {
+    /// Returns whether the events of a stream get offsets.
+    #[must_use]
+    pub fn has_offsets(&self, stream: &StreamHead) -> bool {
+        self.state_offsets && stream.content_type.is_json()
+    }
 }
 
 /// The values that responses to a read depend on besides the request.
@@ -107,7 +117,9 @@ impl Read {
         let stream = context.stream;
         let progress = Progress::at(stream, end);
         let mut head = self.base(context, StatusCode::OK, progress, self.class(stream, progress));
-        let tag = EntityTag { incarnation: stream.incarnation, start, end, reach: progress.into() };
+        let has_offsets = context.policies.has_offsets(stream);
+        let tag =
+            EntityTag { incarnation: stream.incarnation, start, end, has_offsets, reach: progress.into() };
         if self.from != ReadFrom::Now {
             let tag = tag.encode();
             head.headers.insert(header::ETAG, text_value(&tag));
