@@ -11,6 +11,8 @@ use crate::script::Step;
 
 /// An event stream that is not up to date and silent for so long has nothing to say.
 const QUIET: Duration = Duration::from_secs(1);
+/// How long an event stream is read at most.
+const EVENTS_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The longest time until a response begins. A busy machine may delay all servers by seconds.
 const BEGIN_TIMEOUT: Duration = Duration::from_secs(60);
@@ -109,7 +111,12 @@ fn receive(connection: &mut Connection, step: &Step) -> Result<(Response, bool),
     // The last event, if it is a control event and nothing has come after it.
     let mut control = None;
     let mut deadline = Instant::now() + PATIENCE;
+    // Some servers repeat control events for ever, in parts that never end with a whole one.
+    let end = Instant::now() + EVENTS_TIMEOUT;
     loop {
+        if events.is_some() && Instant::now() >= end {
+            return Ok((response, false));
+        }
         match framing.piece(connection, deadline) {
             Piece::Data(bytes) => {
                 response.body.extend_from_slice(&bytes);

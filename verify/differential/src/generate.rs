@@ -60,7 +60,8 @@ fn step(manner: Manner) -> BoxedStrategy<Step> {
             30 => read::read(slot, manner),
             8 => create::create(slot, manner),
             8 => Just(Step::new("HEAD", slot)),
-            4 => Just(Step::new("DELETE", slot)),
+            4 => read::write_conditions(slot, manner)
+                .prop_map(move |headers| Step { headers, ..Step::new("DELETE", slot) }),
             2 => read::wait_and_append(slot),
             manner.weight() => odd::verb(slot),
         ]

@@ -5,6 +5,7 @@
 
 use headwater_testkit::Response;
 
+use crate::client::Outcome;
 use crate::rules::{Exchange, Rule};
 use crate::script::{Form, Seen, Slot, Step, Text};
 
@@ -19,7 +20,7 @@ pub(crate) const NODE: &[Rule] = &[
     Rule {
         name: "an offset that a client made",
         theirs: "answers with the message that it lies in, with nothing, or as if it were another",
-        ours: "read from that byte, or 400, or 410",
+        ours: "begin with the append that it lies in, or 400, or 410",
         because: "8: offsets are opaque; what comes of one that no response gave is undefined",
         applies: |exchange, _| exchange.step.method == "GET" && makes_an_offset(exchange.step),
         goes_on: true,
@@ -293,6 +294,46 @@ pub(crate) const NODE: &[Rule] = &[
         goes_on: true,
     },
     Rule {
+        name: "a cursor that JavaScript can't hold",
+        theirs: "repeats control events for ever",
+        ours: "answer with one that is larger",
+        because: "10.1: a cursor is a decimal string; nothing bounds it",
+        applies: |exchange, what| {
+            let is_large = |value: &Text| {
+                let text = String::from_utf8_lossy(&value.before).into_owned();
+                text.len() > 15 && text.bytes().all(|byte| byte.is_ascii_digit())
+            };
+            what == "upToDate" && exchange.step.parameters("cursor").any(is_large)
+        },
+        goes_on: true,
+    },
+    Rule {
+        name: "a conflict of sequences without its place",
+        theirs: "doesn't say where the stream ends",
+        ours: "name the tail",
+        because: "5.2, a draft: such a conflict SHOULD carry Stream-Next-Offset",
+        applies: |exchange, what| {
+            what == "Stream-Next-Offset"
+                && exchange.statuses() == (409, 409)
+                && problem(exchange, "stream-seq-regression")
+        },
+        goes_on: true,
+    },
+    Rule {
+        name: "a line end that may go on",
+        theirs: "takes a CR at the end of what there is for a line end",
+        ours: "hold it back until more comes: with an LF after it, it is one",
+        because: "HTML Living Standard, 9.2.6: CRLF is one line end",
+        applies: |exchange, what| {
+            let says = |outcome: &Outcome, text: &str| {
+                outcome.as_ref().is_ok_and(|response| String::from_utf8_lossy(&response.body).contains(text))
+            };
+            let is_behind = !says(exchange.first, "\"upToDate\":true") && says(exchange.other, "data:\n\n");
+            matches!(what, "data events" | "upToDate" | "Stream-Next-Offset") && is_behind
+        },
+        goes_on: true,
+    },
+    Rule {
         name: "JSON that JavaScript can't hold",
         theirs: "parses JSON and writes it anew: 1e400 becomes null",
         ours: "keep what was sent",
@@ -406,7 +447,49 @@ pub(crate) const NODE: &[Rule] = &[
         theirs: "doesn't know it",
         ours: "begin there, whatever the offset is",
         because: "11.1: extensions; HTML Living Standard, 9.2.4: a browser sends it",
-        applies: |exchange, _| exchange.step.has("Last-Event-ID"),
+        applies: |exchange, _| {
+            exchange.step.has("Last-Event-ID") || exchange.step.parameters("lastEventId").next().is_some()
+        },
+        goes_on: true,
+    },
+    Rule {
+        name: "conditions on writes",
+        theirs: "doesn't look at them, and does the write",
+        ours: "412, or 400 for what is no condition",
+        because: "RFC 9110, 13.2.1: a server evaluates them before it changes anything",
+        applies: |exchange, _| exchange.statuses().0 == 412 || problem(exchange, "condition-malformed"),
+        goes_on: false,
+    },
+    Rule {
+        name: "an expected offset",
+        theirs: "doesn't know Stream-Expected-Offset",
+        ours: "409 where the stream ends elsewhere, 400 for what is no offset",
+        because: "5.2, a draft: a server without it ignores it",
+        applies: |exchange, _| {
+            exchange.step.has("Stream-Expected-Offset") && matches!(exchange.statuses().0, 400 | 409 | 410)
+        },
+        goes_on: false,
+    },
+    Rule {
+        name: "bodies that are encoded, or parts",
+        theirs: "takes them for plain and whole",
+        ours: "415 and 400",
+        because: "RFC 9110, 8.4 and 14.5: the server doesn't know what they mean",
+        applies: |exchange, _| {
+            problem(exchange, "content-coding-unsupported") || problem(exchange, "content-range-unsupported")
+        },
+        goes_on: false,
+    },
+    Rule {
+        name: "text that isn't UTF-8 in events",
+        theirs: "decodes it as if it were",
+        ours: "base64, with every byte",
+        because: "5.8: other types are base64; an event stream is UTF-8",
+        applies: |exchange, _| {
+            let of_first =
+                |name| exchange.first.as_ref().is_ok_and(|response| !response.headers(name).is_empty());
+            of_first("Stream-SSE-Data-Encoding") && lacks(exchange, "Stream-SSE-Data-Encoding")
+        },
         goes_on: true,
     },
     Rule {

@@ -32,6 +32,10 @@ impl<'h> RequestHead for AnyHead<'h> {
         Version::HTTP_2
     }
 
+    fn is_from_trusted_proxy(&self) -> bool {
+        true
+    }
+
     fn header<'a>(&'a self, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> + use<'a, 'h> {
         let name = name.clone();
         self.headers.iter().filter(move |(known, _)| *known == name).map(|(_, value)| *value)

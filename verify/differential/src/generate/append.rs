@@ -3,8 +3,9 @@
 use proptest::prelude::*;
 
 use super::create::{STRANGE_TYPES, TYPES, closed};
+use super::read::write_conditions;
 use super::{Headers, Manner, good_body, header, mostly, strange_body, texts, usual_type};
-use crate::script::{Slot, Step, Text};
+use crate::script::{Seen, Slot, Step, Text};
 
 /// Any append.
 pub(super) fn append(slot: Slot, manner: Manner) -> BoxedStrategy<Step> {
@@ -17,6 +18,7 @@ pub(super) fn append(slot: Slot, manner: Manner) -> BoxedStrategy<Step> {
         header(manner, 2, "Stream-Seq", seq),
         header(manner, 1, "Stream-Closed", closed(manner)),
         prop_oneof![6 => none, 4 => producer(manner)],
+        (expected(slot, manner), write_conditions(slot, manner)).prop_map(|(a, b)| [a, b].concat()),
     );
     let empty = prop_oneof![Just(None), Just(Some(Vec::new()))];
     let body = prop_oneof![
@@ -26,8 +28,8 @@ pub(super) fn append(slot: Slot, manner: Manner) -> BoxedStrategy<Step> {
         manner.weight() => strange_body().prop_map(Some),
     ];
     (headers, body, 0..9u8)
-        .prop_map(move |((a, b, c, d), body, closing)| {
-            let mut headers = [a, b, c, d].concat();
+        .prop_map(move |((a, b, c, d, e), body, closing)| {
+            let mut headers = [a, b, c, d, e].concat();
             // Mostly it is an empty body that closes.
             if closing > 0 && body.as_ref().is_none_or(Vec::is_empty) {
                 headers.push(("Stream-Closed", Text::is("true")));
@@ -35,6 +37,14 @@ pub(super) fn append(slot: Slot, manner: Manner) -> BoxedStrategy<Step> {
             Step { headers, body, ..Step::new("POST", slot) }
         })
         .boxed()
+}
+
+/// `Stream-Expected-Offset`, in some requests: mostly the tail.
+fn expected(slot: Slot, manner: Manner) -> BoxedStrategy<Headers> {
+    let seen = (0..3u8, -1..2i8).prop_map(move |(back, by)| Text::seen(Seen::Offset { slot, back, by }));
+    let last = Just(Text::seen(Seen::Offset { slot, back: 0, by: 0 }));
+    let value = mostly(manner, last, prop_oneof![3 => seen, 1 => texts(&["", "-1", "now", "x", "0_0"])]);
+    prop_oneof![12 => Just(Headers::new()), 1 => header(manner, 10, "Stream-Expected-Offset", value)].boxed()
 }
 
 /// The headers of an idempotent producer, mostly all three.

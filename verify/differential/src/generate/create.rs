@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 use proptest::sample::select;
 
+use super::read::write_conditions;
 use super::{Headers, Manner, good_body, header, mostly, strange_body, texts, usual_type};
 use crate::script::{Seen, Slot, Step, Text};
 
@@ -34,6 +35,7 @@ pub(super) fn create(slot: Slot, manner: Manner) -> BoxedStrategy<Step> {
         header(manner, 1, "Stream-Closed", closed(manner)),
         prop_oneof![10 => none.clone(), manner.weight() => header(manner, 5, "Stream-Visibility", visibility)],
         prop_oneof![10 - fork_of_ten => none, fork_of_ten => fork(manner)],
+        write_conditions(slot, manner),
     );
     let body = prop_oneof![
         5 => Just(None),
@@ -42,8 +44,8 @@ pub(super) fn create(slot: Slot, manner: Manner) -> BoxedStrategy<Step> {
         manner.weight() => strange_body().prop_map(Some),
     ];
     (headers, body)
-        .prop_map(move |((a, b, c, d, e, f), body)| Step {
-            headers: [a, b, c, d, e, f].concat(),
+        .prop_map(move |((a, b, c, d, e, f, g), body)| Step {
+            headers: [a, b, c, d, e, f, g].concat(),
             body,
             ..Step::new("PUT", slot)
         })
@@ -100,6 +102,7 @@ pub(super) const TYPES: &[&str] = &[
     "application/octet-stream",
     "text/plain;charset=utf-8",
     "text/plain; charset=UTF-8",
+    "text/plain; charset=iso-8859-1",
     "Text/Plain",
     "application/json; charset=utf-8",
     "APPLICATION/JSON",

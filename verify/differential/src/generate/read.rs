@@ -25,7 +25,11 @@ pub(super) fn read(slot: Slot, manner: Manner) -> BoxedStrategy<Step> {
         prop_oneof![15 => offset.clone(), 1 => Just(Query::new()), manner.weight() => twice(offset)],
         prop_oneof![6 => Just(Query::new()), 3 => live.prop_map(|value| vec![("live", value)])],
         prop_oneof![6 => Just(Query::new()), 2 => cursor.prop_map(|value| vec![("cursor", value)])],
-        prop_oneof![10 => Just(Query::new()), manner.weight() => strange_parameters()],
+        prop_oneof![
+            20 => Just(Query::new()),
+            1 => (0..4u8).prop_map(move |back| vec![("lastEventId", Text::seen(Seen::Offset { slot, back, by: 0 }))]),
+            2 * manner.weight() => strange_parameters(),
+        ],
     );
     (query, conditions(slot, manner), last_event_id(slot, manner), any::<bool>())
         .prop_map(move |((offset, live, cursor, strange), conditions, last_event_id, backwards)| {
@@ -76,17 +80,31 @@ fn offset(slot: Slot, manner: Manner) -> BoxedStrategy<Text> {
 }
 
 /// `If-None-Match`, in some requests.
-fn conditions(slot: Slot, manner: Manner) -> BoxedStrategy<Headers> {
+pub(super) fn conditions(slot: Slot, manner: Manner) -> BoxedStrategy<Headers> {
+    let seen = (0..4u8).prop_map(move |back| Text::seen(Seen::Tag { slot, back }));
+    header(manner, 2, "If-None-Match", mostly(manner, seen, strange_tags(slot)))
+}
+
+fn strange_tags(slot: Slot) -> BoxedStrategy<Text> {
     let seen = || (0..4u8).prop_map(move |back| Seen::Tag { slot, back });
-    let strange = prop_oneof![
+    prop_oneof![
         seen().prop_map(|tag| Text::around("W/", tag, "")),
         seen().prop_map(|tag| Text::around("w/", tag, "")),
         seen().prop_map(|tag| Text::around("\"a\", ", tag, "")),
         seen().prop_map(|tag| Text::around(",, ", tag, " , \"b\"")),
         seen().prop_map(|tag| Text::around("junk ", tag, "")),
         texts(&["*", "", "\"", "\"\"", "W/", "*, \"a\"", "é", "\"é\""]),
-    ];
-    header(manner, 2, "If-None-Match", mostly(manner, seen().prop_map(Text::seen), strange))
+    ]
+    .boxed()
+}
+
+/// `If-Match` and `If-None-Match` of a write, in some requests.
+pub(super) fn write_conditions(slot: Slot, manner: Manner) -> BoxedStrategy<Headers> {
+    let seen = || (0..3u8).prop_map(move |back| Text::seen(Seen::Tag { slot, back }));
+    let value = || mostly(manner, prop_oneof![3 => seen(), 1 => texts(&["*"])], strange_tags(slot));
+    let none = || Just(Headers::new());
+    let some = (header(manner, 8, "If-Match", value()), header(manner, 4, "If-None-Match", value()));
+    prop_oneof![12 => none(), 1 => some.prop_map(|(a, b)| [a, b].concat())].boxed()
 }
 
 fn last_event_id(slot: Slot, manner: Manner) -> BoxedStrategy<Headers> {
@@ -109,6 +127,7 @@ fn strange_parameters() -> BoxedStrategy<Query> {
         one("", &["", "x"]),
         one("live", &["sse", "long-poll", "", "x"]),
         one("cursor", &["1", ""]),
+        one("lastEventId", &["", "x", "-1", "now"]),
         one("Offset", &["-1", "x"]),
         one("%6fffset", &["-1", "x"]),
         one("offset%20", &["x"]),
