@@ -303,7 +303,7 @@ pub(crate) const NODE: &[Rule] = &[
                 let text = String::from_utf8_lossy(&value.before).into_owned();
                 text.len() > 15 && text.bytes().all(|byte| byte.is_ascii_digit())
             };
-            what == "upToDate" && exchange.step.parameters("cursor").any(is_large)
+            matches!(what, "upToDate" | "streamCursor") && exchange.step.parameters("cursor").any(is_large)
         },
         goes_on: true,
     },

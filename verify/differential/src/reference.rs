@@ -156,7 +156,8 @@ fn is_json_to_one(response: &Response) -> bool {
 }
 
 fn path_of(response: &Response) -> Option<&str> {
-    let (_, rest) = header(response, "Location")?.split_once("://")?;
+    let location = header(response, "Location")?;
+    let Some((_, rest)) = location.split_once("://") else { return Some(location) };
     rest.find('/').and_then(|at| rest.get(at..))
 }
 
