@@ -17,7 +17,7 @@ use quick_cache::{Weighter, sync::Cache};
 
 use crate::{
     body::{Body, BodyError, Streamed},
-    memory::{Budget, UNIT_BYTES},
+    memory::{Budget, Share, UNIT_BYTES},
     read::Reads,
     refusal::refuse,
 };
@@ -158,36 +158,17 @@ impl Pieces {
         let is_opening = target == head.tail && target > until;
         let part = if is_opening { Part::Opening { from } } else { Part::First(span) };
         let key = Key { incarnation: head.incarnation, part };
-        let range = |first: Piece| Range { from, end: if is_opening { target } else { first.end }, first };
-        if let Some(first) = self.cache.get(&key) {
-            return Ok((range(first), Source::Memory));
-        }
-        let mut source = Source::Collapsed;
-        let bytes_max = until.min(head.tail) - from;
-        let mut taken = None;
-        loop {
-            let read = async {
-                source = Source::Store;
-                // Nobody waits for room here: others wait for this piece who had better be refused.
-                let share = match taken.take() {
-                    Some(share) => share,
-                    None => self.budget.try_take(bytes_max)?,
-                };
-                let Gathered { stored, next, is_aligned } = gather(store, head, span, until).await?;
-                if !is_aligned && !may_begin_at(store, head, from, &stored).await? {
-                    return Err(Conflict::OffsetUnknown.into());
-                }
-                let end = if next < until { next } else { end_of(store, head, target.max(until)).await? };
-                let bytes = share.hold(to_body(head, stored, true, next == end));
-                Ok::<_, Refusal>(Piece { bytes, next, end })
-            };
-            match self.cache.get_or_insert_async(&key, read).await {
-                Err(Refusal::Unavailable(Unavailable::Overloaded { .. })) if no_room == NoRoom::Wait => {
-                    taken = Some(self.budget.take(bytes_max).await);
-                }
-                first => return Ok((range(first?), source)),
+        let read = |share: Share| async move {
+            let Gathered { stored, next, is_aligned } = gather(store, head, span, until).await?;
+            if !is_aligned && !may_begin_at(store, head, from, &stored).await? {
+                return Err(Conflict::OffsetUnknown.into());
             }
-        }
+            let end = if next < until { next } else { end_of(store, head, target.max(until)).await? };
+            Ok(Piece { bytes: share.hold(to_body(head, stored, true, next == end)), next, end })
+        };
+        let (first, source) = self.first(key, until.min(head.tail) - from, no_room, read).await?;
+        let end = if is_opening { target } else { first.end };
+        Ok((Range { from, end, first }, source))
     }
 
     /// Opens a range of events with offsets. It is one piece: what is added to an event depends on where its append ends.
@@ -199,35 +180,52 @@ impl Pieces {
         no_room: NoRoom,
     ) -> Result<(Range, Source), Refusal> {
         let key = Key { incarnation: head.incarnation, part: Part::First(span) };
-        let range = |first: Piece| Range { from: span.from, end: first.end, first };
-        if let Some(first) = self.cache.get(&key) {
-            return Ok((range(first), Source::Memory));
-        }
-        let mut source = Source::Collapsed;
         let end = end_of(store, head, span.target).await?;
         let bytes_max = (end - span.from).saturating_mul(state_event::GROWTH_MAX);
+        let read = |share: Share| async move {
+            let Gathered { stored, next, is_aligned } = gather(store, head, span, end).await?;
+            if !is_aligned {
+                return Err(Conflict::OffsetUnknown.into());
+            }
+            let appends = append_ends(store, head, span.from, next).await?;
+            let told = state_event::with_offsets(&stored, appends);
+            Ok(Piece { bytes: share.hold(json::wrap(&told).into()), next, end: next })
+        };
+        let (first, source) = self.first(key, bytes_max, no_room, read).await?;
+        Ok((Range { from: span.from, end: first.end, first }, source))
+    }
+
+    /// Returns the first piece of a range: from the cache, or as `read` makes it, which is given room for `bytes_max` bytes.
+    async fn first<F>(
+        &self,
+        key: Key,
+        bytes_max: u64,
+        no_room: NoRoom,
+        read: impl Fn(Share) -> F,
+    ) -> Result<(Piece, Source), Refusal>
+    where
+        F: Future<Output = Result<Piece, Refusal>>,
+    {
+        if let Some(first) = self.cache.get(&key) {
+            return Ok((first, Source::Memory));
+        }
+        let mut source = Source::Collapsed;
         let mut taken = None;
         loop {
-            let read = async {
+            let made = async {
                 source = Source::Store;
+                // Nobody waits for room here: others wait for this piece who had better be refused.
                 let share = match taken.take() {
                     Some(share) => share,
                     None => self.budget.try_take(bytes_max)?,
                 };
-                let Gathered { stored, next, is_aligned } = gather(store, head, span, end).await?;
-                if !is_aligned {
-                    return Err(Conflict::OffsetUnknown.into());
-                }
-                let appends = append_ends(store, head, span.from, next).await?;
-                let told = state_event::with_offsets(&stored, appends);
-                let bytes = share.hold(json::wrap(&told).into());
-                Ok::<_, Refusal>(Piece { bytes, next, end: next })
+                read(share).await
             };
-            match self.cache.get_or_insert_async(&key, read).await {
+            match self.cache.get_or_insert_async(&key, made).await {
                 Err(Refusal::Unavailable(Unavailable::Overloaded { .. })) if no_room == NoRoom::Wait => {
                     taken = Some(self.budget.take(bytes_max).await);
                 }
-                first => return Ok((range(first?), source)),
+                first => return Ok((first?, source)),
             }
         }
     }

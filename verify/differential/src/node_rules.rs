@@ -303,7 +303,8 @@ pub(crate) const NODE: &[Rule] = &[
                 let text = String::from_utf8_lossy(&value.before).into_owned();
                 text.len() > 15 && text.bytes().all(|byte| byte.is_ascii_digit())
             };
-            matches!(what, "upToDate" | "streamCursor") && exchange.step.parameters("cursor").any(is_large)
+            matches!(what, "upToDate" | "streamCursor" | "Stream-Next-Offset" | "data events")
+                && exchange.step.parameters("cursor").any(is_large)
         },
         goes_on: true,
     },
@@ -331,7 +332,7 @@ pub(crate) const NODE: &[Rule] = &[
             let is_behind = !says(exchange.first, "\"upToDate\":true") && says(exchange.other, "data:\n\n");
             matches!(what, "data events" | "upToDate" | "Stream-Next-Offset") && is_behind
         },
-        goes_on: true,
+        goes_on: false,
     },
     Rule {
         name: "JSON that JavaScript can't hold",

@@ -69,7 +69,13 @@ fn successes(exchange: &Exchange<'_>, ours: &Response, theirs: &Response) -> Vec
     let mut differs = refusals(ours, theirs);
     differs.extend([
         ("Content-Type", type_of(ours) != type_of(theirs)),
-        ("JSON", method == "PUT" && is_json_to_one(ours)),
+        (
+            "JSON",
+            // A fork's type may be said by another spelling than its source's.
+            method == "PUT"
+                && (header(ours, "Content-Type").is_some_and(is_json_to_one)
+                    || exchange.step.says("Content-Type", is_json_to_one)),
+        ),
         ("Stream-Visibility", method == "PUT" && exchange.step.has("Stream-Visibility")),
         ("Stream-TTL", !same("Stream-TTL")),
         ("Stream-Expires-At", !same("Stream-Expires-At")),
@@ -146,13 +152,10 @@ fn type_of(response: &Response) -> Option<String> {
 }
 
 /// Whether exactly one of two readings of the type is JSON: equal to application/json in any case, or containing it.
-fn is_json_to_one(response: &Response) -> bool {
+fn is_json_to_one(content_type: &str) -> bool {
     const JSON: &str = "application/json";
-    let is_one_or_none = |value: &str| {
-        let essence = value.split(';').next().unwrap_or_default().trim();
-        essence.eq_ignore_ascii_case(JSON) == value.contains(JSON)
-    };
-    header(response, "Content-Type").is_some_and(|value| !is_one_or_none(value))
+    let essence = content_type.split(';').next().unwrap_or_default().trim();
+    essence.eq_ignore_ascii_case(JSON) != content_type.contains(JSON)
 }
 
 fn path_of(response: &Response) -> Option<&str> {
