@@ -6,6 +6,7 @@ use headwater_protocol::{
     offset::{Incarnation, Offset},
     path::StreamName,
     sse::{DataEncoder, write_data},
+    state_event,
     subscription::Pattern,
 };
 use serde_json::value::RawValue;
@@ -31,6 +32,15 @@ pub fn json(data: &[u8]) {
         let pieces = [json::wrap_piece(first, true, false), json::wrap_piece(last, false, true)];
         assert_eq!(pieces.concat(), array);
     }
+    let told = state_event::with_offsets(&stored, [(stored.len(), offset())]);
+    let told = json::wrap(&told);
+    let told = messages(&told).expect("it is still an array");
+    assert_eq!(told.len(), read.len());
+    assert!(told.iter().zip(&read).all(|(told, read)| told.get().len() >= read.get().len()));
+}
+
+fn offset() -> Offset {
+    Offset { incarnation: Incarnation::new(7).expect("it is not zero"), position: 5 }
 }
 
 /// Encodes a body in pieces: the event is the same as in one piece, and its only one.
@@ -40,12 +50,13 @@ pub fn json(data: &[u8]) {
 pub fn sse(data: &[u8]) {
     let [choice, cut, body @ ..] = data else { return };
     let encoding = [SseEncoding::Text, SseEncoding::Json, SseEncoding::Base64][usize::from(choice % 3)];
-    let incarnation = Incarnation::new(7).expect("it is not zero");
-    let next = Offset { incarnation, position: 5 };
+    let next = offset();
+    // Large events have several lines.
+    let body = &body.repeat(if *choice < 192 { 1 } else { 40_000 / (body.len() + 1) + 1 });
     let mut whole = String::new();
     write_data(&mut whole, encoding, body, next);
     let mut pieces = String::new();
-    let mut encoder = DataEncoder::begin(&mut pieces, encoding, next);
+    let mut encoder = DataEncoder::begin(&mut pieces, encoding, next, body.len() as u64);
     for piece in body.chunks(usize::from(*cut).max(1)) {
         encoder.write(&mut pieces, piece);
     }
