@@ -9,10 +9,10 @@ use crate::server::{self, SERVERS, STORES, Target};
 use crate::setup::Program;
 use crate::{npm, process, setup, workspace};
 
-const CHROMIUM: Program = Program {
+pub(crate) const CHROMIUM: Program = Program {
     names: &["google-chrome", "chromium", "chromium-browser"],
     package: "chromium",
-    purpose: "examples/browser runs the official client in it",
+    purpose: "examples/browser and verify/clients run the official client in it",
 };
 
 /// Starts the first server and runs `examples/browser` against it, which starts nginx and the browser.

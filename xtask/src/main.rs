@@ -7,6 +7,7 @@
 mod bench;
 mod browser;
 mod cdn;
+mod clients;
 mod conformance;
 mod crash;
 mod differential;
@@ -57,6 +58,8 @@ enum Task {
     ///
     /// All flags go to the program; `cargo xtask cdn --help` lists them.
     Cdn(cdn::Options),
+    /// Run the published clients against our servers, over restarts: Node, Python, a browser, Yjs, AI SDKs
+    Clients(clients::Options),
     /// Kill a server in a loop, cut its power, fill and damage its disk: nothing acknowledged may be lost
     Crash(crash::Options),
     /// Run the fuzz targets under libFuzzer: request heads, bodies, what the disk holds, scripts of requests
@@ -77,6 +80,7 @@ fn main() -> ExitCode {
         Task::Conformance(options) => conformance::run(&options),
         Task::Bench(options) => bench::run(&options),
         Task::Cdn(options) => cdn::run(&options),
+        Task::Clients(options) => clients::run(&options),
         Task::Crash(options) => crash::run(&options),
         Task::Fuzz(options) => fuzz::run(&options),
         Task::Browser => browser::run(),

@@ -12,7 +12,8 @@ use headwater_testkit::table;
 use crate::setup::WASM_TARGET;
 use crate::workspace::{cargo, cargo_without_rocksdb};
 use crate::{
-    browser, cdn, conformance, crash, differential, edge, examples, fuzz, packages, process, setup, tidy,
+    browser, cdn, clients, conformance, crash, differential, edge, examples, fuzz, packages, process, setup,
+    tidy,
 };
 
 /// The command line of `cargo xtask test`.
@@ -32,7 +33,7 @@ struct Step {
     run: fn() -> Result<()>,
 }
 
-const STEPS: [Step; 18] = [
+const STEPS: [Step; 19] = [
     Step {
         name: "setup",
         what: "what this machine needs: rustfmt, clippy, the wasm target, libclang, Node, cargo-deny, cargo-hack",
@@ -130,6 +131,12 @@ const STEPS: [Step; 18] = [
         what: "run.mjs of each example against a server",
         next: "see the README.md of the example for running its parts by hand",
         run: examples::run,
+    },
+    Step {
+        name: "clients",
+        what: "cargo xtask clients: the published clients on all servers and stores, over restarts",
+        next: "run one alone: `cargo xtask clients --client NAME`; verify/clients/README.md explains the tests",
+        run: clients::run_all,
     },
     Step {
         name: "edge",

@@ -401,6 +401,20 @@ pub(crate) const NODE: &[Rule] = &[
         goes_on: true,
     },
     Rule {
+        name: "a fork that is made again without its place",
+        theirs: "takes it for any fork of that source",
+        ours: "409, where it was made with one",
+        because: "4.2: if a stream exists with a different configuration, 409",
+        applies: |exchange, what| {
+            let step = exchange.step;
+            what == "status"
+                && exchange.statuses() == (409, 200)
+                && step.has("Stream-Forked-From")
+                && !step.has("Stream-Fork-Offset")
+        },
+        goes_on: true,
+    },
+    Rule {
         name: "a source that is none",
         theirs: "has streams at any path to fork from",
         ours: "400 or 404",

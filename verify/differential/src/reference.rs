@@ -119,7 +119,9 @@ fn event_streams(ours: &Response, theirs: &Response, is_json: bool) -> Vec<(&'st
 /// Whether the bytes read agree: JSON by its values, a chunk by the beginning.
 fn same_bytes(ours: &Response, theirs: &Response, is_json: bool, is_partial: bool) -> bool {
     let (Some(ours_values), Some(their_values)) = (values(&ours.body), values(&theirs.body)) else {
-        let is_beginning = is_partial && theirs.body.starts_with(&ours.body);
+        // Too deep for this parser, perhaps: then an array goes on where ours has a bracket.
+        let ours_begins = ours.body.strip_suffix(b"]").unwrap_or(&ours.body);
+        let is_beginning = is_partial && theirs.body.starts_with(ours_begins);
         return ours.body == theirs.body || is_beginning;
     };
     if !is_json {
