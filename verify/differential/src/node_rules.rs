@@ -172,10 +172,10 @@ pub(crate) const NODE: &[Rule] = &[
     },
     Rule {
         name: "an expectation that nobody knows",
-        theirs: "417",
-        ours: "ignore it",
+        theirs: "417, except on HTTP/1.0",
+        ours: "417 on writes, and ignore it on reads",
         because: "RFC 9110, 10.1.1: a server may answer 417",
-        applies: |exchange, what| what == "status" && exchange.statuses().1 == 417,
+        applies: |exchange, what| what == "status" && matches!(exchange.statuses(), (417, _) | (_, 417)),
         goes_on: false,
     },
     Rule {
