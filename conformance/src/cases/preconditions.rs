@@ -269,7 +269,10 @@ fn subscriptions_have_no_tags(t: &Target) {
         sub.at("").request("DELETE").header(name, value).send().refused(412, "precondition-failed");
     }
     sub.at("").get("").status(200);
+    sub.at("").get_with("", &[("If-Match", "x"), ("Content-Encoding", "gzip")]).status(200);
     sub.at("").request("DELETE").header("If-Match", "*").send().status(204);
+    sub.at("").request("DELETE").header("If-None-Match", "*").send().status(404);
+    sub.at("").request("PATCH").header("If-None-Match", "*").send().refused(405, "method-not-allowed");
 }
 
 /// Codings of a body that isn't what it says it is.

@@ -11,7 +11,7 @@ mod monitored;
 
 use std::{
     io,
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs},
     time::Duration,
 };
 
@@ -101,42 +101,58 @@ impl Connections {
     }
 }
 
-/// Opens the listening sockets of an address: a host and a port, such as `127.0.0.1:4437`, `localhost:4437` or `[::1]:4437`. A
-/// name stands for all of its addresses, and `:4437` for all of this machine.
+/// Opens listening sockets at addresses: each a host and a port, such as `127.0.0.1:4437`, `localhost:4437` or `[::1]:4437`. A
+/// name stands for all of its addresses, and `:4437` for all of this machine, as `[::]:4437` does unless `0.0.0.0:4437` is
+/// among them too. What is named twice is opened once.
 ///
 /// Accepted sockets inherit TCP keep-alive, so that connections to unreachable peers are closed: after a silence of a
 /// minute the kernel asks four times, ten seconds apart.
 ///
 /// # Errors
-/// The error of the resolution, or of the system call that failed, most often because the address is in use. An address of a
-/// name that this machine doesn't have is left out, if another one is left.
-pub fn bind(address: &str) -> io::Result<Vec<TcpListener>> {
-    let addresses = match address.strip_prefix(':') {
-        // One socket for both versions of IP; a machine without IPv6 has the other one.
+/// The error of the resolution, or of the system call that failed, most often because the address is in use; it names the
+/// address. An address of a name that this machine doesn't have is left out, if another one is left.
+pub fn bind<'a>(addresses: impl IntoIterator<Item = &'a str>) -> io::Result<Vec<TcpListener>> {
+    let mut wanted: Vec<(&str, Vec<SocketAddr>)> = Vec::new();
+    for text in addresses {
+        let found = resolve(text).map_err(|error| naming(text, &error))?;
+        wanted.push((text, found));
+    }
+    let all: Vec<SocketAddr> = wanted.iter().flat_map(|(_, found)| found).copied().collect();
+    let mut bound = Vec::new();
+    let mut listeners = Vec::new();
+    for (text, found) in wanted {
+        let mut result = Err(io::ErrorKind::AddrNotAvailable.into());
+        for address in found {
+            let is_there = address.port() != 0 && bound.contains(&address);
+            match if is_there { Ok(None) } else { bind_to(address, &all).map(Some) } {
+                Ok(listener) => {
+                    bound.push(address);
+                    listeners.extend(listener);
+                    result = Ok(());
+                }
+                Err(error) if is_of_another_machine(&error) => result = result.or(Err(error)),
+                Err(error) => return Err(naming(text, &error)),
+            }
+        }
+        result.map_err(|error| naming(text, &error))?;
+    }
+    Ok(listeners)
+}
+
+fn naming(address: &str, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("can't listen on {address}: {error}"))
+}
+
+fn resolve(text: &str) -> io::Result<Vec<SocketAddr>> {
+    match text.strip_prefix(':') {
         Some(port) => {
             let port = port.parse().map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
-            let both = bind_to((Ipv6Addr::UNSPECIFIED, port).into());
-            let bound = both.or_else(|error| match error.kind() {
-                io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied => Err(error),
-                _ => bind_to((Ipv4Addr::UNSPECIFIED, port).into()),
-            });
-            return Ok(vec![bound?]);
+            // One socket for both versions of IP; a machine without IPv6 has the other one.
+            let v6 = Socket::new(Domain::IPV6, Type::STREAM, Some(Protocol::TCP)).is_ok();
+            let all = if v6 { IpAddr::V6(Ipv6Addr::UNSPECIFIED) } else { IpAddr::V4(Ipv4Addr::UNSPECIFIED) };
+            Ok(vec![(all, port).into()])
         }
-        None => address.to_socket_addrs()?,
-    };
-    let mut listeners = Vec::new();
-    let mut missing = None;
-    for address in addresses {
-        match bind_to(address) {
-            Ok(listener) => listeners.push(listener),
-            Err(error) if is_of_another_machine(&error) => missing = Some(error),
-            Err(error) => return Err(error),
-        }
-    }
-    match missing {
-        Some(error) if listeners.is_empty() => Err(error),
-        None if listeners.is_empty() => Err(io::ErrorKind::AddrNotAvailable.into()),
-        _ => Ok(listeners),
+        None => Ok(text.to_socket_addrs()?.collect()),
     }
 }
 
@@ -146,12 +162,12 @@ fn is_of_another_machine(error: &io::Error) -> bool {
         || error.raw_os_error() == Some(Errno::AFNOSUPPORT.raw_os_error())
 }
 
-/// Opens a non-blocking listening socket.
-fn bind_to(address: SocketAddr) -> io::Result<TcpListener> {
+/// Opens a non-blocking listening socket at one of these addresses.
+fn bind_to(address: SocketAddr, all: &[SocketAddr]) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
-        // Whoever names the IPv4 address too gets a socket for it.
-        socket.set_only_v6(!address.ip().is_unspecified())?;
+        let has_v4 = all.contains(&(Ipv4Addr::UNSPECIFIED, address.port()).into()) && address.port() != 0;
+        socket.set_only_v6(has_v4 || !address.ip().is_unspecified())?;
     }
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
@@ -167,7 +183,7 @@ mod tests {
     use super::*;
 
     fn addresses(text: &str) -> Vec<SocketAddr> {
-        bind(text).unwrap().iter().map(|listener| listener.local_addr().unwrap()).collect()
+        bind([text]).unwrap().iter().map(|listener| listener.local_addr().unwrap()).collect()
     }
 
     #[test]
@@ -179,13 +195,13 @@ mod tests {
         for text in
             ["", ":", "localhost", "127.0.0.1", "127.0.0.1:", "127.0.0.1:70000", ":http", "/run/x.sock"]
         {
-            assert!(bind(text).is_err(), "{text}");
+            assert!(bind([text]).is_err(), "{text}");
         }
     }
 
     #[test]
     fn what_listens_everywhere_is_reached_by_both_versions_of_ip() {
-        let listeners = bind(":0").unwrap();
+        let listeners = bind([":0"]).unwrap();
         let port = listeners[0].local_addr().unwrap().port();
         std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
     }
@@ -193,8 +209,19 @@ mod tests {
     #[test]
     fn an_address_in_use_is_an_error() {
         let port = addresses("127.0.0.1:0");
-        let first = bind(&format!("127.0.0.1:{}", port[0].port())).unwrap();
-        let address = first[0].local_addr().unwrap().to_string();
-        assert_eq!(bind(&address).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        let address = format!("127.0.0.1:{}", port[0].port());
+        let first = bind([&*address, &*address]).unwrap();
+        assert_eq!(first.len(), 1, "it is named twice");
+        let error = bind([&*address]).unwrap_err();
+        assert!(error.kind() == io::ErrorKind::AddrInUse && error.to_string().contains(&address), "{error}");
+    }
+
+    #[test]
+    fn both_versions_of_ip_may_be_named() {
+        let port = addresses("0.0.0.0:0")[0].port();
+        let (v4, v6) = (format!("0.0.0.0:{port}"), format!("[::]:{port}"));
+        for both in [[&*v4, &*v6], [&*v6, &*v4]] {
+            assert_eq!(bind(both).unwrap().len(), 2, "{both:?}");
+        }
     }
 }

@@ -102,7 +102,7 @@ pub(crate) fn prefix_bytes(stored: &[u8], count: u64) -> Option<u64> {
 }
 
 /// Reads an array message by message: a list of them would be many times as large as a body of small ones.
-pub(crate) fn for_each_message(array: &[u8], on_message: impl FnMut(&str)) -> serde_json::Result<()> {
+fn for_each_message(array: &[u8], on_message: impl FnMut(&str)) -> serde_json::Result<()> {
     struct Messages<F>(F);
 
     impl<'de, F: FnMut(&str)> Visitor<'de> for Messages<F> {

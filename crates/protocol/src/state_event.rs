@@ -8,8 +8,9 @@ use serde_json::{Value, value::RawValue};
 
 use crate::{json, offset::Offset};
 
-/// Returns a stored range with the offsets of its events. `appends` are the ends of the appends that it consists of, as
-/// positions in the range, with the offset after each: that of all events of the append.
+/// Returns the array of the messages in a stored range, as [`json::wrap`] does, with the offsets of its events. `appends` are
+/// the ends of the appends that it consists of, as positions in the range, with the offset after each: that of all events of
+/// the append. The last one ends the range.
 ///
 /// ```
 /// use headwater_protocol::{Incarnation, Offset, state_event};
@@ -17,43 +18,58 @@ use crate::{json, offset::Offset};
 /// let stored = br#"{"headers":{"operation":"insert"},"key":"a"},{"key":"b"},"#;
 /// let incarnation = Incarnation::new(7).ok_or("a number")?;
 /// let end = Offset { incarnation, position: stored.len() as u64 };
-/// let told = state_event::with_offsets(stored, [(stored.len(), end)]);
+/// let told = state_event::wrap(stored, &[(stored.len(), end)]);
 /// let expected =
-///     format!(r#"{{"headers":{{"offset":"{end}","operation":"insert"}},"key":"a"}},{{"key":"b"}},"#);
+///     format!(r#"[{{"headers":{{"offset":"{end}","operation":"insert"}},"key":"a"}},{{"key":"b"}}]"#);
 /// assert_eq!(told, expected.as_bytes());
 /// # Ok::<_, &str>(())
 /// ```
 #[must_use]
-pub fn with_offsets(stored: &[u8], appends: impl IntoIterator<Item = (usize, Offset)>) -> Vec<u8> {
-    let mut told = Vec::with_capacity(stored.len() + stored.len() / 4);
+pub fn wrap(stored: &[u8], appends: &[(usize, Offset)]) -> Vec<u8> {
+    let places = places(stored);
+    let mut told = Vec::with_capacity(stored.len() + 1 + places.len() * OFFSET_BYTES);
+    told.push(b'[');
+    let mut appends = appends.iter();
+    let mut append = appends.next();
     let mut from = 0;
-    for (end, offset) in appends {
-        let append = stored.get(from..end).unwrap_or_default();
-        let begin = told.len();
-        let read = json::for_each_message(&json::wrap(append), |message| {
-            add_offset(message, offset, &mut told);
-            told.push(json::SEPARATOR);
-        });
-        if read.is_err() {
-            // Not as it was stored: whoever reads it will see.
-            told.truncate(begin);
-            told.extend_from_slice(append);
+    for place in places {
+        told.extend_from_slice(stored.get(from..place).unwrap_or_default());
+        from = place;
+        while append.is_some_and(|(end, _)| *end <= place) {
+            append = appends.next();
         }
-        from = end;
+        let Some((_, offset)) = append else { break };
+        let is_only = stored.get(place..).unwrap_or_default().trim_ascii_start().starts_with(b"}");
+        for part in ["\"offset\":\"", &offset.to_string(), if is_only { "\"" } else { "\"," }] {
+            told.extend_from_slice(part.as_bytes());
+        }
     }
+    let messages = stored.strip_suffix(&[json::SEPARATOR]).unwrap_or(stored);
+    told.extend_from_slice(messages.get(from..).unwrap_or_default());
+    told.push(b']');
     told
 }
 
-/// The largest factor by which [`with_offsets`] makes a range larger.
-pub const GROWTH_MAX: u64 = 3;
+/// What [`wrap`] needs at most, as a multiple of the range: the range, the places of its events, and the array.
+pub const ROOM: u64 = 4;
 
-fn add_offset(message: &str, offset: Offset, told: &mut Vec<u8>) {
-    let Some(at) = place_of_offset(message) else { return told.extend_from_slice(message.as_bytes()) };
-    let (before, after) = message.split_at(at);
-    let separator = if after.trim_start().starts_with('}') { "" } else { "," };
-    for part in [before, "\"offset\":\"", &offset.to_string(), "\"", separator, after] {
-        told.extend_from_slice(part.as_bytes());
+/// The length of what an event gets, in bytes, with a comma.
+const OFFSET_BYTES: usize = r#""offset":"0000000000000000_0000000000000000","#.len();
+
+/// Returns where the offsets of a range's events belong: after the brace that begins their headers.
+fn places(stored: &[u8]) -> Vec<usize> {
+    let mut places = Vec::new();
+    let mut at = 0;
+    while let Some(rest) = stored.get(at..).filter(|rest| !rest.is_empty()) {
+        let mut messages = serde_json::Deserializer::from_slice(rest).into_iter::<&RawValue>();
+        // Not as it was stored: whoever reads it will see.
+        let Some(Ok(message)) = messages.next() else { break };
+        let end = messages.byte_offset();
+        let begin = end - message.get().len();
+        places.extend(place_of_offset(message.get()).map(|place| at + begin + place));
+        at += end + 1;
     }
+    places
 }
 
 fn is_there<'de, D: Deserializer<'de>>(value: D) -> Result<bool, D::Error> {
@@ -103,7 +119,8 @@ mod tests {
 
     fn told(message: &str) -> String {
         let stored = format!("{message},");
-        String::from_utf8(with_offsets(stored.as_bytes(), [(stored.len(), offset(9))])).unwrap()
+        let told = String::from_utf8(wrap(stored.as_bytes(), &[(stored.len(), offset(9))])).unwrap();
+        format!("{},", &told[1..told.len() - 1])
     }
 
     const OFFSET: &str = r#""offset":"0000000000000007_0000000000000009""#;
@@ -157,7 +174,7 @@ mod tests {
         let event = r#"{"headers":{"operation":"x"}},"#;
         let stored = [event, event, event].concat();
         let ends = [(2 * event.len(), offset(5)), (3 * event.len(), offset(9))];
-        let told = String::from_utf8(with_offsets(stored.as_bytes(), ends)).unwrap();
+        let told = String::from_utf8(wrap(stored.as_bytes(), &ends)).unwrap();
         let offsets: Vec<_> =
             told.match_indices("_00000000").map(|(at, _)| &told[at + 16..at + 17]).collect();
         assert_eq!(offsets, ["5", "5", "9"]);
@@ -176,9 +193,10 @@ mod tests {
                 .map(|(text, name, value)| format!("{{\"text\":{},\"headers\":{{\"{name}\":{value}}}}}", Value::from(text)))
                 .collect();
             let stored: String = messages.iter().map(|message| format!("{message},")).collect();
-            let told = with_offsets(stored.as_bytes(), [(stored.len(), offset(9))]);
-            prop_assert!(told.len() as u64 <= GROWTH_MAX * stored.len() as u64);
-            let mut read: Vec<Value> = serde_json::from_slice(&json::wrap(&told)).unwrap();
+            let told = wrap(stored.as_bytes(), &[(stored.len(), offset(9))]);
+            let places = places(stored.as_bytes()).len() * size_of::<usize>();
+            prop_assert!(told.len() + places <= (ROOM as usize - 1) * stored.len() + 2);
+            let mut read: Vec<Value> = serde_json::from_slice(&told).unwrap();
             for message in &mut read {
                 if message["headers"]["offset"] == offset(9).to_string() {
                     message["headers"].as_object_mut().unwrap().remove("offset");
@@ -190,7 +208,8 @@ mod tests {
 
         #[test]
         fn no_bytes_panic(stored: Vec<u8>, ends in prop::collection::vec(0..40usize, 0..4)) {
-            let _ = with_offsets(&stored, ends.into_iter().map(|end| (end, offset(1))));
+            let ends: Vec<_> = ends.into_iter().map(|end| (end, offset(1))).collect();
+            let _ = wrap(&stored, &ends);
         }
     }
 }

@@ -101,13 +101,8 @@ where
             }
             StoreKind::Mem => Arc::new(MemStore::new(settings.mem_max.as_u64())),
         };
-        let mut listeners = Vec::new();
-        for address in &settings.listen {
-            let bound = headwater_listener::bind(address);
-            listeners.extend(bound.with_context(|| {
-                format!("can't listen on {address}; choose another address with --listen")
-            })?);
-        }
+        let listeners = headwater_listener::bind(settings.listen.iter().map(String::as_str))
+            .map_err(|error| anyhow!("{error}; choose another address with --listen"))?;
         let addresses = listeners.iter().map(TcpListener::local_addr).collect::<io::Result<Vec<_>>>()?;
         let lost = log.lost.clone();
         let builder = Service::builder(store.clone())

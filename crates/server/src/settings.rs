@@ -5,11 +5,17 @@
 mod subscriptions;
 mod values;
 
-use std::{ffi::OsString, path::PathBuf};
+use std::{
+    ffi::{OsStr, OsString},
+    path::PathBuf,
+};
 
 use anyhow::{Context, bail};
 use bytesize::ByteSize;
-use clap::{Args, Command, CommandFactory, FromArgMatches, Parser, ValueEnum};
+use clap::{
+    Args, Command, CommandFactory, FromArgMatches, Parser, ValueEnum,
+    builder::{BoolishValueParser, Resettable},
+};
 use headwater_listener::Connections;
 use headwater_protocol::{
     cache::Visibility, cross_origin::Origins, cursor::CursorMode, op::read::ReadPolicies, path::BasePath,
@@ -177,8 +183,8 @@ pub(crate) struct Reading {
 
     /// Gives the events of JSON streams that follow the State Protocol (`headers.operation` or `headers.control`) the offset after
     /// their append, as `headers.offset`. Clients that point at single events need it. It is the one thing that makes a message
-    /// other than it was sent.
-    #[arg(long, env = "HEADWATER_STATE_OFFSETS")]
+    /// other than it was sent. It needs a `--responses-max` of eleven times `--body-max` and `--chunk-size` together.
+    #[arg(long, env = "HEADWATER_STATE_OFFSETS", value_parser = BoolishValueParser::new())]
     pub(crate) state_offsets: bool,
 
     /// How long an event stream may be silent before the server sends a comment as a heartbeat.
@@ -204,7 +210,7 @@ pub(crate) struct Caching {
 
     /// Sends chunks with a `max-age` of a year and `immutable` instead, if their URL contains the stream's
     /// incarnation.
-    #[arg(long, env = "HEADWATER_CACHE_IMMUTABLE")]
+    #[arg(long, env = "HEADWATER_CACHE_IMMUTABLE", value_parser = BoolishValueParser::new())]
     pub(crate) cache_immutable: bool,
 
     /// `max-age` of a response that ends at the tail of an open stream.
@@ -326,7 +332,13 @@ fn load_from(program: &'static str, arguments: &[OsString]) -> Result<Settings, 
         let matches = command.try_get_matches_from(arguments).map_err(LoadError::Usage)?;
         Settings::from_arg_matches(&matches).map_err(LoadError::Usage)
     };
-    let command = Settings::command().name(program);
+    // An empty variable is how compose files and shells write none.
+    let is_empty = |name: &OsStr| std::env::var_os(name).is_some_and(|value| value.is_empty());
+    let command =
+        Settings::command().name(program).mut_args(|argument| match argument.get_env().map(is_empty) {
+            Some(true) => argument.env(Resettable::Reset),
+            _ => argument,
+        });
     let settings = parse(command.clone())?;
     let Some(path) = &settings.config else { return Ok(settings) };
     // The file's values become the defaults, so that one parser checks every value wherever it comes from.
@@ -350,6 +362,10 @@ fn with_defaults(mut command: Command, text: &str) -> anyhow::Result<Command> {
             toml::Value::Integer(number) => number.to_string(),
             toml::Value::Boolean(flag) => flag.to_string(),
             toml::Value::Array(items) => {
+                // Nothing is the default of those that may be empty.
+                if items.is_empty() {
+                    continue;
+                }
                 let texts: Option<Vec<&str>> = items.iter().map(toml::Value::as_str).collect();
                 texts.with_context(|| format!("{key} is not a list of texts"))?.join(",")
             }
@@ -388,6 +404,14 @@ impl Settings {
         let (body_max, bodies_max) = (bounds.body_max, bounds.bodies_max);
         if bodies_max.as_u64() / 2 < body_max.as_u64() {
             bail!("--bodies-max {bodies_max} must be at least twice --body-max {body_max}");
+        }
+        let (largest, responses_max) =
+            (body_max.as_u64().saturating_add(reading.chunk_size.as_u64()), bounds.responses_max);
+        if reading.state_offsets && responses_max.as_u64() / 11 < largest {
+            bail!(
+                "--responses-max {responses_max} must be at least eleven times --body-max and --chunk-size together, with \
+                 --state-offsets"
+            );
         }
         let (heartbeat, send_timeout) = (reading.sse_heartbeat, bounds.send_timeout);
         if *send_timeout <= *heartbeat {
@@ -548,6 +572,10 @@ mod tests {
             &["--cors-origins", "app.example"],
             &["--cors-origins", "https://app.example/"],
             &["--cors-origins", "https://app.example,x"],
+            &["--cors-origins", "https://app.example:443"],
+            &["--cors-origins", "https://APP.example"],
+            &["--listen", "*:4437"],
+            &["--listen", ":+4437"],
             &["--cors-origins", ""],
             &["--webhooks-max", "0"],
             &["--webhooks-per-target-max", "0"],
@@ -564,9 +592,11 @@ mod tests {
 
     #[test]
     fn settings_that_contradict_each_other_are_refused() {
-        for (arguments, named) in
-            [(&["--body-max", "200MiB"][..], "--bodies-max"), (&["--send-timeout", "10s"], "--sse-heartbeat")]
-        {
+        for (arguments, named) in [
+            (&["--body-max", "200MiB"][..], "--bodies-max"),
+            (&["--send-timeout", "10s"], "--sse-heartbeat"),
+            (&["--state-offsets", "--responses-max", "128MiB"], "--responses-max"),
+        ] {
             let error = loaded(arguments).unwrap().service().unwrap_err();
             assert!(error.to_string().contains(named), "{error}");
         }

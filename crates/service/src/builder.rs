@@ -150,7 +150,12 @@ impl Builder {
             streams: streams.clone(),
             writes: writes.clone(),
             metrics: metrics.clone(),
-            pieces: Pieces::new(config.chunk_cache_bytes, responses.clone(), config.policies.state_offsets),
+            pieces: Pieces::new(
+                config.chunk_cache_bytes,
+                for_ranges,
+                responses.clone(),
+                config.policies.state_offsets,
+            ),
             event_bytes,
             events: events::cache(config.event_cache_bytes),
             live_readers: LiveReaders::new(config.live_readers_max),

@@ -27,6 +27,9 @@ use crate::{
     read::{ReadResponse, Reads},
 };
 
+/// The longest part of an event's body that is sent at a time, in bytes: more than a piece of a range that is cut.
+const PART_BYTES_MAX: usize = 1 << 20;
+
 /// Encoded parts of events: readers at the same position send the same bytes.
 pub(crate) type EventCache = Cache<EventKey, Frame, ByBytes>;
 
@@ -201,6 +204,10 @@ impl EventReader {
     async fn send(&mut self, event: Event) -> Result<Bytes, Refusal> {
         let Event { head, key, progress, first, encoder } = event;
         let EventKey { next, end, at, .. } = key;
+        // A range of events with offsets is one piece, however large: it is sent in parts all the same.
+        let rest = first.as_ref().filter(|piece| piece.bytes.len() > PART_BYTES_MAX);
+        let rest = rest.map(|piece| piece.after(PART_BYTES_MAX));
+        let is_cut = rest.is_some();
         let encoded = async {
             let piece = match first {
                 Some(piece) => piece,
@@ -209,18 +216,18 @@ impl EventReader {
             // The stored bytes of a text are those of its body, and of nothing else is anything held back.
             let held_back = usize::try_from(piece.next.saturating_sub(next)).unwrap_or(usize::MAX);
             let body = piece.bytes.split_at(piece.bytes.len().saturating_sub(held_back)).0;
+            let body_bytes = next.saturating_sub(key.from).max(piece.bytes.len() as u64);
+            let body = if is_cut { body.split_at(PART_BYTES_MAX).0 } else { body };
             // Before the text is there: as many readers as there are may be about to make one.
             let bytes_max = DataEncoder::bytes_max(self.encoding, body);
             let share = self.reads.event_bytes.take(bytes_max as u64).await;
             let mut text = String::with_capacity(bytes_max);
             let mut encoder = match encoder {
                 Some(encoder) => encoder,
-                None => {
-                    DataEncoder::begin(&mut text, self.encoding, progress.next, next.saturating_sub(key.from))
-                }
+                None => DataEncoder::begin(&mut text, self.encoding, progress.next, body_bytes),
             };
             encoder.write(&mut text, body);
-            let is_last = piece.next >= next;
+            let is_last = !is_cut && piece.next >= next;
             if is_last {
                 encoder.end(&mut text);
                 sse::write_control(&mut text, progress, key.cursor);
@@ -230,8 +237,9 @@ impl EventReader {
         };
         let frame = self.reads.events.get_or_insert_async(&key, encoded).await?;
         if frame.encoder.is_some() {
-            let key = EventKey { at: frame.next, ..key };
-            self.sending = Some(Event { head, key, progress, first: None, encoder: frame.encoder });
+            let at = if is_cut { at + PART_BYTES_MAX as u64 } else { frame.next };
+            let key = EventKey { at, ..key };
+            self.sending = Some(Event { head, key, progress, first: rest, encoder: frame.encoder });
         }
         Ok(frame.bytes)
     }

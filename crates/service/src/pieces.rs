@@ -4,7 +4,7 @@
 //! A range is read while the client takes it, so that a response takes the memory of a piece and not of a chunk with the
 //! append at its end. Pieces end at fixed positions: readers that join anywhere share all but their first one.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::stream;
@@ -24,6 +24,9 @@ use crate::{
 
 /// The distance between the ends of pieces, in bytes.
 const PIECE_BYTES: u64 = 512 << 10;
+/// How often a reader that needs more than two pieces looks for room, and how often it does.
+const TRY_AGAIN: Duration = Duration::from_millis(50);
+const TRIES: u32 = 100;
 
 /// A range from a position to the first append boundary at or after the target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -89,6 +92,8 @@ pub(crate) struct Pieces {
     budget: Budget,
     /// Whether events of the State Protocol get offsets.
     state_offsets: bool,
+    /// The room that a range of them takes at most.
+    whole_bytes_max: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -112,10 +117,23 @@ impl Range {
     }
 }
 
+impl Piece {
+    /// Returns what is left of it after some bytes.
+    pub(crate) fn after(&self, bytes: usize) -> Self {
+        Self { bytes: self.bytes.slice(bytes..), ..self.clone() }
+    }
+}
+
 impl Pieces {
-    pub(crate) fn new(cache_bytes: u64, budget: Budget, state_offsets: bool) -> Self {
+    /// `budget` has `range_bytes` besides the room for what is cached.
+    pub(crate) fn new(cache_bytes: u64, range_bytes: u64, budget: Budget, state_offsets: bool) -> Self {
         let items = usize::try_from(cache_bytes / 4_096).unwrap_or(usize::MAX).clamp(16, 1 << 16);
-        Self { cache: Cache::with_weighter(items, cache_bytes, ByBytes), budget, state_offsets }
+        Self {
+            cache: Cache::with_weighter(items, cache_bytes, ByBytes),
+            budget,
+            state_offsets,
+            whole_bytes_max: range_bytes / 2,
+        }
     }
 
     /// Finds the end of a range and reads its first piece, and tells where that came from. A range that would begin inside
@@ -181,15 +199,17 @@ impl Pieces {
     ) -> Result<(Range, Source), Refusal> {
         let key = Key { incarnation: head.incarnation, part: Part::First(span) };
         let end = end_of(store, head, span.target).await?;
-        let bytes_max = (end - span.from).saturating_mul(state_event::GROWTH_MAX);
+        // Half is sure to be free at some time, and leaves others a half. A range that needs more, of appends that were
+        // larger than any may be now, is read all the same.
+        let bytes_max = (end - span.from).saturating_mul(state_event::ROOM).min(self.whole_bytes_max);
         let read = |share: Share| async move {
             let Gathered { stored, next, is_aligned } = gather(store, head, span, end).await?;
             if !is_aligned {
                 return Err(Conflict::OffsetUnknown.into());
             }
             let appends = append_ends(store, head, span.from, next).await?;
-            let told = state_event::with_offsets(&stored, appends);
-            Ok(Piece { bytes: share.hold(json::wrap(&told).into()), next, end: next })
+            let told = wrap_events(stored, appends).await?;
+            Ok(Piece { bytes: share.hold(told.into()), next, end: next })
         };
         let (first, source) = self.first(key, bytes_max, no_room, read).await?;
         Ok((Range { from: span.from, end: first.end, first }, source))
@@ -211,6 +231,7 @@ impl Pieces {
         }
         let mut source = Source::Collapsed;
         let mut taken = None;
+        let mut tries = 0;
         loop {
             let made = async {
                 source = Source::Store;
@@ -222,7 +243,17 @@ impl Pieces {
                 read(share).await
             };
             match self.cache.get_or_insert_async(&key, made).await {
-                Err(Refusal::Unavailable(Unavailable::Overloaded { .. })) if no_room == NoRoom::Wait => {
+                // Whoever waits in line for much room keeps all others from what there is: it tries again instead, and gives
+                // up in the end.
+                Err(Refusal::Unavailable(Unavailable::Overloaded { .. }))
+                    if no_room == NoRoom::Wait && bytes_max > 2 * PIECE_BYTES && tries < TRIES =>
+                {
+                    tries += 1;
+                    tokio::time::sleep(TRY_AGAIN).await;
+                }
+                Err(Refusal::Unavailable(Unavailable::Overloaded { .. }))
+                    if no_room == NoRoom::Wait && bytes_max <= 2 * PIECE_BYTES =>
+                {
                     taken = Some(self.budget.take(bytes_max).await);
                 }
                 first => return Ok((first?, source)),
@@ -326,6 +357,16 @@ async fn end_of(store: &dyn Store, head: &StreamHead, position: u64) -> Result<u
     store.end_of(piece.incarnation, position, limit).await.map_err(refuse)
 }
 
+/// Makes the array of a range of events, on a thread of its own if that takes long.
+async fn wrap_events(stored: Bytes, appends: Vec<(usize, Offset)>) -> Result<Vec<u8>, Refusal> {
+    if stored.len() as u64 <= PIECE_BYTES {
+        return Ok(state_event::wrap(&stored, &appends));
+    }
+    let made = tokio::task::spawn_blocking(move || state_event::wrap(&stored, &appends)).await;
+    // It fails if the runtime ends.
+    made.map_err(|_| Unavailable::ShuttingDown.into())
+}
+
 /// Finds the ends of the appends between two boundaries, as positions after the first, with the offset after each.
 async fn append_ends(
     store: &dyn Store,
@@ -337,6 +378,7 @@ async fn append_ends(
     let mut at = from;
     while at < end {
         at = end_of(store, head, at + 1).await?;
+        tokio::task::coop::consume_budget().await;
         ends.push((usize::try_from(at - from).unwrap_or(usize::MAX), head.offset(at)));
     }
     Ok(ends)

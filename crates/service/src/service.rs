@@ -259,7 +259,7 @@ impl Inner {
         } else {
             Bytes::new()
         };
-        let is_read = matches!(control, Control::Subscription(_, Action::Read { .. }));
+        let is_read = matches!(control, Control::Subscription(_, Action::Read { .. }, _));
         let mut response = subscriptions.execute(control, body).await?;
         if is_read {
             // A page of links may be long, and its reader slow.

@@ -32,8 +32,7 @@ pub fn json(data: &[u8]) {
         let pieces = [json::wrap_piece(first, true, false), json::wrap_piece(last, false, true)];
         assert_eq!(pieces.concat(), array);
     }
-    let told = state_event::with_offsets(&stored, [(stored.len(), offset())]);
-    let told = json::wrap(&told);
+    let told = state_event::wrap(&stored, &[(stored.len(), offset())]);
     let told = messages(&told).expect("it is still an array");
     assert_eq!(told.len(), read.len());
     assert!(told.iter().zip(&read).all(|(told, read)| told.get().len() >= read.get().len()));

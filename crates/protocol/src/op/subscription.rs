@@ -31,8 +31,8 @@ const ACKS_MAX: usize = 10_000;
 pub enum Control {
     /// GET: read the webhook signing keys.
     Keys,
-    /// A request about a subscription.
-    Subscription(SubscriptionId, Action),
+    /// A request about a subscription, with its conditions.
+    Subscription(SubscriptionId, Action, Precondition),
 }
 
 /// A request about a subscription.
@@ -42,8 +42,6 @@ pub enum Action {
     Create {
         /// The stream root as this client reaches it.
         root: Box<str>,
-        /// The request's conditions.
-        precondition: Precondition,
     },
     /// GET: describe it, with a page of its streams.
     Read {
@@ -95,18 +93,20 @@ impl Control {
     fn parse_resource(head: &impl RequestHead, base_path: &BasePath, rest: &str) -> Result<Self, Refusal> {
         let resource = Resource::parse(rest)?;
         let method = head.method();
-        check_content(head)?;
         check_length(head, CONTROL_BODY_BYTES_MAX)?;
-        let precondition = Precondition::parse(head)?;
-        // Whatever is deleted or posted to has to exist: without it the response is a 404.
-        if matches!(method, "POST" | "DELETE") {
-            precondition.check_untagged(true)?;
+        if !resource.methods().contains(&method) {
+            return Err(BadRequest::MethodNotAllowed { allowed: resource.methods() }.into());
         }
+        // Reads have no body, and a page of them no tag.
+        let precondition = if matches!(method, "GET" | "HEAD") {
+            Precondition::default()
+        } else {
+            check_content(head)?;
+            Precondition::parse(head)?
+        };
         let (id, action) = match (resource, method) {
             (Resource::Keys, "GET" | "HEAD") => return Ok(Self::Keys),
-            (Resource::Subscription(id), "PUT") => {
-                (id, Action::Create { root: root(head, base_path), precondition })
-            }
+            (Resource::Subscription(id), "PUT") => (id, Action::Create { root: root(head, base_path) }),
             (Resource::Subscription(id), "GET" | "HEAD") => (id, Action::Read { after: after(head)? }),
             (Resource::Subscription(id), "DELETE") => (id, Action::Delete),
             (Resource::Streams(id), "POST") => (id, Action::Link),
@@ -117,7 +117,7 @@ impl Control {
                 return Err(BadRequest::MethodNotAllowed { allowed: resource.methods() }.into());
             }
         };
-        Ok(Self::Subscription(id, action))
+        Ok(Self::Subscription(id, action, precondition))
     }
 }
 
@@ -285,7 +285,7 @@ mod tests {
     #[test]
     fn every_resource_has_its_methods() {
         let action = |method, path| match control(method, path) {
-            Control::Subscription(id, action) => (id.as_str().to_owned(), format!("{action:?}")),
+            Control::Subscription(id, action, _) => (id.as_str().to_owned(), format!("{action:?}")),
             Control::Keys => (String::new(), "Keys".into()),
         };
         for (method, path, id, expected) in [
@@ -293,7 +293,7 @@ mod tests {
                 "PUT",
                 "/v1/stream/__ds/subscriptions/s%20b",
                 "s b",
-                "Create { root: \"http://streams.example/v1/stream\", precondition: Precondition { if_match: None, if_none_match: None } }",
+                "Create { root: \"http://streams.example/v1/stream\" }",
             ),
             ("GET", "/v1/stream/__ds/subscriptions/s", "s", "Read { after: None }"),
             ("HEAD", "/v1/stream/__ds/subscriptions/s", "s", "Read { after: None }"),

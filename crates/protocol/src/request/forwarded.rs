@@ -41,7 +41,14 @@ impl FromIterator<IpNet> for TrustedProxies {
 /// ```
 #[must_use]
 pub fn network(text: &str) -> Option<IpNet> {
-    IpNet::from_str(text).ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
+    let network = IpNet::from_str(text).ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))?;
+    // An IPv4 network in IPv6's spelling is that network.
+    match (network, network.addr().to_canonical()) {
+        (IpNet::V6(network), IpAddr::V4(address)) => {
+            IpNet::new(address.into(), network.prefix_len().checked_sub(96)?).ok()
+        }
+        _ => Some(network),
+    }
 }
 
 /// A mark among a request's extensions: it comes from a [trusted proxy](TrustedProxies).
@@ -66,10 +73,13 @@ struct Told {
 
 impl Told {
     fn read(head: &impl RequestHead) -> Self {
-        let first_line = |name| head.header(&name).next().and_then(|line| std::str::from_utf8(line).ok());
-        let first = |name| first_line(name)?.split(',').next().map(str::trim);
-        let Self { scheme: told_scheme, host } =
-            first_line(names::FORWARDED).and_then(Self::of_forwarded).unwrap_or_default();
+        let lines = |name| head.header(&name).filter_map(|line| std::str::from_utf8(line).ok());
+        // Empty elements of lists don't count (RFC 9110, 5.6.1.2).
+        let is_empty = |line: &&str| line.trim_matches([',', ' ', '\t']).is_empty();
+        let first =
+            |name| lines(name).flat_map(|line| line.split(',')).map(str::trim).find(|text| !text.is_empty());
+        let forwarded = lines(names::FORWARDED).find(|line| !is_empty(line));
+        let Self { scheme: told_scheme, host } = forwarded.and_then(Self::of_forwarded).unwrap_or_default();
         Self {
             scheme: told_scheme.or_else(|| scheme(first(names::X_FORWARDED_PROTO)?)),
             host: host
@@ -80,7 +90,7 @@ impl Told {
     /// Reads the first element of a `Forwarded` line (RFC 7239, 4); `None` if it is malformed.
     fn of_forwarded(line: &str) -> Option<Self> {
         let mut told = Self::default();
-        let mut rest = line;
+        let mut rest = line.trim_start_matches([',', ' ', '\t']);
         loop {
             rest = rest.trim_start_matches([' ', '\t', ';']);
             if rest.is_empty() || rest.starts_with(',') {
@@ -126,7 +136,11 @@ fn scheme(text: &str) -> Option<&'static str> {
 
 /// Returns whether a text is a host, with a port or without.
 fn is_host(text: &str) -> bool {
-    text.is_ascii() && !text.contains('@') && text.parse::<Authority>().is_ok()
+    let is_authority = |authority: Authority| {
+        let has_port = authority.as_str() != authority.host();
+        !authority.host().is_empty() && (!has_port || authority.port_u16().is_some())
+    };
+    text.is_ascii() && !text.contains('@') && text.parse().is_ok_and(is_authority)
 }
 
 #[cfg(test)]
@@ -138,8 +152,10 @@ mod tests {
 
     #[test]
     fn networks_have_the_addresses_that_are_in_them() {
-        let proxies: TrustedProxies =
-            ["10.0.0.0/8", "::1", "192.0.2.7"].into_iter().filter_map(network).collect();
+        let proxies: TrustedProxies = ["10.0.0.0/8", "::1", "192.0.2.7", "::ffff:192.0.3.0/120"]
+            .into_iter()
+            .filter_map(network)
+            .collect();
         for (peer, expected) in [
             ("10.1.2.3", true),
             ("::ffff:10.1.2.3", true),
@@ -148,11 +164,13 @@ mod tests {
             ("::2", false),
             ("192.0.2.7", true),
             ("192.0.2.8", false),
+            ("192.0.3.1", true),
+            ("192.0.4.1", false),
         ] {
             assert_eq!(proxies.contains(peer.parse().unwrap()), expected, "{peer}");
         }
         assert!(!TrustedProxies::default().contains("127.0.0.1".parse().unwrap()));
-        for text in ["", "10.0.0.0/33", "10.0.0", "localhost", "10.0.0.0/", "*", "1"] {
+        for text in ["", "10.0.0.0/33", "10.0.0", "localhost", "10.0.0.0/", "*", "1", "::ffff:10.0.0.0/90"] {
             assert_eq!(network(text), None, "{text}");
         }
     }
@@ -177,6 +195,11 @@ mod tests {
             (host("u@a.example"), "http://streams.example"),
             (host("a.example/x"), "http://streams.example"),
             (host(""), "http://streams.example"),
+            (host(":80"), "http://streams.example"),
+            (host("a.example:99999"), "http://streams.example"),
+            (host("a.example:"), "http://streams.example"),
+            (host(" , a.example"), "http://a.example"),
+            (proto(", https"), "https://streams.example"),
             (forwarded("proto=https"), "https://streams.example"),
             (forwarded("for=192.0.2.60;Proto=HTTPS;by=203.0.113.43"), "https://streams.example"),
             (
@@ -191,7 +214,8 @@ mod tests {
             (forwarded("proto=\"https"), "http://streams.example"),
             (forwarded("proto=\"https\"x"), "http://streams.example"),
             (forwarded(""), "http://streams.example"),
-            (forwarded(",proto=https"), "http://streams.example"),
+            (forwarded(",proto=https"), "https://streams.example"),
+            (vec![("forwarded", " , "), ("forwarded", "proto=https")], "https://streams.example"),
             // What one header doesn't tell, the other may.
             (
                 vec![("forwarded", "for=192.0.2.60"), ("x-forwarded-proto", "https")],

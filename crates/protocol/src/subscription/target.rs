@@ -135,7 +135,8 @@ fn is_name(host: &str) -> bool {
         .map_or(last, |hex| hex.trim_end_matches(|digit: char| digit.is_ascii_hexdigit()));
     let is_number = digits.bytes().all(|byte| byte.is_ascii_digit());
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
-    !is_number && host.bytes().all(is_plain)
+    let is_label = |label: &str| !label.is_empty() && !label.starts_with('-') && !label.ends_with('-');
+    !is_number && host.bytes().all(is_plain) && host.split('.').all(is_label)
 }
 
 /// Returns whether an address is reachable from the whole internet: not of this machine, of a private or special network, or of a
@@ -315,6 +316,9 @@ mod tests {
             "https://worker%2eexample/",
             "https://worker!example/",
             "https://./",
+            "https://a..b/",
+            "https://-/",
+            "https://a.-b.c/",
         ] {
             assert!(
                 matches!(parse(text), Err(SubscriptionRefusal::UrlRejected(_))),

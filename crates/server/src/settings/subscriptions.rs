@@ -1,6 +1,6 @@
 //! Settings of subscriptions and their webhooks.
 
-use clap::Args;
+use clap::{Args, builder::BoolishValueParser};
 use headwater_protocol::subscription::target::LocalTargets;
 use headwater_service::config::SubscriptionConfig;
 use humantime::Duration;
@@ -20,7 +20,7 @@ pub(crate) struct Subscriptions {
     pub(crate) public_url: Option<Box<str>>,
 
     /// Allows webhooks to `http://localhost` and `http://127.0.0.x`, for development.
-    #[arg(long, env = "HEADWATER_WEBHOOK_ALLOW_LOCALHOST")]
+    #[arg(long, env = "HEADWATER_WEBHOOK_ALLOW_LOCALHOST", value_parser = BoolishValueParser::new())]
     pub(crate) webhook_allow_localhost: bool,
 
     /// How long a webhook request may take. The lease of its subscription is a limit, too.

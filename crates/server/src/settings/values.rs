@@ -38,7 +38,8 @@ pub(super) fn one_of<T: Copy + Send + Sync + 'static>(
 /// Checks the form of an address; whether its host has one is known when it is bound.
 pub(super) fn address(text: &str) -> Result<String, String> {
     let is_address = text.trim().rsplit_once(':').is_some_and(|(host, port)| {
-        port.parse::<u16>().is_ok() && (!host.contains(':') || host.starts_with('[') && host.ends_with(']'))
+        let is_port = port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok();
+        is_port && host != "*" && (!host.contains(':') || host.starts_with('[') && host.ends_with(']'))
     });
     if is_address {
         Ok(text.trim().to_owned())
@@ -90,7 +91,11 @@ pub(super) fn cors_origin(text: &str) -> Result<String, String> {
     let text = text.trim();
     let is_origin = text.parse::<Uri>().is_ok_and(|uri| {
         let authority = uri.authority().map(Authority::as_str).unwrap_or_default();
-        text == format!("{}://{authority}", uri.scheme_str().unwrap_or_default()) && !authority.contains('@')
+        let scheme = uri.scheme_str().unwrap_or_default();
+        // Browsers write it in lower case, and leave out the scheme's own port.
+        let has_default_port = matches!((scheme, uri.port_u16()), ("http", Some(80)) | ("https", Some(443)));
+        let is_lower = !text.bytes().any(|byte| byte.is_ascii_uppercase());
+        text == format!("{scheme}://{authority}") && !authority.contains('@') && is_lower && !has_default_port
     });
     if is_origin || matches!(text, "*" | "null") {
         Ok(text.to_owned())

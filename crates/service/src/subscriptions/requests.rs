@@ -45,7 +45,7 @@ const PAGE: usize = 1_000;
 /// Returns whether the body of a request has a meaning.
 pub(crate) const fn has_body(control: &Control) -> bool {
     use Action::{Delete, Read, Unlink};
-    !matches!(control, Control::Keys | Control::Subscription(_, Read { .. } | Delete | Unlink(_)))
+    !matches!(control, Control::Keys | Control::Subscription(_, Read { .. } | Delete | Unlink(_), _))
 }
 
 impl Subscriptions {
@@ -60,13 +60,13 @@ impl Subscriptions {
                 let keys = self.registry().keys.clone();
                 Ok(keys.respond())
             }
-            Control::Subscription(id, Action::Read { after }) => self.describe(&id, false, after.as_ref()),
-            Control::Subscription(id, action) => {
+            Control::Subscription(id, Action::Read { after }, _) => self.describe(&id, false, after.as_ref()),
+            Control::Subscription(id, action, precondition) => {
                 let permit = self.request_permit(&body)?;
                 let subscriptions = self.clone();
                 let executed = tokio::spawn(async move {
                     let _permit = permit;
-                    subscriptions.execute_action(&id, action, &body).await
+                    subscriptions.execute_action(&id, action, &precondition, &body).await
                 });
                 // An error means that it has panicked, or that the runtime ends.
                 executed.await.unwrap_or(Err(Unavailable::StorageFailed.into()))
@@ -84,10 +84,15 @@ impl Subscriptions {
         self: &Arc<Self>,
         id: &SubscriptionId,
         action: Action,
+        precondition: &Precondition,
         body: &[u8],
     ) -> Result<Response, Refusal> {
+        // Where there is none, all but a creation are refused anyway.
+        if self.registry().find(id).is_some() {
+            precondition.check_untagged(true)?;
+        }
         match action {
-            Action::Create { root, precondition } => self.create(id, root, &precondition, body).await,
+            Action::Create { root } => self.create(id, root, precondition, body).await,
             Action::Read { after } => self.describe(id, false, after.as_ref()),
             Action::Delete => self.delete(id).await.map(|()| respond_done()),
             Action::Link => self.add_streams(id, read_streams(body)?).await.map(|()| respond_done()),

@@ -112,3 +112,36 @@ async fn a_fork_tells_the_offsets_of_its_source() {
     let one = append(&world, "b", ONE).await;
     assert_eq!(read(&world, "b", "offset=-1").await.0, told(&batch, &one));
 }
+
+/// A range is one piece, however large, and must be readable whatever is cached and whoever reads slowly.
+#[tokio::test]
+async fn large_ranges_are_read_and_keep_nobody_from_reading() {
+    let mut policies = ReadPolicies::default();
+    policies.state_offsets = true;
+    let config =
+        Config { policies, responses_bytes_max: 4 << 20, chunk_cache_bytes: 64 << 10, ..Config::default() };
+    let world = World::on(MemStore::new(64 << 20), config);
+    let event: &'static str = r#"{"headers":{"operation":"insert"}}"#;
+    let large: &'static str = format!("[{}]", vec![event; 60_000].join(",")).leak();
+    for (name, body) in [("small", "[7]"), ("large", "[7]")] {
+        world.send("PUT", name, &[JSON], body).await;
+        read(&world, name, "offset=-1").await;
+    }
+    let mut events = world.send("GET", "large?offset=now&live=sse", &[], "").await.body;
+    assert!(next_event(&mut events).await.unwrap().contains("upToDate"));
+    append(&world, "large", large).await;
+    let part = next_event(&mut events).await.unwrap();
+    assert!(part.len() < 2 << 20, "{} bytes at a time", part.len());
+    // It takes no more for now, and others read.
+    for _ in 0..3 {
+        assert!(read(&world, "small", "offset=-1").await.0.len() < 10);
+        let (whole, _) = read(&world, "large", "offset=-1").await;
+        assert_eq!(whole.matches("\"offset\"").count(), 60_000);
+    }
+    let mut told = part.matches("\"offset\"").count();
+    while let Some(part) = next_event(&mut events).await.filter(|_| told < 60_000) {
+        told += part.matches("\"offset\"").count();
+        assert!(part.lines().all(|line| line.len() < 40 << 10));
+    }
+    assert_eq!(told, 60_000);
+}
