@@ -155,6 +155,7 @@ impl Builder {
                 for_ranges,
                 responses.clone(),
                 config.policies.state_offsets,
+                clock.clone(),
             ),
             event_bytes,
             events: events::cache(config.event_cache_bytes),

@@ -4,7 +4,7 @@
 //! A range is read while the client takes it, so that a response takes the memory of a piece and not of a chunk with the
 //! append at its end. Pieces end at fixed positions: readers that join anywhere share all but their first one.
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt, sync::Arc};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::stream;
@@ -17,6 +17,7 @@ use quick_cache::{Weighter, sync::Cache};
 
 use crate::{
     body::{Body, BodyError, Streamed},
+    clock::Clock,
     memory::{Budget, Share, UNIT_BYTES},
     read::Reads,
     refusal::refuse,
@@ -24,8 +25,8 @@ use crate::{
 
 /// The distance between the ends of pieces, in bytes.
 const PIECE_BYTES: u64 = 512 << 10;
-/// How often a reader that needs more than two pieces looks for room, and how often it does.
-const TRY_AGAIN: Duration = Duration::from_millis(50);
+/// The pause before a reader that needs more than two pieces looks for room again, in milliseconds, and how often it does.
+const TRY_AGAIN_MS: u64 = 50;
 const TRIES: u32 = 100;
 
 /// A range from a position to the first append boundary at or after the target.
@@ -85,7 +86,6 @@ pub(crate) enum NoRoom {
 }
 
 /// The cache of pieces.
-#[derive(Debug)]
 pub(crate) struct Pieces {
     cache: Cache<Key, Piece, ByBytes>,
     /// The memory of all pieces and events that are cached or on their way.
@@ -94,6 +94,13 @@ pub(crate) struct Pieces {
     state_offsets: bool,
     /// The room that a range of them takes at most.
     whole_bytes_max: u64,
+    clock: Arc<dyn Clock>,
+}
+
+impl fmt::Debug for Pieces {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pieces").field("budget", &self.budget).finish_non_exhaustive()
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -126,13 +133,20 @@ impl Piece {
 
 impl Pieces {
     /// `budget` has `range_bytes` besides the room for what is cached.
-    pub(crate) fn new(cache_bytes: u64, range_bytes: u64, budget: Budget, state_offsets: bool) -> Self {
+    pub(crate) fn new(
+        cache_bytes: u64,
+        range_bytes: u64,
+        budget: Budget,
+        state_offsets: bool,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
         let items = usize::try_from(cache_bytes / 4_096).unwrap_or(usize::MAX).clamp(16, 1 << 16);
         Self {
             cache: Cache::with_weighter(items, cache_bytes, ByBytes),
             budget,
             state_offsets,
             whole_bytes_max: range_bytes / 2,
+            clock,
         }
     }
 
@@ -249,7 +263,7 @@ impl Pieces {
                     if no_room == NoRoom::Wait && bytes_max > 2 * PIECE_BYTES && tries < TRIES =>
                 {
                     tries += 1;
-                    tokio::time::sleep(TRY_AGAIN).await;
+                    self.clock.sleep_until(self.clock.now_ms() + TRY_AGAIN_MS).await;
                 }
                 Err(Refusal::Unavailable(Unavailable::Overloaded { .. }))
                     if no_room == NoRoom::Wait && bytes_max <= 2 * PIECE_BYTES =>
