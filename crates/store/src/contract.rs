@@ -180,6 +180,11 @@ cases! {
         }
         let too_short = store.commit(one(put("b", head(8, 1, 2), "xyz"))).await;
         assert!(matches!(too_short, Err(StoreError::Misplaced { .. })), "{too_short:?}");
+        // Another incarnation begins where it wants, but only where there is no stream.
+        for (tail, bytes) in [(0, ""), (14, ""), (15, "x"), (1, "x")] {
+            let refused = store.commit(one(put("a", head(9, 4, tail), bytes))).await;
+            assert!(matches!(refused, Err(StoreError::Misplaced { tail: 14, .. })), "{tail} {refused:?}");
+        }
         // Nor after an edit of the same commit.
         let edits = vec![put("a", head(7, 4, 15), "x"), put("a", head(7, 5, 17), "y")];
         assert!(matches!(store.commit(Commit::new(edits)).await, Err(StoreError::Misplaced { tail: 15, .. })));

@@ -13,7 +13,8 @@
 //! 5. **Reads are exact.** [`Store::read`] returns what was appended, byte for byte; bytes that can't be trusted are an
 //!    error ([`StoreError::Damaged`]), never different or fewer bytes. So is a range that begins outside of its log.
 //! 6. **Logs have no gaps.** A commit whose bytes don't begin where their log ends is refused
-//!    ([`StoreError::Misplaced`]) and changes nothing. A log begins where the first commit of its incarnation does.
+//!    ([`StoreError::Misplaced`]) and changes nothing. A log begins where the first commit of its incarnation does, and that
+//!    is refused where there is a stream: it has to be removed first.
 //! 7. **Incarnations are never used twice.** [`Store::incarnation_last`] never goes back, not after removals and, in a
 //!    store that outlives its process, not after a restart. Each belongs to one stream, which gets another one when it is created again.
 //!
@@ -254,7 +255,8 @@ impl Edit {
     /// Checks an edit against the state of its stream, and returns the state afterwards.
     ///
     /// # Errors
-    /// [`StoreError::Stale`] if it expects another version, [`StoreError::Misplaced`] if it would leave a gap.
+    /// [`StoreError::Stale`] if it expects another version, [`StoreError::Misplaced`] if it would leave a gap, or go on with
+    /// another incarnation than the stored one.
     pub fn check(&self, before: StreamState) -> Result<StreamState, StoreError> {
         let (name, expected) = match self {
             Self::Put { name, expected, .. } | Self::Remove { name, expected } => (name, *expected),
@@ -266,8 +268,10 @@ impl Edit {
         let Self::Put { change, .. } = self else { return Ok(StreamState::default()) };
         let after = StreamState::of(&change.head);
         let begin = after.tail.checked_sub(change.bytes.len() as u64);
-        let goes_on = before.incarnation == after.incarnation;
-        if begin.is_some_and(|begin| !goes_on || begin == before.tail) {
+        // A stream is replaced by removing it first: what goes on with another one's log is of a state that never was.
+        let goes_on = before.incarnation == after.incarnation && begin == Some(before.tail);
+        let is_new = before.version == 0 && begin.is_some();
+        if goes_on || is_new {
             Ok(after)
         } else {
             Err(StoreError::Misplaced { name: name.clone(), tail: before.tail })
