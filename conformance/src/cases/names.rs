@@ -322,7 +322,6 @@ fn outside_of_the_base_path_is_404(t: &Target) {
     let name = t.unused_name();
     let parent = base.rsplit_once('/').map_or("", |(parent, _)| parent);
     for path in [
-        "/".to_owned(),
         format!("/{name}"),
         format!("{base}s/{name}"),
         format!("{base}{name}"),
