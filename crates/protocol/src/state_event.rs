@@ -39,8 +39,8 @@ pub fn wrap(stored: &[u8], appends: &[(usize, Offset)]) -> Vec<u8> {
             append = appends.next();
         }
         let Some((_, offset)) = append else { break };
-        let is_only = stored.get(place..).unwrap_or_default().trim_ascii_start().starts_with(b"}");
-        for part in ["\"offset\":\"", &offset.to_string(), if is_only { "\"" } else { "\"," }] {
+        // The headers of an event are never empty.
+        for part in ["\"offset\":\"", &offset.to_string(), "\","] {
             told.extend_from_slice(part.as_bytes());
         }
     }

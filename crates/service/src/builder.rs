@@ -154,7 +154,7 @@ impl Builder {
                 config.chunk_cache_bytes,
                 for_ranges,
                 responses.clone(),
-                config.policies.state_offsets,
+                config.policies,
                 clock.clone(),
             ),
             event_bytes,

@@ -9,8 +9,8 @@ use std::{fmt, sync::Arc};
 use bytes::{Bytes, BytesMut};
 use futures_util::stream;
 use headwater_protocol::{
-    Conflict, Offset, Refusal, Unavailable, json, offset::Incarnation, response::Source, sse, state_event,
-    stream::StreamHead,
+    Conflict, Offset, Refusal, Unavailable, json, offset::Incarnation, op::read::ReadPolicies,
+    response::Source, sse, state_event, stream::StreamHead,
 };
 use headwater_store::{ReadRange, Store, StoreError};
 use quick_cache::{Weighter, sync::Cache};
@@ -90,8 +90,7 @@ pub(crate) struct Pieces {
     cache: Cache<Key, Piece, ByBytes>,
     /// The memory of all pieces and events that are cached or on their way.
     budget: Budget,
-    /// Whether events of the State Protocol get offsets.
-    state_offsets: bool,
+    policies: ReadPolicies,
     /// The room that a range of them takes at most.
     whole_bytes_max: u64,
     clock: Arc<dyn Clock>,
@@ -137,14 +136,14 @@ impl Pieces {
         cache_bytes: u64,
         range_bytes: u64,
         budget: Budget,
-        state_offsets: bool,
+        policies: ReadPolicies,
         clock: Arc<dyn Clock>,
     ) -> Self {
         let items = usize::try_from(cache_bytes / 4_096).unwrap_or(usize::MAX).clamp(16, 1 << 16);
         Self {
             cache: Cache::with_weighter(items, cache_bytes, ByBytes),
             budget,
-            state_offsets,
+            policies,
             whole_bytes_max: range_bytes / 2,
             clock,
         }
@@ -182,7 +181,7 @@ impl Pieces {
             let first = Piece { bytes: Bytes::from_static(empty), next: from, end: from };
             return Ok((Range { from, end: from, first }, Source::Memory));
         }
-        if self.state_offsets && head.content_type.is_json() {
+        if self.policies.has_offsets(head) {
             return self.open_whole(store, head, span, no_room).await;
         }
         let until = cut(from);
@@ -260,15 +259,14 @@ impl Pieces {
                 // Whoever waits in line for much room keeps all others from what there is: it tries again instead, and gives
                 // up in the end.
                 Err(Refusal::Unavailable(Unavailable::Overloaded { .. }))
-                    if no_room == NoRoom::Wait && bytes_max > 2 * PIECE_BYTES && tries < TRIES =>
+                    if no_room == NoRoom::Wait && tries < TRIES =>
                 {
-                    tries += 1;
-                    self.clock.sleep_until(self.clock.now_ms() + TRY_AGAIN_MS).await;
-                }
-                Err(Refusal::Unavailable(Unavailable::Overloaded { .. }))
-                    if no_room == NoRoom::Wait && bytes_max <= 2 * PIECE_BYTES =>
-                {
-                    taken = Some(self.budget.take(bytes_max).await);
+                    if bytes_max <= 2 * PIECE_BYTES {
+                        taken = Some(self.budget.take(bytes_max).await);
+                    } else {
+                        tries += 1;
+                        self.clock.sleep_until(self.clock.now_ms() + TRY_AGAIN_MS).await;
+                    }
                 }
                 first => return Ok((first?, source)),
             }

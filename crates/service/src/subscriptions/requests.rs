@@ -87,8 +87,8 @@ impl Subscriptions {
         precondition: &Precondition,
         body: &[u8],
     ) -> Result<Response, Refusal> {
-        // Where there is none, all but a creation are refused anyway.
-        if self.registry().find(id).is_some() {
+        // A creation looks itself, while no other one can come between. Where there is none, the others come to nothing anyway.
+        if !matches!(action, Action::Create { .. }) && self.registry().find(id).is_some() {
             precondition.check_untagged(true)?;
         }
         match action {
